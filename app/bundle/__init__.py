@@ -1,0 +1,1 @@
+"""The bundle: a folder that holds all that serving needs, and all that proves it."""

@@ -1,0 +1,96 @@
+"""Golden rows: requests, tensors and responses of the trainer, in one ``.npz`` without pickles."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.bundle.manifest import Tolerance
+from app.errors import BundleError, BundleNotProven
+from app.tensors import Tensors, num_rows
+
+_INPUT, _OUTPUT = "input.", "output."
+_REQUESTS, _RESPONSES = "requests", "responses"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenRows:
+    """What went in and what came out when the trainer measured the network.
+
+    Attributes:
+        requests: One instance per row, as it stands in the body of a request.
+        inputs: The tensors that the requests become; B rows.
+        outputs: What the trainer's own eager network made of them; B rows.
+        responses: One prediction per row, as it stands in the body of a response.
+    """
+
+    requests: list[Any]
+    inputs: Tensors
+    outputs: Tensors
+    responses: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+
+def dump_golden(golden: GoldenRows) -> bytes:
+    """Serialise golden rows; the same rows give the same bytes, so that a digest tells whether they changed."""
+    arrays = {_INPUT + name: array for name, array in golden.inputs.items()}
+    arrays |= {_OUTPUT + name: array for name, array in golden.outputs.items()}
+    for key, rows in ((_REQUESTS, golden.requests), (_RESPONSES, golden.responses)):
+        arrays[key] = np.frombuffer(json.dumps(rows, allow_nan=False, separators=(",", ":")).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def parse_golden(data: bytes) -> GoldenRows:
+    """Read what :func:`dump_golden` wrote.
+
+    Raises:
+        BundleError: It is no such file, holds pickled objects, or its parts disagree about the number of rows.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        requests, responses = (json.loads(arrays[key].tobytes()) for key in (_REQUESTS, _RESPONSES))
+    except Exception as exc:  # numpy answers a broken archive with many types
+        raise BundleError(f"the golden file cannot be read: {type(exc).__name__}: {exc}") from exc
+    inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
+    outputs = {name.removeprefix(_OUTPUT): array for name, array in arrays.items() if name.startswith(_OUTPUT)}
+    golden = GoldenRows(requests=requests, inputs=inputs, outputs=outputs, responses=responses)
+    try:
+        counts = {len(requests), len(responses), num_rows(inputs), num_rows(outputs)}
+    except ValueError as exc:
+        raise BundleError(f"the golden file's arrays disagree: {exc}") from exc
+    if len(counts) != 1:
+        raise BundleError(f"the golden file holds {sorted(counts)} requests, inputs, outputs and responses")
+    return golden
+
+
+def expect_close(actual: Tensors, expected: Tensors, tolerance: Tolerance, *, what: str) -> None:
+    """Hold the outputs of a backend against those of the trainer.
+
+    Raises:
+        BundleNotProven: An output is missing, has another shape or dtype, is not finite, or lies outside the tolerance;
+            the message names the output, the row and the difference.
+    """
+    for name, expected_array in expected.items():
+        actual_array = actual.get(name)
+        if actual_array is None:
+            raise BundleNotProven(f"{what}: output {name!r} is missing, the backend returns {sorted(actual)}")
+        if actual_array.shape != expected_array.shape:
+            raise BundleNotProven(
+                f"{what}: output {name!r} has shape {actual_array.shape}, expected {expected_array.shape}"
+            )
+        difference = np.abs(actual_array.astype(np.float64) - expected_array.astype(np.float64))
+        allowed = tolerance.atol + tolerance.rtol * np.abs(expected_array.astype(np.float64))
+        excess = np.where(np.isfinite(difference), difference - allowed, np.inf)
+        if excess.size and excess.max() > 0:
+            row = int(np.unravel_index(int(excess.argmax()), excess.shape)[0])
+            raise BundleNotProven(
+                f"{what}: output {name!r} differs by {difference[row].max():.3g} in row {row}, "
+                f"more than atol={tolerance.atol:g} and rtol={tolerance.rtol:g} allow"
+            )

@@ -1,0 +1,126 @@
+"""Reads bundles from disk, and believes nothing that it has not checked.
+
+Every file is read once, whole, and its digest is taken of the very bytes that are handed on: what was checked is what
+is used, even when the folder changes in between.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.bundle.golden import GoldenRows, parse_golden
+from app.bundle.manifest import Artifact, FileRef, Manifest, is_version
+from app.errors import BundleError
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class BundleRef:
+    """Where a bundle lies; nothing of it has been read."""
+
+    name: str
+    version: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle whose manifest is valid. Its files are checked as they are read."""
+
+    folder: Path
+    manifest: Manifest
+
+    def read(self, file: FileRef) -> bytes:
+        """Return the bytes of a file of the bundle.
+
+        Raises:
+            BundleError: It is missing, lies outside the folder (through a link), or has another size or digest.
+        """
+        root = self.folder.resolve()
+        path = (root / file.path).resolve()
+        if not path.is_relative_to(root):
+            raise BundleError(f"{file.path} leads out of the bundle folder")
+        try:
+            data = path.read_bytes()
+        except OSError as exc:
+            raise BundleError(f"{file.path} cannot be read: {exc.strerror or exc}") from exc
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) != file.size_bytes or digest != file.sha256:
+            raise BundleError(
+                f"{file.path} is not the file that the manifest describes: it has {len(data)} bytes and SHA-256 "
+                f"{digest}, the manifest says {file.size_bytes} bytes and {file.sha256}"
+            )
+        return data
+
+    def artifact(self, fmt: str) -> Artifact:
+        """Return the artifact of a format.
+
+        Raises:
+            BundleError: The bundle has none.
+        """
+        artifact = self.manifest.artifact(fmt)
+        if artifact is None:
+            have = ", ".join(a.format for a in self.manifest.artifacts)
+            raise BundleError(f"the bundle has no {fmt!r} artifact, it has: {have}")
+        return artifact
+
+    def golden(self) -> GoldenRows:
+        """Return the golden rows.
+
+        Raises:
+            BundleError: The file is damaged, or holds another number of rows than the manifest says.
+        """
+        golden = parse_golden(self.read(self.manifest.golden))
+        if len(golden) != self.manifest.golden.rows:
+            raise BundleError(
+                f"the golden file holds {len(golden)} rows, the manifest says {self.manifest.golden.rows}"
+            )
+        return golden
+
+
+def find_bundles(models_dir: Path) -> list[BundleRef]:
+    """List the bundles below a folder, ``<name>/<version>/manifest.json``, by name and rising version.
+
+    A version's folder without a manifest is listed too: it is a damaged bundle, not none. Hidden folders (a bundle
+    that is being written is one) and names that are no version are passed over.
+
+    Raises:
+        BundleError: The folder is missing or unreadable.
+    """
+    try:
+        names = sorted(path for path in models_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(
+            BundleRef(name=name.name, version=int(version.name), folder=version)
+            for name in names
+            for version in name.iterdir()
+            if is_version(version.name) and version.is_dir()
+        )
+    except OSError as exc:
+        raise BundleError(f"the models folder {models_dir} cannot be read: {exc.strerror or exc}") from exc
+
+
+def open_bundle(ref: BundleRef) -> Bundle:
+    """Read and validate the manifest of a bundle.
+
+    Raises:
+        BundleError: The manifest is missing, no JSON, not valid (every fault is named), or that of another bundle.
+    """
+    try:
+        text = (ref.folder / MANIFEST_FILE).read_bytes()
+    except OSError as exc:
+        raise BundleError(f"{MANIFEST_FILE} cannot be read: {exc.strerror or exc}") from exc
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc']) or 'document'}: {error['msg']}" for error in exc.errors()
+        )
+        raise BundleError(f"{MANIFEST_FILE} is not valid: {faults}") from exc
+    if (manifest.name, manifest.version) != (ref.name, ref.version):
+        raise BundleError(
+            f"{MANIFEST_FILE} is that of {manifest.name}/{manifest.version}, but lies in {ref.name}/{ref.version}"
+        )
+    return Bundle(folder=ref.folder, manifest=manifest)

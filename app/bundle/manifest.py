@@ -1,0 +1,213 @@
+"""The manifest: the one contract between training and the service.
+
+``models/<name>/<version>/manifest.json`` is validated by :class:`Manifest`, and ``models/manifest.schema.json`` is
+generated from it (``python -m app schema``). Unknown fields are errors, so a misspelled one never passes silently.
+"""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.preprocess.image import ImageInput
+
+SCHEMA_VERSION = 1
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
+DType: TypeAlias = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
+
+
+def _inside_bundle(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.name:
+        raise ValueError("must be a relative path inside the bundle folder, without '..'")
+    return path
+
+
+RelativePath: TypeAlias = Annotated[str, AfterValidator(_inside_bundle)]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    """Base of every part of the manifest: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileRef(_Part):
+    """A file of the bundle, with the digest that it must have."""
+
+    path: RelativePath
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(gt=0)]
+
+
+class Parity(_Part):
+    """How close an exported artifact is to the eager network, over the whole test set."""
+
+    rows: Annotated[int, Field(gt=0)]
+    max_abs_difference: Annotated[float, Field(ge=0)] = Field(description="Largest difference of any probability.")
+    label_agreement: Fraction
+
+
+class Artifact(FileRef):
+    """One serialised form of the network, and what was measured of exactly this file.
+
+    Attributes:
+        format: Names the backend that serves it.
+        test_accuracy: Share of the test set that this variant gets right, where the task has an accuracy.
+        latency_ms: Median milliseconds for a batch, by its number of rows, on one thread of the training machine.
+        parity: Against the eager network.
+    """
+
+    format: Annotated[str, Field(pattern=NAME_PATTERN)]
+    test_accuracy: Fraction | None = None
+    latency_ms: dict[str, Annotated[float, Field(gt=0)]] = {}
+    parity: Parity | None = None
+
+
+class TensorSpec(_Part):
+    """Name, dtype and shape of one tensor; a string in the shape names a dynamic axis, the first is the batch."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+    dtype: DType
+    shape: Annotated[tuple[str | Annotated[int, Field(gt=0)], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _batch_axis_is_dynamic(self) -> Self:
+        if not isinstance(self.shape[0], str):
+            raise ValueError(f"the first axis of {self.name!r} is the batch and must be named, not {self.shape[0]}")
+        return self
+
+
+class ImageClassification(_Part):
+    """One picture in, one of ``labels`` out."""
+
+    kind: Literal["image_classification"] = "image_classification"
+    image: ImageInput
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _labels_are_distinct(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must be distinct")
+        return self
+
+
+# A further task is a further class here, joined by its ``kind``; a contract test holds the list against `app/tasks`.
+TaskSettings: TypeAlias = ImageClassification
+
+
+class Architecture(_Part):
+    """A registered network and the config that rebuilds it."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    config: dict[str, Any] = {}
+
+
+class Batching(_Part):
+    """What one call of the backend may hold."""
+
+    max_rows: Annotated[int, Field(gt=0, le=65_536)] = 32
+    max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+
+
+class Tolerance(_Part):
+    """Largest difference allowed between two answers: ``|a - b| <= atol + rtol * |b|``, as in `numpy.allclose`."""
+
+    atol: Annotated[float, Field(ge=0)]
+    rtol: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Golden(FileRef):
+    """Golden rows: the request, the tensors and the response of the trainer, replayed before anything is served.
+
+    Attributes:
+        rows: How many.
+        tolerance: By artifact format, against the trainer's eager outputs.
+        batch_tolerance: Between a row alone and the same row inside a full batch, for every format.
+    """
+
+    rows: Annotated[int, Field(gt=0)]
+    tolerance: dict[str, Tolerance]
+    batch_tolerance: Tolerance
+
+
+class DataSource(_Part):
+    """Which data the network has seen, by digest."""
+
+    name: str
+    license: str
+    files: dict[str, Sha256]
+    split_rows: dict[str, Annotated[int, Field(gt=0)]]
+
+
+class TrainingRecord(_Part):
+    """How the network came to be; enough to train it again."""
+
+    data: DataSource
+    seed: int
+    epochs: Annotated[int, Field(gt=0)]
+    best_epoch: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)]
+    optimizer: dict[str, Any]
+    duration_s: Annotated[float, Field(gt=0)]
+    libraries: dict[str, str]
+    code_revision: str
+
+
+class InputStatistics(_Part):
+    """Statistics of the training inputs, for telling drift: moments, and a histogram over equal bins."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    std: Annotated[float, Field(ge=0)]
+    histogram: tuple[Fraction, ...]
+
+
+class Manifest(_Part):
+    """All that is known of one version of one model.
+
+    Raises:
+        pydantic.ValidationError: A field is missing, unknown, or not what its type says.
+    """
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[int, Field(gt=0)]
+    description: str
+    license: str
+    task: TaskSettings
+    architecture: Architecture
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1)]
+    batching: Batching = Batching()
+    golden: Golden
+    training: TrainingRecord | None = None
+    metrics: dict[str, float] = Field(default={}, description="On the test set, measured once, after all choices.")
+    input_statistics: dict[str, InputStatistics] = {}
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        formats = [artifact.format for artifact in self.artifacts]
+        if len(set(formats)) != len(formats):
+            raise ValueError(f"one artifact per format, got {formats}")
+        without = sorted(set(formats) - set(self.golden.tolerance))
+        if without:
+            raise ValueError(f"golden.tolerance says nothing of the formats {without}")
+        if unknown := sorted(set(self.input_statistics) - {spec.name for spec in self.inputs}):
+            raise ValueError(f"input_statistics name no input: {unknown}")
+        return self
+
+    def artifact(self, fmt: str) -> Artifact | None:
+        """Return the artifact of a format, or None where the bundle has none."""
+        return next((artifact for artifact in self.artifacts if artifact.format == fmt), None)
+
+
+def is_version(name: str) -> bool:
+    """Tell whether a folder's name is a version: a positive integer without leading zeros."""
+    return re.fullmatch(r"[1-9][0-9]{0,8}", name) is not None

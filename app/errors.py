@@ -1,0 +1,207 @@
+"""Everything that can go wrong on the way of a request, in the words of the domain.
+
+::
+
+    ServingError
+    ├── BundleError            the bundle on disk is not what its manifest says
+    │   └── BundleNotProven    its golden rows do not come out as the trainer measured
+    ├── SettingsError          the environment asks for something impossible
+    ├── RequestError           the caller's request
+    │   ├── MalformedBody      not JSON, or not a body of this media type
+    │   ├── InvalidInput       well-formed, but its values are not what the model takes
+    │   ├── BodyTooLarge       more bytes than the service takes
+    │   ├── TooManyInstances   more instances than one request may hold
+    │   ├── UnsupportedMedia   a media type that this door does not read
+    │   ├── UnknownModel       no model of that name
+    │   ├── UnknownVersion     the model has no such version
+    │   └── ClientGone         the caller hung up before the whole body came
+    └── Unanswered             the service's own side
+        ├── Overloaded         the queue is full
+        ├── ModelNotReady      still loading, failed, or out of rotation
+        ├── DeadlineExceeded   no answer in the time that the caller gave
+        ├── ModelRejectedInput the model fails on this one item, and is otherwise well
+        └── BackendFailed      the runtime raised, or returned something else than it promised
+
+The classes know nothing of HTTP; the doors look the status up in one table.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing wrong with a request.
+
+    Attributes:
+        pointer: Where: a JSON pointer as a URI fragment (RFC 6901, section 6), ``#`` for the whole body,
+            or the name of a query parameter or header behind ``query:`` or ``header:``.
+        code: Stable, for programs: ``wrong_shape``, ``out_of_range``, ...
+        message: For people: what was found, and what is expected.
+    """
+
+    pointer: str
+    code: str
+    message: str
+
+
+class ServingError(Exception):
+    """Root of the tree. ``code`` is stable, for programs; ``str(error)`` is for people."""
+
+    code: ClassVar[str] = "serving_error"
+    title: ClassVar[str] = "Serving error"
+
+
+class BundleError(ServingError):
+    """A bundle on disk is not what its manifest says."""
+
+    code = "bad_bundle"
+    title = "Bad bundle"
+
+
+class BundleNotProven(BundleError):
+    """The golden rows of a bundle do not come out as the trainer measured them."""
+
+    code = "bundle_not_proven"
+    title = "Bundle not proven"
+
+
+class SettingsError(ServingError):
+    """The environment asks for something that cannot be; the service does not start."""
+
+    code = "bad_settings"
+    title = "Bad settings"
+
+
+class RequestError(ServingError):
+    """The caller's request is at fault."""
+
+    code = "bad_request"
+    title = "Bad request"
+
+
+class MalformedBody(RequestError):
+    """The body cannot be read as what its media type says."""
+
+    code = "malformed_body"
+    title = "Malformed body"
+
+
+class InvalidInput(RequestError):
+    """The request is well-formed, but its values are not what the model takes.
+
+    Attributes:
+        faults: One entry per fault; at least one.
+    """
+
+    code = "invalid_input"
+    title = "Invalid input"
+
+    def __init__(self, *faults: Fault, more: int = 0) -> None:
+        self.faults = faults
+        tail = f" (and {more} more)" if more else ""
+        super().__init__("; ".join(f"{fault.pointer}: {fault.message}" for fault in faults[:3]) + tail)
+
+
+class BodyTooLarge(RequestError):
+    """The body has more bytes than the service takes."""
+
+    code = "body_too_large"
+    title = "Body too large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body is larger than the {limit_bytes} bytes that this service takes")
+
+
+class TooManyInstances(RequestError):
+    """One request holds more instances than it may."""
+
+    code = "too_many_instances"
+    title = "Too many instances"
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"{count} instances in one request, at most {limit} are taken; send several requests")
+
+
+class UnsupportedMedia(RequestError):
+    """The door does not read this media type."""
+
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class UnknownModel(RequestError):
+    """No model of that name is served."""
+
+    code = "unknown_model"
+    title = "Unknown model"
+
+    def __init__(self, model: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"no model named {model!r}; this service has: {', '.join(known) or 'none'}")
+
+
+class UnknownVersion(RequestError):
+    """The model has no such version."""
+
+    code = "unknown_version"
+    title = "Unknown version"
+
+    def __init__(self, model: str, version: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"model {model!r} has no version {version!r}; it has: {', '.join(known)}")
+
+
+class ClientGone(RequestError):
+    """The caller hung up before the whole request had come; nobody reads an answer."""
+
+    code = "client_gone"
+    title = "Client closed the request"
+
+
+class Unanswered(ServingError):
+    """The request was good, and the service has no answer."""
+
+    code = "unanswered"
+    title = "Unanswered"
+
+
+class Overloaded(Unanswered):
+    """The queue is full; the request was refused at once, before it cost anything.
+
+    Attributes:
+        retry_after_s: Seconds after which the work that waits now should be done.
+    """
+
+    code = "overloaded"
+    title = "Overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotReady(Unanswered):
+    """The model is still loading, failed its proof, or was taken out of rotation."""
+
+    code = "model_not_ready"
+    title = "Model not ready"
+
+
+class DeadlineExceeded(Unanswered):
+    """The request was not answered within its deadline."""
+
+    code = "deadline_exceeded"
+    title = "Deadline exceeded"
+
+
+class ModelRejectedInput(Unanswered):
+    """The model fails on this one item while its golden rows still pass."""
+
+    code = "model_rejected_input"
+    title = "Model rejected the input"
+
+
+class BackendFailed(Unanswered):
+    """The runtime raised, or returned something else than the manifest promises."""
+
+    code = "backend_failed"
+    title = "Backend failed"
