@@ -1,0 +1,90 @@
+"""A runtime of known behavior, for tests and drills: it answers by arithmetic, and fails exactly as it is told to.
+
+Its artifact is a JSON file, :class:`Behavior`. The outputs of a row depend on that row alone: output ``k`` is
+``sum(row) * (k + 1) / 1000`` for logits, their softmax for ``probabilities``.
+"""
+
+import time
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.bundle.loader import Bundle
+from app.bundle.manifest import TensorSpec
+from app.errors import BundleError
+from app.tensors import Array, Tensors, num_rows
+
+
+class Behavior(BaseModel):
+    """What the dummy does.
+
+    Attributes:
+        sleep_s: Seconds that every call takes.
+        raise_on: The call raises where any input value equals this.
+        nan_on: The rows where any input value equals this come out as NaN.
+        extra_rows: Rows returned beyond those that went in; negative for fewer.
+        fails_after_calls: From this call on, every one raises; None for never.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sleep_s: Annotated[float, Field(ge=0)] = 0.0
+    raise_on: float | None = None
+    nan_on: float | None = None
+    extra_rows: int = 0
+    fails_after_calls: Annotated[int, Field(ge=0)] | None = None
+
+
+class DummyBackend:
+    """Arithmetic with faults on demand; counts its calls and the rows of each."""
+
+    def __init__(self, behavior: Behavior, outputs: tuple[TensorSpec, ...]) -> None:
+        self._behavior = behavior
+        self._outputs = outputs
+        self.rows_per_call: list[int] = []
+        self.is_closed = False
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Answer, late, wrongly or not at all; see :class:`app.backends.Backend`."""
+        behavior = self._behavior
+        self.rows_per_call.append(num_rows(inputs))
+        if behavior.sleep_s:
+            time.sleep(behavior.sleep_s)
+        if behavior.fails_after_calls is not None and len(self.rows_per_call) > behavior.fails_after_calls:
+            raise RuntimeError("the dummy was told to fail from now on")
+        if behavior.raise_on is not None and any((array == behavior.raise_on).any() for array in inputs.values()):
+            raise RuntimeError(f"the dummy was told to raise on {behavior.raise_on}")
+        sums_B = np.sum([array.reshape(len(array), -1).sum(axis=1, dtype=np.float64) for array in inputs.values()], 0)
+        if behavior.nan_on is not None:
+            for array in inputs.values():
+                sums_B[(array == behavior.nan_on).reshape(len(array), -1).any(axis=1)] = np.nan
+        if behavior.extra_rows > 0:
+            sums_B = np.concatenate([sums_B, np.zeros(behavior.extra_rows)])
+        elif behavior.extra_rows < 0:
+            sums_B = sums_B[: behavior.extra_rows]
+        return {spec.name: _output(spec, sums_B) for spec in self._outputs}
+
+    def close(self) -> None:
+        """Note that it was closed."""
+        self.is_closed = True
+
+
+def _output(spec: TensorSpec, sums_B: Array) -> Array:
+    shape = tuple(axis for axis in spec.shape[1:] if isinstance(axis, int))
+    factors = np.arange(1, int(np.prod(shape)) + 1) / 1000
+    scores_BC = sums_B[:, None] * factors
+    if spec.name == "probabilities":
+        exponentials_BC = np.exp(scores_BC - scores_BC.max(axis=1, keepdims=True))
+        scores_BC = exponentials_BC / exponentials_BC.sum(axis=1, keepdims=True)
+    return scores_BC.reshape(len(sums_B), *shape).astype(spec.dtype)
+
+
+def load(bundle: Bundle, *, threads: int) -> DummyBackend:
+    """Read the behavior from the ``dummy`` artifact; see :class:`app.backends.BackendModule`."""
+    del threads  # arithmetic on a few numbers
+    try:
+        behavior = Behavior.model_validate_json(bundle.read(bundle.artifact("dummy")))
+    except ValidationError as exc:
+        raise BundleError(f"the dummy's behavior is not valid: {exc}") from exc
+    return DummyBackend(behavior, bundle.manifest.outputs)

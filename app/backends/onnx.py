@@ -1,0 +1,74 @@
+"""ONNX Runtime."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.backends import BackendUnavailable
+from app.bundle.loader import Bundle
+from app.errors import BundleError
+from app.tensors import Tensors
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_ELEMENT_TYPES = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(bool)": np.dtype(np.bool_),
+}
+
+
+class OnnxBackend:
+    """One inference session."""
+
+    def __init__(self, session: "onnxruntime.InferenceSession", output_names: list[str]) -> None:
+        self._session = session
+        self._output_names = output_names
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Run the graph; see :class:`app.backends.Backend`."""
+        return dict(zip(self._output_names, self._session.run(self._output_names, inputs), strict=True))
+
+    def close(self) -> None:
+        """Drop the session, and with it the arena."""
+        del self._session
+
+
+def load(bundle: Bundle, *, threads: int) -> OnnxBackend:
+    """Open a session on the bundle's ``onnx`` artifact; see :class:`app.backends.BackendModule`."""
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise BackendUnavailable("the onnx backend needs onnxruntime: pip install zero-to-one") from exc
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # ONNX Runtime parallelises inside an operator
+    options.log_severity_level = 3  # its warnings speak to whoever exports the graph
+    # threads that spin while they wait take the core from the event loop
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    data = bundle.read(bundle.artifact("onnx"))
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # onnxruntime raises a dozen types of its own, all directly below Exception
+        raise BundleError(f"ONNX Runtime refuses the graph: {exc}") from exc
+    _expect_signature(bundle, session)
+    return OnnxBackend(session, [spec.name for spec in bundle.manifest.outputs])
+
+
+def _expect_signature(bundle: Bundle, session: "onnxruntime.InferenceSession") -> None:
+    for kind, specs, nodes in (
+        ("input", bundle.manifest.inputs, session.get_inputs()),
+        ("output", bundle.manifest.outputs, session.get_outputs()),
+    ):
+        graph = {node.name: _ELEMENT_TYPES.get(node.type) for node in nodes}
+        for spec in specs:
+            if graph.get(spec.name) != np.dtype(spec.dtype):
+                have = ", ".join(f"{node.name} {node.type}" for node in nodes)
+                raise BundleError(f"the graph has no {kind} {spec.name!r} of {spec.dtype}; it has: {have}")
+        if kind == "input" and (unfed := sorted(set(graph) - {spec.name for spec in specs})):
+            raise BundleError(f"the graph wants inputs that the manifest does not name: {unfed}")

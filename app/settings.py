@@ -1,0 +1,87 @@
+"""Frozen settings from the environment; a name that starts with ``ZTO_`` and is not known is an error."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app.errors import SettingsError
+
+PREFIX = "ZTO_"
+# platforms set these without a prefix; the prefixed name wins
+PLATFORM_NAMES = ("MODELS_DIR", "PORT")
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+class Settings(BaseModel):
+    """What an operator can set. Each field ``x`` is the variable ``ZTO_X``; the description is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; also PORT. 0 takes a free one.")
+    models_dir: Path = Field(
+        default=Path("models"), description="Folder of the bundles, <name>/<version>/; also MODELS_DIR."
+    )
+    backend: str = Field(
+        default="auto",
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="Artifact to serve: onnx, state_dict, dummy; auto takes the first that the bundle has and the "
+        "installation can run.",
+    )
+    required_models: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = Field(
+        default=(), description="Models that /readyz waits for, by comma; default: every bundle found at start-up."
+    )
+    default_model: str | None = Field(default=None, description="Answers a body of POST /predict that names no model.")
+    threads: int = Field(default=1, ge=1, le=1024, description="Threads of the runtime inside one call.")
+    run_on: Literal["auto", "loop", "thread"] = Field(
+        default="auto",
+        description="Where a batch runs: on the event loop (no hop; for models of a few milliseconds), on a thread, or "
+        "decided by the time that a full batch takes in the warm-up.",
+    )
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest request body.")
+    max_instances: int = Field(default=1024, ge=1, description="Most instances in one request.")
+    max_image_pixels: int = Field(default=2**24, ge=1, description="Most pixels of a picture, before it is decoded.")
+    max_queue_rows: int = Field(
+        default=4096, ge=1, description="Rows that may wait for one model; more are refused at once with 503."
+    )
+    timeout_ms: int = Field(
+        default=30_000, ge=1, le=3_600_000, description="Deadline of a request that states none (504 past it)."
+    )
+    keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
+    drain_s: float = Field(
+        default=0.5, ge=0, description="Seconds between SIGTERM (unready, Connection: close) and closing the port."
+    )
+    shutdown_s: float = Field(default=30.0, gt=0, description="Most seconds that requests in flight are waited for.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: A ``ZTO_`` name is unknown, or a value impossible; every fault is named.
+        """
+        values = {name.lower(): environ[name] for name in PLATFORM_NAMES if name in environ}
+        for name, value in environ.items():
+            if name.startswith(PREFIX):
+                field = name.removeprefix(PREFIX).lower()
+                if field not in cls.model_fields or name != name.upper():
+                    near = get_close_matches(field, cls.model_fields, n=1)
+                    hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+                    raise SettingsError(f"unknown setting {name}{hint}")
+                values[field] = value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            faults = "; ".join(
+                f"{PREFIX}{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}" for error in exc.errors()
+            )
+            raise SettingsError(faults) from exc
