@@ -4,7 +4,8 @@
 
     ServingError
     ├── BundleError            the bundle on disk is not what its manifest says
-    │   └── BundleNotProven    its golden rows do not come out as the trainer measured
+    │   ├── BundleNotProven    its golden rows do not come out as the trainer measured
+    │   └── BackendUnavailable the runtime that serves it is not installed
     ├── SettingsError          the environment asks for something impossible
     ├── RequestError           the caller's request
     │   ├── MalformedBody      not JSON, or not a body of this media type
@@ -64,6 +65,13 @@ class BundleNotProven(BundleError):
 
     code = "bundle_not_proven"
     title = "Bundle not proven"
+
+
+class BackendUnavailable(BundleError):
+    """The runtime that serves a bundle is not installed; the message names the extra that brings it."""
+
+    code = "backend_unavailable"
+    title = "Backend unavailable"
 
 
 class SettingsError(ServingError):
@@ -194,10 +202,18 @@ class DeadlineExceeded(Unanswered):
 
 
 class ModelRejectedInput(Unanswered):
-    """The model fails on this one item while its golden rows still pass."""
+    """The model fails on single items while its golden rows still pass.
+
+    Attributes:
+        rows: The items of the request, counted from 0, that it fails on.
+    """
 
     code = "model_rejected_input"
     title = "Model rejected the input"
+
+    def __init__(self, message: str, *, rows: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class BackendFailed(Unanswered):

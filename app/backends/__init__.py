@@ -9,7 +9,7 @@ import pkgutil
 from typing import Protocol, cast
 
 from app.bundle.loader import Bundle
-from app.errors import BundleError
+from app.errors import BackendUnavailable, BundleError
 from app.tensors import Tensors
 
 
@@ -42,13 +42,6 @@ class BackendModule(Protocol):
             BackendUnavailable: The runtime is not installed; the message names the extra that brings it.
         """
         ...
-
-
-class BackendUnavailable(BundleError):
-    """The runtime that this backend needs is not installed."""
-
-    code = "backend_unavailable"
-    title = "Backend unavailable"
 
 
 def names() -> tuple[str, ...]:

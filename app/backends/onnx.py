@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.backends import BackendUnavailable
 from app.bundle.loader import Bundle
-from app.errors import BundleError
+from app.errors import BackendUnavailable, BundleError
 from app.tensors import Tensors
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ The architecture is looked up by its registered name, never by a module path, so
 
 from typing import TYPE_CHECKING
 
-from app.backends import BackendUnavailable
 from app.bundle.loader import Bundle
-from app.errors import BundleError
+from app.errors import BackendUnavailable, BundleError
 from app.tensors import Tensors
 
 if TYPE_CHECKING:

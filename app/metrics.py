@@ -1,0 +1,108 @@
+"""What the service counts: plain integers on the way of a request, turned into Prometheus families when asked.
+
+Everything is written from the event loop's thread alone, so an increment is an increment and takes no lock.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+class Histogram:
+    """Counts of observations below each bound, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return the cumulative counts by upper bound, as Prometheus writes them."""
+        labels = [*(repr(bound) for bound in self.bounds), "+Inf"]
+        running = 0
+        cumulative: list[tuple[str, float]] = []
+        for label, count in zip(labels, self.counts, strict=True):
+            running += count
+            cumulative.append((label, running))
+        return cumulative
+
+
+class Metrics(Collector):
+    """All that one service counts.
+
+    Attributes:
+        requests: Answered requests, by door, model, version and HTTP status.
+        stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
+        batch_rows: Rows of each call of the backend, by model.
+        refusals: Requests that never reached a model, by the code of the error.
+        rejected_rows: Rows that a model failed on while it was well, by model.
+    """
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str, str, str], int] = defaultdict(int)
+        self.stage_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
+        self.refusals: dict[str, int] = defaultdict(int)
+        self.rejected_rows: dict[str, int] = defaultdict(int)
+        self._gauges: list[tuple[str, str, tuple[str, ...], Callable[[], Iterable[tuple[tuple[str, ...], float]]]]] = []
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def add_gauge(
+        self,
+        name: str,
+        help_text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]],
+    ) -> None:
+        """Add a figure that is read only when somebody asks: ``read`` yields label values and a number."""
+        self._gauges.append((name, help_text, labels, read))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family per figure; called by the registry."""
+        requests = CounterMetricFamily(
+            "zto_requests", "Answered requests.", labels=("door", "model", "version", "status")
+        )
+        for key, count in list(self.requests.items()):
+            requests.add_metric(key, count)
+        yield requests
+        for name, help_text, label, counts in (
+            ("zto_refusals", "Requests refused before a model ran, by error code.", "code", self.refusals),
+            ("zto_rejected_rows", "Rows that a model failed on while it was well.", "model", self.rejected_rows),
+        ):
+            counter = CounterMetricFamily(name, help_text, labels=(label,))
+            for value, count in list(counts.items()):
+                counter.add_metric((value,), count)
+            yield counter
+        stages = HistogramMetricFamily("zto_stage_seconds", "Seconds by stage of a request.", labels=("model", "stage"))
+        for stage_key, histogram in list(self.stage_s.items()):
+            stages.add_metric(stage_key, histogram.buckets(), histogram.total)
+        yield stages
+        rows = HistogramMetricFamily("zto_batch_rows", "Rows of a call of the backend.", labels=("model",))
+        for model, histogram in list(self.batch_rows.items()):
+            rows.add_metric((model,), histogram.buckets(), histogram.total)
+        yield rows
+        for name, help_text, labels, read in self._gauges:
+            gauge = GaugeMetricFamily(name, help_text, labels=labels)
+            for values, number in read():
+                gauge.add_metric(values, number)
+            yield gauge
+
+    def render(self) -> bytes:
+        """Return all figures in the Prometheus text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,180 @@
+"""The catalog: what is served is what has just been proven.
+
+Loading runs in the background, one version after the other, so that the port answers from the first moment; a version
+that fails stays failed with its reason, and the others go on.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from app import backends
+from app.bundle.golden import GoldenRows
+from app.bundle.loader import Bundle
+from app.bundle.manifest import Manifest
+from app.errors import BundleError, ModelNotReady, UnknownModel, UnknownVersion
+from app.metrics import Metrics
+from app.serving.batcher import Batcher
+from app.serving.proof import is_well, prove, warm_up
+from app.serving.versions import State, Version, read_manifests
+from app.settings import Settings
+
+logger = logging.getLogger("app.catalog")
+
+# a batch of at most this long runs on the event loop itself under ZTO_RUN_ON=auto: others wait no longer than for a
+# garbage collection, and a hop to a thread would cost about 15% of the throughput of a small model
+LOOP_BATCH_S = 0.005
+
+
+class Catalog:
+    """The models of one folder.
+
+    Args:
+        settings: Of the service.
+        metrics: Told of every batch.
+        check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or the
+            golden outputs not the golden responses.
+        clock: Monotonic seconds.
+
+    Raises:
+        SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        check_contract: Callable[[Manifest, GoldenRows], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._check_contract = check_contract
+        self._clock = clock
+        self.models = read_manifests(settings)
+        metrics.add_gauge("zto_queue_rows", "Rows that wait.", ("model", "version"), self._queue_rows)
+        metrics.add_gauge("zto_model_ready", "1 where the version serves.", ("model", "version"), self._ready)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The models that readiness waits for."""
+        return self._settings.required_models or tuple(self.models)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every required model has a version that serves."""
+        return all(self.models[name].default.state is State.READY for name in self.required)
+
+    def versions(self) -> Iterable[Version]:
+        """Yield every version of every model."""
+        for model in self.models.values():
+            yield from model.versions
+
+    def resolve(self, name: str, version: str | None = None) -> Version:
+        """Return the version that answers; without one, the highest that is ready.
+
+        Raises:
+            UnknownModel: No model of that name.
+            UnknownVersion: The model has no such version.
+            ModelNotReady: It is there, and does not serve; the message says why.
+        """
+        model = self.models.get(name)
+        if model is None:
+            raise UnknownModel(name, tuple(self.models))
+        if version is None:
+            found = model.default
+        else:
+            by_number = {str(candidate.ref.version): candidate for candidate in model.versions}
+            if version not in by_number:
+                raise UnknownVersion(name, version, tuple(by_number))
+            found = by_number[version]
+        if found.state is not State.READY:
+            raise ModelNotReady(f"{found.label} is {found.state}" + (f": {found.reason}" if found.reason else ""))
+        return found
+
+    async def load(self) -> None:
+        """Load, prove and warm up every version, one after the other; none that fails stops the others."""
+        for version in self.versions():
+            if version.bundle is None or version.state is State.FAILED:
+                continue
+            started_at = self._clock()
+            try:
+                await asyncio.to_thread(self._load_and_prove, version, version.bundle)
+            except Exception as exc:  # whatever it is, it is this version's alone
+                if not isinstance(exc, BundleError):
+                    logger.exception("%s: unexpected failure while loading", version.label)
+                self._fail(version, str(exc) or type(exc).__name__)
+            else:
+                self._open_queue(version, version.bundle.manifest)
+                logger.info(
+                    "%s ready in %.0f ms: %s, batches on the %s",
+                    version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.runs_on,
+                )  # fmt: skip
+
+    def close(self) -> None:
+        """Close every queue and give back every runtime."""
+        for version in self.versions():
+            if version.batcher is not None:
+                version.batcher.close("the service is shutting down")
+            if version.executor is not None:
+                version.executor.shutdown(wait=False, cancel_futures=True)
+            elif version.backend is not None:
+                version.backend.close()
+
+    def _load_and_prove(self, version: Version, bundle: Bundle) -> None:
+        settings = self._settings
+        version.backend_name, backend = backends.load(settings.backend, bundle, threads=settings.threads)
+        version.backend = backend
+        version.state = State.PROVING
+        golden = bundle.golden()
+        self._check_contract(bundle.manifest, golden)
+        prove(backend.run, bundle.manifest, golden, version.backend_name)
+        version.batch_s = warm_up(backend.run, golden.inputs, bundle.manifest.batching.max_rows, clock=self._clock)
+
+    def _open_queue(self, version: Version, manifest: Manifest) -> None:
+        backend, batch_s = version.backend, version.batch_s
+        assert backend is not None
+        assert batch_s is not None
+        assert version.bundle is not None
+        run_on = self._settings.run_on
+        if run_on == "auto":
+            run_on = "loop" if batch_s <= LOOP_BATCH_S else "thread"
+        if run_on == "thread":
+            version.executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{version.label}")
+        version.runs_on = run_on
+        golden, backend_name = version.bundle.golden(), version.backend_name or ""
+        batch_rows = self._metrics.batch_rows[manifest.name]
+        compute_s = self._metrics.stage_s[manifest.name, "compute"]
+
+        def count(rows: int, seconds: float) -> None:
+            batch_rows.observe(rows)
+            compute_s.observe(seconds)
+
+        version.batcher = Batcher(
+            backend.run,
+            is_well=lambda: is_well(backend.run, manifest, golden, backend_name),
+            max_rows=manifest.batching.max_rows,
+            max_queue_rows=self._settings.max_queue_rows,
+            max_wait_s=manifest.batching.max_wait_ms / 1e3,
+            executor=version.executor,
+            on_batch=count,
+            on_sick=lambda reason: self._fail(version, reason),
+            clock=self._clock,
+        )
+        version.state = State.READY
+
+    def _fail(self, version: Version, reason: str) -> None:
+        version.state, version.reason = State.FAILED, reason
+        logger.error("%s failed: %s", version.label, reason)
+
+    def _queue_rows(self) -> Iterable[tuple[tuple[str, str], float]]:
+        for version in self.versions():
+            if version.batcher is not None:
+                yield (version.ref.name, str(version.ref.version)), version.batcher.waiting_rows
+
+    def _ready(self) -> Iterable[tuple[tuple[str, str], float]]:
+        for version in self.versions():
+            yield (version.ref.name, str(version.ref.version)), version.state is State.READY

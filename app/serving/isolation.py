@@ -1,0 +1,114 @@
+"""Runs a batch, and when it fails finds the rows that it fails on, so that their neighbors are answered."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.errors import BackendFailed
+from app.tensors import Tensors, all_finite, concat, num_rows, take
+
+logger = logging.getLogger("app.batcher")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """What became of a batch.
+
+    Attributes:
+        outputs: B rows, as many as went in; those of rejected rows hold zeros, and those of a sick model are missing.
+        compute_s: Seconds that all calls of the backend took together.
+        rejected_rows: Rows that the backend fails on by themselves, while its golden rows pass.
+        rejected_because: What it said of the last of them.
+        sick_because: Why the model can answer nobody; None where it can.
+    """
+
+    outputs: Tensors
+    compute_s: float
+    rejected_rows: tuple[int, ...] = ()
+    rejected_because: str = ""
+    sick_because: str | None = None
+
+
+def run_isolated(
+    run: Callable[[Tensors], Tensors],
+    inputs: Tensors,
+    *,
+    is_well: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> BatchResult:
+    """Call the backend once; on failure, and if the model is otherwise well, bisect.
+
+    A model that fails its golden rows is not bisected: no row would be found guilty of it.
+    """
+    started_at = clock()
+    try:
+        outputs = run_checked(run, inputs)
+    except BackendFailed as exc:
+        if not is_well():
+            return BatchResult(outputs={}, compute_s=clock() - started_at, sick_because=f"the golden rows fail: {exc}")
+        return _bisect(run, inputs, exc, started_at, clock)
+    return BatchResult(outputs=outputs, compute_s=clock() - started_at)
+
+
+def run_checked(run: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
+    """Call the backend and check what it hands back.
+
+    Raises:
+        BackendFailed: It raised, returned another number of rows, or numbers that are not finite.
+    """
+    try:
+        outputs = run(inputs)
+        rows, expected = num_rows(outputs), num_rows(inputs)
+    except Exception as exc:  # a runtime may raise anything: here it becomes ours
+        raise BackendFailed(f"{type(exc).__name__}: {exc}") from exc
+    if rows != expected:
+        raise BackendFailed(f"the backend returned {rows} rows for {expected}")
+    if not all_finite(outputs):
+        raise BackendFailed("the backend returned NaN or an infinity")
+    return outputs
+
+
+def _bisect(
+    run: Callable[[Tensors], Tensors],
+    inputs: Tensors,
+    first_failure: BackendFailed,
+    started_at: float,
+    clock: Callable[[], float],
+) -> BatchResult:
+    """Split until every part runs or is a single row."""
+    total = num_rows(inputs)
+    pieces: dict[int, Tensors] = {}
+    rejected: list[int] = []
+    because = first_failure
+    stack = [(0, total)] if total == 1 else [(total // 2, total), (0, total // 2)]
+    if total == 1:
+        stack, rejected = [], [0]
+    while stack:
+        start, stop = stack.pop()
+        try:
+            pieces[start] = run_checked(run, take(inputs, start, stop))
+        except BackendFailed as exc:
+            because = exc
+            if stop - start == 1:
+                rejected.append(start)
+            else:
+                middle = (start + stop) // 2
+                stack += [(middle, stop), (start, middle)]
+    logger.warning("a batch of %d rows failed, %d of them by themselves: %s", total, len(rejected), because)
+    return BatchResult(
+        outputs=_join(pieces, rejected),
+        compute_s=clock() - started_at,
+        rejected_rows=tuple(rejected),
+        rejected_because=str(because),
+    )
+
+
+def _join(pieces: dict[int, Tensors], rejected: list[int]) -> Tensors:
+    if not pieces:
+        return {}
+    blank = {name: np.zeros_like(array[:1]) for name, array in next(iter(pieces.values())).items()}
+    parts = pieces | dict.fromkeys(rejected, blank)
+    return concat([parts[start] for start in sorted(parts)])

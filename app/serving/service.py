@@ -1,0 +1,79 @@
+"""The one data plane: every door hands its tensors in here, and a door is only a translator."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from app.errors import ClientGone, ModelNotReady
+from app.metrics import Metrics
+from app.serving.batcher import Answer
+from app.serving.catalog import Catalog
+from app.serving.versions import Version
+from app.tensors import Tensors
+
+# most answers are there sooner, and a watch costs more than it could save them
+WATCH_AFTER_S = 0.05
+
+
+class Service:
+    """Submits a request to the queue of a version, and waits for the answer as long as the caller does.
+
+    Args:
+        catalog: The models.
+        metrics: Told of every answer.
+        clock: Monotonic seconds; deadlines are on it.
+    """
+
+    def __init__(self, catalog: Catalog, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.catalog = catalog
+        self.clock = clock
+        self._queue_s = {name: metrics.stage_s[name, "queue"] for name in catalog.models}
+
+    async def predict(
+        self,
+        version: Version,
+        tensors: Tensors,
+        *,
+        deadline: float,
+        hung_up: Callable[[], Awaitable[object]],
+    ) -> Answer:
+        """Return what the model makes of B rows.
+
+        Args:
+            version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
+            tensors: The inputs of the manifest, B rows.
+            deadline: On ``clock``.
+            hung_up: Returns when the caller has gone; the request is then dropped before it is run.
+
+        Raises:
+            Overloaded: The queue is full.
+            ModelNotReady: The model went out of rotation.
+            DeadlineExceeded: The deadline passed.
+            ModelRejectedInput: The model fails on one of the rows.
+            BackendFailed: The runtime failed.
+            ClientGone: Nobody waits any more.
+        """
+        if version.batcher is None:
+            raise ModelNotReady(f"{version.label} is {version.state}")
+        future = version.batcher.submit(tensors, deadline=deadline)
+        watch: asyncio.Task[None] | None = None
+
+        def start_watch() -> None:
+            nonlocal watch
+            watch = asyncio.ensure_future(_drop_when_gone(future, hung_up))
+
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, start_watch)
+        try:
+            answer = await future
+        finally:
+            timer.cancel()
+            if watch is not None:
+                watch.cancel()
+        self._queue_s[version.ref.name].observe(answer.queue_s)
+        return answer
+
+
+async def _drop_when_gone(future: "asyncio.Future[Answer]", hung_up: Callable[[], Awaitable[object]]) -> None:
+    await hung_up()
+    if not future.done():
+        future.set_exception(ClientGone("the caller hung up while the request waited"))

@@ -1,0 +1,127 @@
+"""Models, their versions and the state of each; and how they are found in a folder.
+
+::
+
+    loading ──▶ proving ──▶ ready ──▶ failed(reason)
+       └───────────┴───────────────────▶ failed(reason)
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from app.backends import Backend
+from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
+from app.bundle.manifest import Manifest
+from app.errors import BundleError, SettingsError
+from app.serving.batcher import Batcher
+from app.settings import Settings
+
+logger = logging.getLogger("app.catalog")
+
+
+class State(StrEnum):
+    """Where a version stands."""
+
+    LOADING = "loading"
+    PROVING = "proving"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Version:
+    """One version of one model, whatever its state.
+
+    Attributes:
+        ref: Where its bundle lies.
+        bundle: None where the manifest is not valid.
+        state: Where it stands.
+        reason: Why it failed; empty otherwise.
+        backend_name: What serves it, once loaded.
+        runs_on: Where its batches run, once ready.
+        batch_s: Seconds that a full batch took in the warm-up.
+        batcher: Its queue; there where ``state`` is ready.
+    """
+
+    ref: BundleRef
+    bundle: Bundle | None = None
+    state: State = State.LOADING
+    reason: str = ""
+    backend_name: str | None = None
+    runs_on: Literal["loop", "thread"] | None = None
+    batch_s: float | None = None
+    batcher: Batcher | None = None
+    backend: Backend | None = None
+    executor: ThreadPoolExecutor | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and version, as logs and errors write them."""
+        return f"{self.ref.name}/{self.ref.version}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Model:
+    """All versions of one name, rising."""
+
+    name: str
+    versions: list[Version] = field(default_factory=list)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest of the highest version that has a valid one; all versions share task, inputs and labels."""
+        return next((v.bundle.manifest for v in reversed(self.versions) if v.bundle is not None), None)
+
+    @property
+    def default(self) -> Version:
+        """The highest version that is ready; where none is, the highest."""
+        return next((v for v in reversed(self.versions) if v.state is State.READY), self.versions[-1])
+
+
+def read_manifests(settings: Settings) -> dict[str, Model]:
+    """List the bundles of the models folder and read their manifests; one that is not valid is there, failed.
+
+    Raises:
+        SettingsError: The folder is missing or holds no bundle, or a required or default model is not among them.
+    """
+    try:
+        refs = find_bundles(settings.models_dir)
+    except BundleError as exc:
+        raise SettingsError(f"{exc}; set ZTO_MODELS_DIR (or MODELS_DIR) to the folder of the bundles") from exc
+    if not refs:
+        raise SettingsError(
+            f"{settings.models_dir.resolve()} holds no bundle: expected <name>/<version>/manifest.json below it; "
+            "set ZTO_MODELS_DIR (or MODELS_DIR) to the folder of the bundles"
+        )
+    models: dict[str, Model] = {}
+    for ref in refs:
+        version = Version(ref=ref)
+        model = models.setdefault(ref.name, Model(name=ref.name))
+        try:
+            version.bundle = open_bundle(ref)
+            _expect_same_contract(version.bundle.manifest, model.versions)
+        except BundleError as exc:
+            version.bundle, version.state, version.reason = None, State.FAILED, str(exc)
+            logger.error("%s failed: %s", version.label, exc)
+        model.versions.append(version)
+    names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
+    if unknown := sorted(set(names) - set(models)):
+        raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
+    return models
+
+
+def _expect_same_contract(manifest: Manifest, others: Sequence[Version]) -> None:
+    """Hold a version against the first one of its name; one that differs in its contract belongs under another name."""
+    first = next((other.bundle.manifest for other in others if other.bundle is not None), None)
+    if first is None:
+        return
+    for part in ("task", "inputs", "outputs"):
+        if getattr(manifest, part) != getattr(first, part):
+            raise BundleError(
+                f"its {part} are not those of version {first.version}: all versions of a name share task, inputs and "
+                "outputs; package it under another name"
+            )
