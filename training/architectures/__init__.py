@@ -79,6 +79,15 @@ def as_served(network: nn.Module) -> nn.Module:
     return Served(network)
 
 
+def describe(name: str) -> str:
+    """Return the first line of an architecture's file: what it is, in one sentence.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    return (_module(name).__doc__ or name).splitlines()[0]
+
+
 def num_parameters(network: nn.Module) -> int:
     """Count the trainable numbers of a network."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

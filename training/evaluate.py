@@ -1,0 +1,91 @@
+"""What a network does on a split, in numbers.
+
+Shape suffixes: N rows of the split, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.tensors import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Scores of a classifier on one split.
+
+    Attributes:
+        accuracy: Share of the rows that are right.
+        loss: Mean cross-entropy in nats.
+        macro_f1: Mean of the classes' F1 scores.
+        recall: Of each class, the share that is found.
+        precision: Of what is called a class, the share that is one.
+        confusion: Counts, int64 of shape (C, C); true classes down, predicted ones across.
+    """
+
+    accuracy: float
+    loss: float
+    macro_f1: float
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+    confusion: NDArray[np.int64]
+
+
+def predict(module: nn.Module, images: NDArray[np.uint8], *, batch_size: int = 500) -> tuple[Array, ...]:
+    """Run a module over a split, in inference mode.
+
+    Args:
+        module: Takes float32 pixels of shape (B, height, width), returns a tensor or a tuple of them.
+        images: uint8, shape (N, height, width).
+        batch_size: Rows of each call.
+
+    Returns:
+        Each output of the module for all rows, as an array of N rows.
+    """
+    was_training = module.training
+    module.eval()
+    parts: list[tuple[Array, ...]] = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            outputs = module(torch.tensor(images[start : start + batch_size]).float())
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            parts.append(tuple(output.numpy() for output in outputs))
+    module.train(was_training)
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def score(logits_NC: Array, labels_N: NDArray[np.int64]) -> Scores:
+    """Score logits, any float dtype of shape (N, C), against labels, int64 of shape (N,)."""
+    num_classes = logits_NC.shape[1]
+    predicted_N = logits_NC.argmax(axis=1)
+    confusion_CC = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confusion_CC, (labels_N, predicted_N), 1)
+    hits_C = confusion_CC.diagonal()
+    recall_C = _ratio(hits_C, confusion_CC.sum(axis=1))
+    precision_C = _ratio(hits_C, confusion_CC.sum(axis=0))
+    f1_C = _ratio(2 * precision_C * recall_C, precision_C + recall_C)
+    return Scores(
+        accuracy=float((predicted_N == labels_N).mean()),
+        loss=cross_entropy(logits_NC, labels_N),
+        macro_f1=float(f1_C.mean()),
+        recall=tuple(recall_C.tolist()),
+        precision=tuple(precision_C.tolist()),
+        confusion=confusion_CC,
+    )
+
+
+def cross_entropy(logits_NC: Array, labels_N: NDArray[np.int64]) -> float:
+    """Return the mean cross-entropy in nats, computed in float64."""
+    wide_NC = logits_NC.astype(np.float64)
+    top_N1 = wide_NC.max(axis=1, keepdims=True)
+    log_sum_N = np.log(np.exp(wide_NC - top_N1).sum(axis=1)) + top_N1[:, 0]
+    return float((log_sum_N - wide_NC[np.arange(len(labels_N)), labels_N]).mean())
+
+
+def _ratio(part_C: Array, whole_C: Array) -> Array:
+    """Divide, with 0 where there is nothing to divide by."""
+    zeros_C: Array = np.zeros(len(whole_C), np.float64)
+    return np.divide(part_C, whole_C, out=zeros_C, where=whole_C > 0)

@@ -1,0 +1,226 @@
+"""The whole way: data and config in, a proven bundle out."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from app.bundle.golden import dump_golden
+from app.bundle.manifest import Architecture, Artifact, Batching, Golden, ImageClassification, Manifest
+from app.tensors import Tensors, take
+from training import architectures
+from training.batches import LoaderBatches, MemoryBatches
+from training.config import TrainConfig
+from training.data import DataSet
+from training.evaluate import Scores, score
+from training.export import bundle, golden, onnx, state_dict, verify
+from training.export import manifest as parts
+from training.loop import Epoch, Fit, fit
+from training.seeding import seed_everything
+
+# Over 32 rows of a small picture, a batch falls out of the cache and costs more per row.
+MAX_ROWS = 32
+
+# How many validation rows are run both alone and in full batches.
+NUM_BATCH_CHECKED = 512
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A network that has been trained, and what it needs to be exported.
+
+    Attributes:
+        network: Holds its best weights.
+        network_config: Its whole config, as the manifest holds it.
+        fit: How training went.
+        duration_s: How long it took.
+    """
+
+    network: nn.Module
+    network_config: dict[str, Any]
+    fit: Fit
+    duration_s: float
+
+
+def train(
+    config: TrainConfig,
+    data: DataSet,
+    *,
+    loader: bool = False,
+    show_progress: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
+    """Train one network.
+
+    Args:
+        config: Everything that decides the weights.
+        data: Fashion-MNIST or another data set of grey pictures.
+        loader: Take the batches from a ``DataLoader``; they are the same.
+        show_progress: Draw bars on stderr.
+        on_epoch: Called with each finished epoch.
+        clock: Seconds, for the record only.
+
+    Raises:
+        ValueError: The architecture or its config is impossible.
+        NonFiniteLoss: The loss became NaN or infinite.
+        Interrupted: KeyboardInterrupt came before the first epoch was done.
+    """
+    _, height, width = data.train.images.shape
+    pixels = parts.pixel_statistics(data.train.images)
+    measured = {
+        "height": height,
+        "width": width,
+        "num_classes": len(data.classes),
+        "input_mean": round(pixels.mean, 4),
+        "input_std": round(pixels.std, 4),
+    }
+    seed_everything(config.seed)
+    network_config = architectures.make_config(config.architecture, {**measured, **config.network})
+    network = architectures.build(config.architecture, dataclasses.asdict(network_config))
+    batches = (LoaderBatches if loader else MemoryBatches)(
+        data.train, batch_size=config.batch_size, seed=config.seed, augmentation=config.augmentation
+    )
+    started = clock()
+    outcome = fit(
+        network, batches, data.validation, config, show_progress=show_progress, on_epoch=on_epoch, clock=clock
+    )
+    return Trained(
+        network=network,
+        network_config=json.loads(json.dumps(dataclasses.asdict(network_config))),
+        fit=outcome,
+        duration_s=clock() - started,
+    )
+
+
+def export(
+    trained: Trained,
+    config: TrainConfig,
+    data: DataSet,
+    models_dir: Path,
+    *,
+    version: int | None = None,
+    say: Say = lambda text: None,
+) -> Path:
+    """Export a trained network in every format, prove each on the whole test set, and write the bundle.
+
+    Args:
+        trained: What :func:`train` returned.
+        config: What it was trained with.
+        data: What it was trained on; the test split is looked at here for the first time.
+        models_dir: Where bundles lie.
+        version: Of the bundle; without it the next free one.
+        say: Called with lines for people.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        NotProven: An artifact does not answer as the network does.
+        VersionExists: That version is there already.
+    """
+    name = config.architecture
+    task = parts.image_task(data)
+    inputs, outputs = parts.image_tensors(task)
+    weights = state_dict.dump(trained.network)
+    # everything below is measured on the weights as they are shipped, in the memory layout that serving uses
+    served = architectures.as_served(state_dict.load(architectures.build(name, trained.network_config), weights)).eval()
+    graph = onnx.dump(served, inputs, outputs)
+    eager = verify.eager_runner(served, tuple(spec.name for spec in outputs))
+
+    runners = {onnx.FORMAT: verify.onnx_runner(graph), state_dict.FORMAT: eager}
+    test_inputs: Tensors = {"image": data.test.images.astype(np.float32)}
+    expected = verify.run_in_batches(eager, test_inputs, MAX_ROWS)
+    artifacts = tuple(
+        _prove(fmt, path, content, runners[fmt], test_inputs, expected, data, say)
+        for fmt, path, content in (
+            (onnx.FORMAT, onnx.FILE_NAME, graph),
+            (state_dict.FORMAT, state_dict.FILE_NAME, weights),
+        )
+    )
+    rows = golden.make_golden(eager, data.validation.images, data.classes)
+    golden_bytes = dump_golden(rows)
+    test_scores = score(expected["logits"], data.test.labels)
+    say(f"test accuracy {test_scores.accuracy:.4f}, loss {test_scores.loss:.4f}, macro F1 {test_scores.macro_f1:.4f}")
+    manifest = Manifest(
+        schema_version=1,
+        name=name,
+        version=version or bundle.next_version(models_dir, name),
+        description=f"{architectures.describe(name)} Trained on {data.name}.",
+        license="Apache-2.0",
+        task=task,
+        architecture=Architecture(name=name, config=trained.network_config),
+        inputs=inputs,
+        outputs=outputs,
+        artifacts=artifacts,
+        batching=Batching(max_rows=MAX_ROWS),
+        golden=Golden(
+            **bundle.file_ref("golden.npz", golden_bytes).model_dump(),
+            rows=len(rows),
+            tolerance={artifact.format: parts.TOLERANCE for artifact in artifacts},
+            batch_tolerance=parts.BATCH_TOLERANCE,
+        ),
+        training=parts.training_record(config, data, trained.fit, duration_s=trained.duration_s),
+        metrics=parts.metrics(test_scores, trained.fit, data.classes),
+        input_statistics={"image": parts.pixel_statistics(data.train.images)},
+    )
+    files = {
+        onnx.FILE_NAME: graph,
+        state_dict.FILE_NAME: weights,
+        "golden.npz": golden_bytes,
+        **_reports(trained.fit, test_scores, task),
+    }
+    return bundle.write_bundle(models_dir, manifest, files)
+
+
+def _prove(
+    fmt: str,
+    path: str,
+    content: bytes,
+    run: verify.Run,
+    test_inputs: Tensors,
+    expected: Tensors,
+    data: DataSet,
+    say: Say,
+) -> Artifact:
+    """Hold one artifact against the eager network and against itself in other batches, and describe it."""
+    actual = verify.run_in_batches(run, test_inputs, MAX_ROWS)
+    verify.expect_proven(actual, expected, parts.TOLERANCE, what=f"{fmt} against eager")
+    some: Tensors = {"image": data.validation.images[:NUM_BATCH_CHECKED].astype(np.float32)}
+    singles, full = verify.alone(run, some), verify.run_in_batches(run, some, MAX_ROWS)
+    verify.expect_proven(full, singles, parts.BATCH_TOLERANCE, what=f"{fmt} in full batches against alone")
+    artifact = Artifact(
+        **bundle.file_ref(path, content).model_dump(),
+        format=fmt,
+        test_accuracy=score(actual["logits"], data.test.labels).accuracy,
+        latency_ms=verify.latency_ms(run, take(test_inputs, 0, max(verify.LATENCY_ROWS))),
+        parity=verify.parity(actual, expected),
+    )
+    for what, differences in (
+        ("against eager", verify.max_differences(actual, expected)),
+        ("in full batches against alone", verify.max_differences(full, singles)),
+    ):
+        found = ", ".join(f"{output} {difference:.2g}" for output, difference in differences.items())
+        say(f"{fmt} {what}: largest difference of {found}")
+    return artifact
+
+
+def _reports(outcome: Fit, test: Scores, task: ImageClassification) -> dict[str, bytes]:
+    history = [dataclasses.asdict(epoch) for epoch in outcome.history]
+    confusion = {"labels": task.labels, "rows_are_true_columns_are_predicted": test.confusion.tolist()}
+    return {
+        "report/history.json": _json(history),
+        "report/confusion_matrix.json": _json(confusion),
+    }
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
