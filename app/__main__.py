@@ -1,0 +1,78 @@
+"""``python -m app``: serve; ask a running service for its health; print the manifest's JSON Schema."""
+
+import argparse
+import http.client
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from app.errors import SettingsError
+from app.settings import Settings
+
+EXIT_BAD_SETTINGS = 2
+HEALTH_TIMEOUT_S = 2.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m app", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve the bundles of ZTO_MODELS_DIR until SIGTERM")
+    commands.add_parser("health", help="exit with 0 if the service on ZTO_PORT is ready, else with 1")
+    commands.add_parser("schema", help="print the JSON Schema of manifest.json")
+    commands.add_parser("settings", help="print every setting, its default and what it means")
+    command = parser.parse_args(argv).command
+    try:
+        return {"serve": _serve, "health": _health, "schema": _schema, "settings": _settings}[command]()
+    except SettingsError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return EXIT_BAD_SETTINGS
+
+
+def _serve() -> int:
+    settings = Settings.from_environ(os.environ)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    # imported late: the other commands need none of it
+    from app.main import create_app
+    from app.server import Server
+
+    server = Server(create_app(settings), settings)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _health() -> int:
+    settings = Settings.from_environ(os.environ)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared, not bound
+    connection = http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        sys.stdout.write(response.read().decode() + "\n")
+    except (OSError, http.client.HTTPException) as exc:
+        sys.stderr.write(f"error: no answer from {host}:{settings.port}: {exc}\n")
+        return 1
+    finally:
+        connection.close()
+    return 0 if response.status == 200 else 1
+
+
+def _schema() -> int:
+    from app.bundle.manifest import Manifest
+
+    sys.stdout.write(json.dumps(Manifest.model_json_schema(), indent=2) + "\n")
+    return 0
+
+
+def _settings() -> int:
+    for name, field in Settings.model_fields.items():
+        sys.stdout.write(f"ZTO_{name.upper()}={field.default}\n    {field.description}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

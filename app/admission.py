@@ -1,0 +1,144 @@
+"""What stands in front of every door: one function that each request passes, whichever way it takes inside.
+
+It gives the request its id and its deadline, refuses a body that is too large before it is read, and knows when the
+service is leaving. It stands before FastAPI's own middleware, which the fast way never enters.
+"""
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import BodyTooLarge, ClientGone, Fault, InvalidInput, RequestError
+from app.metrics import Metrics
+from app.settings import Settings
+
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+
+REQUEST_ID_HEADER = b"x-request-id"
+DEADLINE_HEADER = b"x-request-timeout-ms"
+MAX_TIMEOUT_MS = 3_600_000
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_CLOSE = (b"connection", b"close")
+
+
+@dataclass(slots=True, kw_only=True)
+class Ticket:
+    """What admission knows of a request.
+
+    Attributes:
+        request_id: The caller's own where it is well-formed, else a new one.
+        received_at: When its headers were read; monotonic seconds.
+        deadline: When its caller stops waiting; monotonic seconds.
+        content_type: Of the body, in lower case without parameters; empty where none is stated.
+        content_length: Of the body as stated; None where it comes in chunks.
+        max_body_bytes: Most bytes of the body that are read.
+        refusal: Why it is not let in; None where it is.
+    """
+
+    request_id: bytes
+    received_at: float
+    deadline: float
+    max_body_bytes: int
+    content_type: bytes = b""
+    content_length: int | None = None
+    refusal: RequestError | None = None
+
+    async def read_body(self, receive: Receive) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            BodyTooLarge: It grew beyond the limit; what came is forgotten and the rest not read.
+            ClientGone: The caller hung up before its end.
+        """
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > self.max_body_bytes:
+                raise BodyTooLarge(self.max_body_bytes)
+            return body
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the caller hung up before the whole body had come")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                raise BodyTooLarge(self.max_body_bytes)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+            message = await receive()
+
+
+class Admission:
+    """Lets requests in, or says why not.
+
+    Args:
+        settings: Of the service.
+        metrics: Told of refusals.
+        clock: Monotonic seconds.
+
+    Attributes:
+        is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_body_bytes = settings.max_body_bytes
+        self._timeout_s = settings.timeout_ms / 1e3
+        self._metrics = metrics
+        self._clock = clock
+        self._id_prefix = os.urandom(6).hex().encode() + b"-"
+        self._id_counter = itertools.count(1)
+        self.is_draining = False
+
+    def admit(self, scope: Mapping[str, Any]) -> Ticket:
+        """Look at the headers of a request. Never raises: a refusal stands on the ticket."""
+        now = self._clock()
+        ticket = Ticket(
+            request_id=b"", received_at=now, deadline=now + self._timeout_s, max_body_bytes=self._max_body_bytes
+        )
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                ticket.content_type = value.partition(b";")[0].strip().lower()
+            elif name == b"content-length":
+                self._admit_length(ticket, value)
+            elif name == REQUEST_ID_HEADER:
+                if _REQUEST_ID.fullmatch(value):
+                    ticket.request_id = value
+            elif name == DEADLINE_HEADER:
+                self._admit_deadline(ticket, value)
+        if not ticket.request_id:
+            ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
+        return ticket
+
+    def receipts(self, ticket: Ticket) -> list[tuple[bytes, bytes]]:
+        """Return the headers that every answer carries."""
+        if self.is_draining:
+            return [(REQUEST_ID_HEADER, ticket.request_id), _CLOSE]
+        return [(REQUEST_ID_HEADER, ticket.request_id)]
+
+    def count_refusal(self, error: Exception) -> None:
+        """Count a request that got no answer from a model."""
+        self._metrics.refusals[getattr(error, "code", type(error).__name__)] += 1
+
+    def _admit_length(self, ticket: Ticket, value: bytes) -> None:
+        if value.isdigit():  # the server has refused what is no number
+            ticket.content_length = int(value)
+            if ticket.content_length > self._max_body_bytes:
+                ticket.refusal = BodyTooLarge(self._max_body_bytes)
+
+    def _admit_deadline(self, ticket: Ticket, value: bytes) -> None:
+        if value.isdigit() and len(value) <= 9 and 0 < int(value) <= MAX_TIMEOUT_MS:
+            ticket.deadline = ticket.received_at + int(value) / 1e3
+            return
+        message = f"expected whole milliseconds from 1 to {MAX_TIMEOUT_MS}, found {value.decode('latin-1')[:32]!r}"
+        ticket.refusal = InvalidInput(
+            Fault(pointer="header:X-Request-Timeout-Ms", code="out_of_range", message=message)
+        )

@@ -1,0 +1,220 @@
+"""``create_app(settings)``: reads the manifests, mounts the doors; the lifespan loads and proves."""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
+
+from app import __version__, tasks
+from app.admission import Admission, Ticket
+from app.bundle.golden import GoldenRows
+from app.bundle.manifest import Manifest
+from app.errors import BundleError, ServingError
+from app.metrics import Metrics
+from app.protocols import health, metrics, models, openapi, problem
+from app.protocols.predict import PredictDoor
+from app.serving.catalog import Catalog
+from app.serving.service import Service
+from app.serving.versions import State
+from app.settings import Settings
+from app.tasks import Task
+
+logger = logging.getLogger("app.main")
+
+# each holds one picture of at most `max_image_pixels` while it decodes: two bound the memory
+DECODER_THREADS = 2
+_TICKET = "zto.ticket"
+
+
+class ZeroToOne(FastAPI):
+    """FastAPI with admission in front, and a way past its middleware for predictions.
+
+    Attributes:
+        admission: Lets every request in.
+        catalog: The models.
+    """
+
+    admission: Admission
+    catalog: Catalog
+    _door: PredictDoor
+    _tasks: dict[str, Task]
+    _fast_paths: dict[str, str | None]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Admit a request and take it to its door."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        ticket = self.admission.admit(scope)
+        if scope["method"] == "POST" and scope["path"] in self._fast_paths:
+            await self._door.serve(ticket, self._fast_paths[scope["path"]], scope, receive, send)
+            return
+
+        async def send_with_receipts(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *self.admission.receipts(ticket)]
+            await send(message)
+
+        if ticket.refusal is not None:
+            await _problem_response(ticket.refusal, ticket)(scope, receive, send_with_receipts)
+            return
+        scope[_TICKET] = ticket
+        await super().__call__(scope, receive, send_with_receipts)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document, the bodies of the prediction doors included."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas |= openapi.components(self._tasks)
+        return super().openapi()
+
+
+def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> ZeroToOne:
+    """Build the service. Nothing is loaded before its lifespan starts.
+
+    Raises:
+        SettingsError: The models folder is missing or empty, or a model that the settings name is not in it.
+    """
+    figures = Metrics()
+    by_name: dict[str, Task] = {}
+    limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
+
+    def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
+        tasks.check_contract(by_name[manifest.name], golden)
+
+    catalog = Catalog(settings, figures, check_contract=check_contract, clock=clock)
+    _create_tasks(catalog, limits, by_name)
+    admission = Admission(settings, figures, clock=clock)
+    decoders = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(catalog))
+        yield
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        catalog.close()
+        decoders.shutdown(wait=False, cancel_futures=True)
+
+    app = ZeroToOne(
+        title="Zero to One",
+        summary="Proven models over HTTP",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics")],
+    )
+    app.admission, app.catalog = admission, catalog
+    app._tasks = by_name
+    app._door = PredictDoor(
+        Service(catalog, figures, clock=clock),
+        by_name,
+        admission,
+        figures,
+        decoders=decoders,
+        default_model=settings.default_model,
+    )
+    app._fast_paths = {f"/predict/{name}": name for name in by_name} | {"/predict": None}
+    _mount(app, settings, figures)
+    return app
+
+
+def _create_tasks(catalog: Catalog, limits: tasks.Limits, by_name: dict[str, Task]) -> None:
+    """Create the task of every model that has a manifest; where its tensors do not fit, its versions have failed."""
+    for name, model in catalog.models.items():
+        if model.manifest is None:
+            continue
+        try:
+            by_name[name] = tasks.create(model.manifest, limits)
+        except BundleError as exc:
+            for version in model.versions:
+                version.state, version.reason, version.bundle = State.FAILED, str(exc), None
+            logger.error("%s failed: %s", name, exc)
+
+
+async def _load(catalog: Catalog) -> None:
+    await catalog.load()
+    # what is loaded stays: the collector need not walk it again, which was the tail of the latencies
+    gc.collect()
+    gc.freeze()
+
+
+def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
+    """Add the routes of every door, and the translation of errors that rise through FastAPI."""
+
+    async def predict_named_in_path(request: Request) -> Response:
+        return await respond(request, request.path_params["model"])
+
+    async def predict_named_in_body(request: Request) -> Response:
+        return await respond(request, None)
+
+    async def respond(request: Request, model: str | None) -> Response:
+        reply = await app._door.answer(request.scope[_TICKET], model, request.scope, request.receive)
+        response = Response(reply.body, reply.status)
+        response.raw_headers = list(reply.headers)
+        return response
+
+    def predict_one(name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def predict(request: Request) -> Response:
+            return await respond(request, name)
+
+        return predict
+
+    for name, task in app._tasks.items():
+        manifest = app.catalog.models[name].manifest
+        assert manifest is not None
+        documented = openapi.predict_route(manifest, task)
+        app.add_api_route(f"/predict/{name}", predict_one(name), methods=["POST"], **documented)
+    app.add_api_route(
+        "/predict",
+        predict_named_in_body,
+        methods=["POST"],
+        **openapi.named_predict_route(app._tasks, settings.default_model),
+    )
+    app.add_api_route("/predict/{model}", predict_named_in_path, methods=["POST"], include_in_schema=False)
+    app.include_router(models.router(app.catalog, app._tasks, settings))
+    app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
+    app.include_router(metrics.router(figures))
+    app.add_exception_handler(ServingError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_error)
+
+
+async def _on_error(request: Request, exc: Exception) -> Response:
+    return _problem_response(exc, request.scope[_TICKET])
+
+
+async def _on_http_exception(request: Request, exc: Exception) -> Response:
+    """Write what Starlette's router refuses (404, 405) as a problem too."""
+    assert isinstance(exc, HTTPException)
+    phrase = HTTPStatus(exc.status_code).phrase
+    code = phrase.lower().replace(" ", "_")
+    ticket: Ticket = request.scope[_TICKET]
+    body = problem.Problem(
+        type=f"urn:zero-to-one:problem:{code}",
+        title=phrase,
+        status=exc.status_code,
+        detail=f"{request.method} {request.url.path}: {exc.detail}",
+        code=code,
+        request_id=ticket.request_id.decode("ascii"),
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
+    )
+
+
+def _problem_response(error: Exception, ticket: Ticket) -> Response:
+    status, headers, body = problem.render(error, ticket.request_id)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response

@@ -1,0 +1,73 @@
+"""``GET /livez`` and ``GET /readyz``: for whoever restarts the process, and for whoever sends it traffic."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from app.serving.catalog import Catalog
+
+
+class Live(BaseModel):
+    """The event loop turns."""
+
+    status: Literal["live"] = "live"
+
+
+class VersionState(BaseModel):
+    """Where one version of a model stands."""
+
+    state: Literal["loading", "proving", "ready", "failed"]
+    reason: str | None = None
+
+
+class ModelState(VersionState):
+    """Where a model stands: its best version, and each."""
+
+    version: str
+    required: bool
+    versions: dict[str, VersionState]
+
+
+class Readiness(BaseModel):
+    """Whether the service wants traffic, and the state of each model either way."""
+
+    status: Literal["ready", "not_ready", "draining"]
+    models: dict[str, ModelState]
+
+
+def readiness(catalog: Catalog, *, is_draining: bool) -> Readiness:
+    """Sum up the states of the catalog."""
+    models = {}
+    for name, model in catalog.models.items():
+        best = model.default
+        models[name] = ModelState(
+            state=best.state.value,
+            reason=best.reason or None,
+            version=str(best.ref.version),
+            required=name in catalog.required,
+            versions={
+                str(v.ref.version): VersionState(state=v.state.value, reason=v.reason or None) for v in model.versions
+            },
+        )
+    status: Literal["ready", "not_ready", "draining"] = "ready" if catalog.is_ready else "not_ready"
+    return Readiness(status="draining" if is_draining else status, models=models)
+
+
+def router(catalog: Catalog, *, is_draining: Callable[[], bool]) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/livez", summary="Is the event loop turning?")
+    async def livez() -> Live:
+        return Live()
+
+    @routes.get("/readyz", summary="Is every required model ready?", responses={503: {"model": Readiness}})
+    async def readyz(response: Response) -> Readiness:
+        report = readiness(catalog, is_draining=is_draining())
+        if report.status != "ready":
+            response.status_code = 503
+        return report
+
+    return routes

@@ -1,0 +1,147 @@
+"""``GET /models`` and ``GET /models/{model}``: the card, with all that a caller needs to know."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.bundle.manifest import Architecture, Artifact, Batching, TaskSettings, TensorSpec, TrainingRecord
+from app.errors import UnknownModel
+from app.protocols.health import VersionState
+from app.protocols.openapi import problems
+from app.serving.catalog import Catalog
+from app.serving.versions import Model, Version
+from app.settings import Settings
+from app.tasks import Task
+from app.tasks.decoding.pictures import describe
+
+
+class ModelSummary(VersionState):
+    """One line of the list."""
+
+    name: str
+    version: str = Field(description="The version that answers when none is asked for.")
+    task: str | None = Field(description="The kind of its task; null where the manifest is not valid.")
+    description: str | None
+    url: str
+
+
+class ModelList(BaseModel):
+    """Every model of the service."""
+
+    models: list[ModelSummary]
+
+
+class Limits(BaseModel):
+    """What one request may hold."""
+
+    max_body_bytes: int
+    max_instances: int
+    max_image_pixels: int
+    max_queue_rows: int
+    default_timeout_ms: int
+
+
+class VersionCard(VersionState):
+    """One version: where it stands, what serves it, what was measured of it."""
+
+    version: str
+    backend: str | None = Field(description="What serves it; null until it is loaded.")
+    runs_on: str | None = Field(description="Where its batches run: `loop` or `thread`.")
+    warm_up_batch_ms: float | None = Field(description="Milliseconds of a full batch here, measured in the warm-up.")
+    architecture: Architecture | None
+    artifacts: tuple[Artifact, ...]
+    batching: Batching | None
+    metrics: dict[str, float]
+    training: TrainingRecord | None
+
+
+class ModelCard(ModelSummary):
+    """All that a caller needs to know of a model."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    license: str | None
+    task_settings: TaskSettings | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    media_types: tuple[str, ...] = Field(description="What the body of a request may be.")
+    conversion: str | None = Field(description="What is done to pictures of another size or mode.")
+    limits: Limits
+    request_schema: dict[str, Any] | None
+    response_schema: dict[str, Any] | None
+    example: dict[str, Any] | None = Field(description="A body that works when it is sent as it stands.")
+    versions: list[VersionCard]
+
+
+def router(catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/models", summary="List the models")
+    async def list_models() -> ModelList:
+        return ModelList(models=[ModelSummary(**_summary(model)) for model in catalog.models.values()])
+
+    @routes.get("/models/{model}", summary="The card of a model", responses=problems(404))
+    async def card(model: str) -> ModelCard:
+        if model not in catalog.models:
+            raise UnknownModel(model, tuple(catalog.models))
+        return _card(catalog.models[model], tasks.get(model), settings)
+
+    return routes
+
+
+def _summary(model: Model) -> dict[str, Any]:
+    manifest, version = model.manifest, model.default
+    return {
+        "name": model.name,
+        "version": str(version.ref.version),
+        "state": version.state.value,
+        "reason": version.reason or None,
+        "task": None if manifest is None else manifest.task.kind,
+        "description": None if manifest is None else manifest.description,
+        "url": f"/models/{model.name}",
+    }
+
+
+def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
+    manifest = model.manifest
+    media_types = () if task is None else ("application/json", *task.media_types)
+    return ModelCard(
+        **_summary(model),
+        license=None if manifest is None else manifest.license,
+        task_settings=None if manifest is None else manifest.task,
+        inputs=() if manifest is None else manifest.inputs,
+        outputs=() if manifest is None else manifest.outputs,
+        media_types=(*media_types, "multipart/form-data") if task is not None and task.media_types else media_types,
+        conversion=None if manifest is None else describe(manifest.task.image),
+        limits=Limits(
+            max_body_bytes=settings.max_body_bytes,
+            max_instances=settings.max_instances,
+            max_image_pixels=settings.max_image_pixels,
+            max_queue_rows=settings.max_queue_rows,
+            default_timeout_ms=settings.timeout_ms,
+        ),
+        request_schema=None if task is None else task.request_model.model_json_schema(),
+        response_schema=None if task is None else task.response_model.model_json_schema(mode="serialization"),
+        example=None if task is None else task.example(),
+        versions=[_version_card(version) for version in model.versions],
+    )
+
+
+def _version_card(version: Version) -> VersionCard:
+    manifest = None if version.bundle is None else version.bundle.manifest
+    return VersionCard(
+        version=str(version.ref.version),
+        state=version.state.value,
+        reason=version.reason or None,
+        backend=version.backend_name,
+        runs_on=version.runs_on,
+        warm_up_batch_ms=None if version.batch_s is None else version.batch_s * 1e3,
+        architecture=None if manifest is None else manifest.architecture,
+        artifacts=() if manifest is None else manifest.artifacts,
+        batching=None if manifest is None else manifest.batching,
+        metrics={} if manifest is None else manifest.metrics,
+        training=None if manifest is None else manifest.training,
+    )

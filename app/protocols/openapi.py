@@ -1,0 +1,148 @@
+"""The OpenAPI types of the prediction doors: one route per model, with an example that works when it is sent."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from app.admission import MAX_TIMEOUT_MS
+from app.bundle.manifest import Manifest
+from app.protocols.problem import MEDIA_TYPE, Problem
+from app.tasks import Task
+
+_REF = "#/components/schemas/{model}"
+
+_RECEIPTS: dict[str, Any] = {
+    "X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's own, or a new one."},
+}
+_PREDICTION_RECEIPTS: dict[str, Any] = _RECEIPTS | {
+    "X-Model-Version": {"schema": {"type": "string"}, "description": "The version that answered."},
+    "Server-Timing": {
+        "schema": {"type": "string"},
+        "description": "Milliseconds for `parse`, `queue` and `compute`, and the rows of the `batch`.",
+    },
+}
+_STATUSES = {
+    400: "The body is malformed.",
+    404: "No such model or version.",
+    413: "The body, or the number of instances, is too large.",
+    415: "The model does not take this media type.",
+    422: "Values are invalid; `errors` names every fault.",
+    503: "The model is not ready, or its queue is full; `Retry-After` says when to come back.",
+    504: "The deadline passed.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route for the given error statuses."""
+    return {
+        status: {
+            "description": _STATUSES[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}},
+            "headers": _RECEIPTS,
+        }
+        for status in statuses
+    }
+
+
+def predict_route(manifest: Manifest, task: Task) -> dict[str, Any]:
+    """Return the arguments that document one model's route."""
+    content = {"application/json": {"schema": _ref(task.request_model), "example": task.example()}}
+    return {
+        "summary": f"Ask {manifest.name}",
+        "description": manifest.description,
+        "operation_id": f"predict_{manifest.name.replace('-', '_')}",
+        "tags": ["predict"],
+        "responses": _answers(_ref(task.response_model)),
+        "openapi_extra": {
+            "parameters": _parameters(task.options_model),
+            "requestBody": {"required": True, "content": content | _files(task)},
+        },
+    }
+
+
+def named_predict_route(tasks: Mapping[str, Task], default_model: str | None) -> dict[str, Any]:
+    """Return the arguments that document the route whose body names the model."""
+    requests = {name: _ref(task.request_model) for name, task in tasks.items()}
+    schema = {
+        "oneOf": list(requests.values()),
+        "discriminator": {"propertyName": "model", "mapping": {name: ref["$ref"] for name, ref in requests.items()}},
+    }
+    examples = {name: {"value": {"model": name} | task.example()} for name, task in tasks.items()}
+    files = _files(tasks[default_model]) if default_model is not None and default_model in tasks else {}
+    without = f"answers with `{default_model}`" if default_model else "is an error"
+    return {
+        "summary": "Ask the model that the body names",
+        "description": f'`"model"` in the body says who answers; a body without it {without}.',
+        "operation_id": "predict",
+        "tags": ["predict"],
+        "responses": _answers({"oneOf": [_ref(task.response_model) for task in tasks.values()]}),
+        "openapi_extra": {
+            "parameters": _parameters(*{task.options_model for task in tasks.values()}),
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schema, "examples": examples}} | files,
+            },
+        },
+    }
+
+
+def components(tasks: Mapping[str, Task]) -> dict[str, Any]:
+    """Return the schemas that the routes refer to, by name."""
+    schemas: dict[str, Any] = {}
+
+    def add(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> None:
+        schema = model.model_json_schema(ref_template=_REF, mode=mode)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+
+    for task in tasks.values():
+        add(task.request_model, "validation")
+        add(task.response_model, "serialization")
+    add(Problem, "serialization")
+    return schemas
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _answers(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    ok = {"description": "Predictions, one per instance.", "headers": _PREDICTION_RECEIPTS}
+    return {200: ok | {"content": {"application/json": {"schema": schema}}}} | problems(*_STATUSES)
+
+
+def _files(task: Task) -> dict[str, Any]:
+    """Describe the bodies that are files: a raw one of each media type, and an upload."""
+    if not task.media_types:
+        return {}
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
+    return {media_type: {"schema": binary} for media_type in task.media_types} | {
+        "multipart/form-data": {"schema": form}
+    }
+
+
+def _parameters(*options: type[BaseModel]) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": "version",
+            "in": "query",
+            "schema": {"type": "string"},
+            "description": "The version to ask; without it the highest that is ready.",
+        },
+        {
+            "name": "X-Request-Timeout-Ms",
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
+            "description": "Milliseconds that the caller waits; 504 past it.",
+        },
+    ]
+    for model in options:
+        for name, schema in model.model_json_schema()["properties"].items():
+            # a parameter is left out rather than null
+            plain = next((s for s in schema.get("anyOf", ()) if s.get("type") != "null"), schema)
+            parameters.append(
+                {"name": name, "in": "query", "schema": plain, "description": schema.get("description", "")}
+            )
+    return parameters

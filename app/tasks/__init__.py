@@ -1,0 +1,125 @@
+"""Typed request and response to tensors and back, one file per kind of task, found by the file's name.
+
+A task module offers ``create(manifest, limits) -> Task``; its name is the ``kind`` in the manifest's task settings.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from pydantic import BaseModel
+
+from app.bundle.golden import GoldenRows
+from app.bundle.manifest import Manifest
+from app.errors import BundleError, RequestError
+from app.tensors import Tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request may hold."""
+
+    max_instances: int
+    max_image_pixels: int
+
+
+class Task(Protocol):
+    """One model's translation between bodies and tensors. Pure: it keeps nothing between calls.
+
+    Attributes:
+        request_model: The body of a prediction request; documents and, where the fast decoder declines, validates it.
+        response_model: The body of the answer.
+        options_model: The query parameters that shape the answer.
+        media_types: What a raw body may be, beside JSON; empty where the task takes JSON only.
+    """
+
+    request_model: type[BaseModel]
+    response_model: type[BaseModel]
+    options_model: type[BaseModel]
+    media_types: tuple[str, ...]
+
+    def decode_fast(self, body: bytes) -> Tensors | None:
+        """Return the tensors of a plain, valid JSON body; None where there is any doubt, and never a fault.
+
+        Only on the event loop's thread.
+        """
+        ...
+
+    def decode_json(self, document: object) -> Tensors:
+        """Return the tensors of a parsed JSON body.
+
+        Raises:
+            InvalidInput: With every fault, by its place.
+            TooManyInstances: More than the limit.
+        """
+        ...
+
+    def decode_file(self, data: bytes) -> Tensors:
+        """Return the tensors, one row, of a raw body of one of ``media_types``.
+
+        Raises:
+            InvalidInput: The file is not what its media type says, or not what the model takes.
+        """
+        ...
+
+    def parse_options(self, query: Mapping[str, str]) -> Any:
+        """Read the query parameters that this task knows.
+
+        Raises:
+            InvalidInput: A value is impossible.
+        """
+        ...
+
+    def encode(self, outputs: Tensors, options: Any) -> list[dict[str, Any]]:
+        """Return one prediction per row, ready for JSON; ``options`` as :meth:`parse_options` returned them."""
+        ...
+
+    def example(self) -> dict[str, Any]:
+        """Return a body that works when it is sent as it stands."""
+        ...
+
+
+class _TaskModule(Protocol):
+    def create(self, manifest: Manifest, limits: Limits) -> Task: ...
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of all tasks: the files of this folder."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
+
+
+def create(manifest: Manifest, limits: Limits) -> Task:
+    """Return the task of a manifest.
+
+    Raises:
+        BundleError: The manifest's tensors are not those of its task.
+    """
+    module = cast(_TaskModule, importlib.import_module(f"{__name__}.{manifest.task.kind}"))
+    return module.create(manifest, limits)
+
+
+def check_contract(task: Task, golden: GoldenRows) -> None:
+    """Hold the task against the trainer: golden requests become golden tensors, golden outputs golden responses.
+
+    This is what makes a skew between training and serving impossible to miss: both sides are compared bit for bit.
+
+    Raises:
+        BundleError: They do not; the message names the row.
+    """
+    try:
+        tensors = task.decode_json({"instances": golden.requests})
+    except RequestError as exc:
+        raise BundleError(f"a golden request is refused: {exc}") from exc
+    for name, expected in golden.inputs.items():
+        if name not in tensors or tensors[name].shape != expected.shape or tensors[name].dtype != expected.dtype:
+            raise BundleError(f"the golden requests do not become the input {name!r} of the golden file")
+        unequal = (tensors[name] != expected).reshape(len(expected), -1).any(axis=1)
+        if unequal.any():
+            raise BundleError(f"golden request {int(unequal.argmax())} does not become its golden input {name!r}")
+    for row, (prediction, response) in enumerate(
+        zip(task.encode(golden.outputs, task.parse_options({})), golden.responses, strict=True)
+    ):
+        if prediction != response:
+            raise BundleError(f"golden output {row} does not become its golden response")

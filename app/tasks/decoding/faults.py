@@ -1,0 +1,29 @@
+"""From pydantic's errors to ours: one fault per error, each with a pointer to its place."""
+
+from typing import Literal
+from urllib.parse import quote
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from app.errors import Fault, InvalidInput
+
+MAX_FAULTS = 64
+
+
+def pointer(*parts: str | int) -> str:
+    """Return a JSON pointer as a URI fragment (RFC 6901, section 6)."""
+    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return "#" + "".join("/" + quote(part, safe="~!$&'()*+,;=:@-._", errors="replace") for part in escaped)
+
+
+def invalid_input(error: ValidationError, *, place: Literal["body", "query"] = "body") -> InvalidInput:
+    """Translate a validation error; at most ``MAX_FAULTS`` are spelled out, the others counted."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = [_fault(detail, place) for detail in details[:MAX_FAULTS]]
+    return InvalidInput(*faults, more=len(details) - len(faults))
+
+
+def _fault(detail: ErrorDetails, place: Literal["body", "query"]) -> Fault:
+    where = pointer(*detail["loc"]) if place == "body" else "query:" + ".".join(str(part) for part in detail["loc"])
+    return Fault(pointer=where, code=detail["type"], message=detail["msg"])
