@@ -71,8 +71,8 @@ class Server(uvicorn.Server):
         await asyncio.sleep(self._drain_s)
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + LINGER_S
-        while self.server_state.connections and loop.time() < ends_at:
+        for _ in range(round(LINGER_S / _POLL_S)):
+            if not self.server_state.connections:
+                break
             await asyncio.sleep(_POLL_S)
         await super().shutdown(sockets)

@@ -1,0 +1,71 @@
+# The one list of what one can do here. `make help` prints it.
+# Needs Python 3.11+, make and a package index; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
+# tests that need the whole data set belong to `make verify`
+PYTEST := $(BIN)/python -m pytest
+SOURCES := app training tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test quick verify check format schema train bench image test-image clean
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+serve: $(VENV)/.service ## set up and run the service on the trained models in this repository
+	$(BIN)/python -m app serve
+
+test: $(VENV)/.dev ## set up and pass the tests, with branch coverage of the service
+	$(PYTEST) -n auto -m "not needs_data" --cov --cov-report=term
+
+quick: $(VENV)/.dev ## the tests that take no more than a second each
+	$(PYTEST) -n auto -m "not needs_data and not slow"
+
+verify: $(VENV)/.dev ## hold the service against every picture of the test set (needs Fashion-MNIST, see docs)
+	$(PYTEST) -m needs_data
+
+check: $(VENV)/.dev ## format, lint, types, import directions, generated files
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m app schema | diff - models/manifest.schema.json
+
+format: $(VENV)/.dev ## format and mend what can be mended
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+schema: $(VENV)/.service ## write models/manifest.schema.json anew
+	$(BIN)/python -m app schema > models/manifest.schema.json.tmp
+	mv models/manifest.schema.json.tmp models/manifest.schema.json
+
+train: $(VENV)/.dev ## train, prove and export the next version of MODEL (mlp, cnn)
+	$(BIN)/python -m training train $(or $(MODEL),$(error say which: make train MODEL=cnn))
+
+bench: $(VENV)/.dev ## the service beside plain FastAPI and the floors, on this machine
+	$(BIN)/python -m benchmarks
+
+image: ## build the service's image
+	docker build --target service --tag zero-to-one:service .
+
+test-image: ## build all three images and hold a running container to its promises
+	tests/container/run
+
+clean: ## remove what make made
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); say PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.service: $(BIN)/python pyproject.toml requirements/constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.service
+	$(PIP) --editable '.[train,torch,dev]'
+	@touch $@
