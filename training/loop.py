@@ -133,8 +133,11 @@ def make_optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return AdamW and a one-cycle schedule over ``steps`` (Smith and Topin, arXiv:1708.07120)."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    total_steps = steps + 1  # one is taken when the schedule is made
+    # a rise of a single step is a division by zero in torch
+    warmup = config.warmup if config.warmup * total_steps >= 2 else 0.0
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.learning_rate, total_steps=steps + 1, pct_start=config.warmup
+        optimizer, max_lr=config.learning_rate, total_steps=total_steps, pct_start=warmup
     )
     return optimizer, schedule
 

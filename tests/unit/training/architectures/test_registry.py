@@ -1,0 +1,102 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from training import architectures
+
+
+def test_every_file_of_the_folder_is_an_architecture_and_helpers_are_not():
+    assert {"cnn", "mlp"} <= set(architectures.names())
+    assert not any(name.startswith("_") for name in architectures.names())
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_a_network_takes_raw_pixels_and_answers_logits_and_probabilities(name):
+    served = architectures.as_served(architectures.build(name, {})).eval()
+    logits_BC, probabilities_BC = served(torch.full((3, 28, 28), 255.0))
+    assert logits_BC.shape == probabilities_BC.shape == (3, 10)
+    assert logits_BC.dtype == probabilities_BC.dtype == torch.float32
+    torch.testing.assert_close(probabilities_BC, torch.softmax(logits_BC, 1))
+    torch.testing.assert_close(probabilities_BC.sum(1), torch.ones(3))
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_weights_loaded_after_wrapping_are_the_ones_served(name):
+    source, target = architectures.build(name, {}), architectures.build(name, {})
+    served = architectures.as_served(target).eval()
+    target.load_state_dict(source.state_dict())
+    pixels_BHW = torch.rand(2, 28, 28) * 255
+    torch.testing.assert_close(served(pixels_BHW)[0], source.eval()(pixels_BHW))
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_architecture_describes_itself_in_one_line(name):
+    assert architectures.describe(name).endswith(".")
+    assert architectures.num_parameters(architectures.build(name, {})) > 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["nonsense", "_checks", "os", "training.architectures.mlp", "../mlp", "", "mlp.Network"]
+)
+def test_a_name_that_no_file_has_is_refused_and_named(name):
+    with pytest.raises(ValueError, match="there is no architecture") as caught:
+        architectures.build(name, {})
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "named"),
+    [
+        ("mlp", {"depth": 3}, "'depth'"),
+        ("mlp", {"hidden": [0]}, r"hidden\[0\]"),
+        ("mlp", {"hidden": [64, -1]}, r"hidden\[1\]"),
+        ("mlp", {"hidden": 64}, "hidden"),
+        ("mlp", {"hidden": "wide"}, "hidden"),
+        ("mlp", {"hidden": [True]}, r"hidden\[0\]"),
+        ("mlp", {"dropout": 1.0}, "dropout"),
+        ("mlp", {"dropout": float("nan")}, "dropout"),
+        ("mlp", {"dropout": "0.5"}, "dropout"),
+        ("mlp", {"num_classes": 1e9}, "num_classes"),
+        ("mlp", {"num_classes": 10**9}, "num_classes"),
+        ("mlp", {"input_std": 0}, "input_std"),
+        ("mlp", {"input_mean": -1}, "input_mean"),
+        ("cnn", {"hidden": [64]}, "'hidden'"),
+        ("cnn", {"channels": [32]}, "channels"),
+        ("cnn", {"channels": [32, 0]}, r"channels\[1\]"),
+        ("cnn", {"channels": None}, "channels"),
+        ("cnn", {"height": 3}, "height"),
+        ("cnn", {"dense": None}, "dense"),
+        ("cnn", {"dropout": -0.1}, "dropout"),
+    ],
+)
+def test_an_unknown_field_or_impossible_value_is_refused_and_named(name, config, named):
+    with pytest.raises(ValueError, match=named) as caught:
+        architectures.build(name, config)
+    assert f"architecture {name!r}" in str(caught.value)
+
+
+def test_a_config_changes_the_network():
+    network = architectures.build("mlp", {"hidden": [16, 8], "num_classes": 3, "height": 5, "width": 4})
+    assert [tuple(p.shape) for p in network.parameters()] == [(16, 20), (16,), (8, 16), (8,), (3, 8), (3,)]
+    network = architectures.build("cnn", {"channels": [4, 8], "dense": 16, "height": 9, "width": 12})
+    assert network.eval()(torch.zeros(1, 9, 12)).shape == (1, 10)
+
+
+def test_scaling_is_part_of_the_network():
+    plain = architectures.build("mlp", {"hidden": [], "input_mean": 0.0, "input_std": 1.0})
+    scaled = architectures.build("mlp", {"hidden": [], "input_mean": 50.0, "input_std": 100.0})
+    scaled.load_state_dict(plain.state_dict())
+    pixels_BHW = torch.rand(2, 28, 28) * 255
+    torch.testing.assert_close(scaled(pixels_BHW), plain((pixels_BHW - 50) / 100))
+
+
+def test_importing_the_registry_loads_nothing_of_the_trainer():
+    code = (
+        "import sys, training.architectures as a; a.build('cnn', {});"
+        "heavy = {'onnx', 'onnxscript', 'onnxruntime', 'safetensors', 'training.loop', 'training.pipeline'};"
+        "sys.exit(','.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

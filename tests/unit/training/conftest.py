@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training import pipeline
+from training.config import TrainConfig
+from training.data import DataSet, Rows, split
+from training.data.fashion_mnist import CLASSES
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FIXTURE = REPOSITORY / "tests" / "fixtures" / "fashion_mnist_test_512.npz"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Rows:
+    """The 512 real pictures of the fixture."""
+    with np.load(FIXTURE) as archive:
+        return Rows(images=archive["images"], labels=archive["labels"].astype(np.int64))
+
+
+@pytest.fixture(scope="session")
+def small_data(pictures: Rows) -> DataSet:
+    """A data set of real pictures: 320 to train on, 64 for validation, 128 for the test."""
+    train, validation = split(pictures.take(np.arange(384)), 64)
+    return DataSet(
+        name="Fashion-MNIST",
+        license="MIT",
+        classes=CLASSES,
+        files={"slice": "0" * 64},
+        train=train,
+        validation=validation,
+        test=pictures.take(np.arange(384, 512)),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable[..., TrainConfig]:
+    """Build configs of an MLP that trains in a moment."""
+
+    def build(**changes: object) -> TrainConfig:
+        settings = {"architecture": "mlp", "network": {"hidden": (32,), "dropout": 0.0}, "epochs": 3, "batch_size": 32}
+        return TrainConfig(**{**settings, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def trained(small_data: DataSet, small_config: Callable[..., TrainConfig]) -> pipeline.Trained:
+    """A small network after three epochs."""
+    return pipeline.train(small_config(), small_data)

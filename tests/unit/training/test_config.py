@@ -1,0 +1,46 @@
+import dataclasses
+
+import pytest
+
+from training import architectures
+from training.config import DEFAULT_SEED, TrainConfig, recipe
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_recipe_fits_its_architecture(name):
+    config = recipe(name)
+    assert config.seed == DEFAULT_SEED
+    assert architectures.build(name, config.network)
+
+
+def test_an_architecture_without_a_recipe_gets_the_defaults():
+    assert recipe("something_new") == TrainConfig(architecture="something_new")
+
+
+def test_what_is_said_wins_over_the_recipe():
+    assert recipe("mlp", epochs=2, seed=3) == dataclasses.replace(recipe("mlp"), epochs=2, seed=3)
+
+
+def test_a_config_does_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe("mlp").epochs = 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("patience", 0),
+        ("seed", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("warmup", 1.0),
+        ("weight_decay", -0.1),
+        ("label_smoothing", float("nan")),
+    ],
+)
+def test_an_impossible_value_is_refused_and_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        recipe("mlp", **{name: value})

@@ -1,0 +1,134 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from training import __main__ as cli
+from training import data, pipeline
+from training.errors import Interrupted, NonFiniteLoss
+
+
+@pytest.fixture
+def small(monkeypatch, small_data):
+    """Let the command line train on a few pictures."""
+    monkeypatch.setattr(data, "load", lambda name, folder: small_data)
+
+
+def run(capsys, *arguments):
+    """Return exit code, standard output and standard error of a command."""
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as exc:
+        code = exc.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.usefixtures("small")
+def test_train_writes_a_bundle_and_list_shows_it(capsys, tmp_path):
+    code, out, err = run(capsys, "train", "mlp", "--epochs", 2, "--models-dir", tmp_path)
+    assert code == 0, err
+    assert f"wrote {tmp_path / 'mlp' / '1'}" in out
+    assert "validation accuracy" in out
+    assert err.count("\n") == 2  # one line an epoch
+    code, out, _ = run(capsys, "list", "--models-dir", tmp_path)
+    assert code == 0
+    assert "421,642 parameters" in out
+    assert "535,818 parameters" in out
+    assert "mlp/1" in out
+    assert "test accuracy 0." in out
+
+
+def test_list_shows_a_damaged_bundle_and_the_others(capsys, tmp_path, repository):
+    shutil.copytree(repository / "models" / "mlp" / "1", tmp_path / "mlp" / "1")
+    (tmp_path / "broken" / "3").mkdir(parents=True)
+    code, out, _ = run(capsys, "list", "--models-dir", tmp_path)
+    assert code == 0
+    assert "broken/3     damaged: manifest.json cannot be read" in out
+    assert "mlp/1        test accuracy 0.9" in out
+
+
+def test_list_of_no_folder_is_empty(capsys, tmp_path):
+    code, out, _ = run(capsys, "list", "--models-dir", tmp_path / "none")
+    assert code == 0
+    assert out.endswith("  none\n")
+
+
+def test_a_taken_version_is_refused_before_the_data_is_read(capsys, tmp_path):
+    (tmp_path / "mlp" / "4").mkdir(parents=True)
+    code, _, err = run(
+        capsys, "train", "mlp", "--version", 4, "--models-dir", tmp_path, "--data-dir", tmp_path / "none"
+    )
+    assert code == 2
+    assert "versions are immutable; the next free one is 5" in err
+
+
+def test_missing_data_are_one_line_that_says_how_to_get_them(capsys, tmp_path):
+    code, out, err = run(capsys, "train", "cnn", "--data-dir", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: Fashion-MNIST is not in ")
+    assert "apt-get install dataset-fashion-mnist" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train", "gnn"], "gnn"),
+        (["train", "mlp", "--epochs", "0"], "--epochs"),
+        (["train", "mlp", "--epochs", "2.5"], "--epochs"),
+        (["train", "mlp", "--seed", "-1"], "--seed"),
+        (["train", "mlp", "--version", "0"], "--version"),
+        (["train", "mlp", "--learning-rate", "nan"], "learning_rate"),
+        (["train", "mlp", "--learning-rate", "fast"], "--learning-rate"),
+        (["train", "mlp", "--force"], "--force"),
+        (["train"], "architecture"),
+        (["bake"], "bake"),
+        ([], "COMMAND"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_on_the_command_line_is_named_and_exits_with_2(capsys, arguments, named):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert named in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NonFiniteLoss("the loss became nan"), 2),
+        (Interrupted("interrupted before the first epoch was done"), 130),
+        (KeyboardInterrupt(), 130),
+        (PermissionError(13, "Permission denied", "models"), 2),
+    ],
+    ids=["nan", "early ctrl-c", "ctrl-c", "no permission"],
+)
+def test_what_stops_training_is_told_in_one_line(capsys, monkeypatch, error, code):
+    def fail(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr(pipeline, "train", fail)
+    actual, _, err = run(capsys, "train", "mlp")
+    assert actual == code
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_fixture_writes_the_file(capsys, tmp_path):
+    code, out, _ = run(capsys, "fixture", "--output", tmp_path / "some.npz")
+    assert code == 0
+    assert out == f"wrote {tmp_path / 'some.npz'}\n"
+    assert (tmp_path / "some.npz").exists()
+
+
+def test_the_module_runs_as_a_command(repository):
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "--help"], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in ("train", "list", "fixture"))

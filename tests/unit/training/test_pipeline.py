@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from app.bundle.loader import find_bundles, open_bundle
+from training import architectures, pipeline
+from training.errors import NotProven, VersionExists
+from training.export import state_dict, verify
+
+
+@pytest.fixture(scope="module")
+def exported(trained, small_data, small_config, tmp_path_factory):
+    """The bundle of a small network, and what the export said."""
+    models_dir, said = tmp_path_factory.mktemp("models"), []
+    pipeline.export(trained, small_config(), small_data, models_dir, say=said.append)
+    (ref,) = find_bundles(models_dir)
+    return open_bundle(ref), said
+
+
+def test_both_formats_are_proven_and_measured_on_the_whole_test_split(exported, small_data):
+    manifest = exported[0].manifest
+    assert [artifact.format for artifact in manifest.artifacts] == ["onnx", "state_dict"]
+    for artifact in manifest.artifacts:
+        assert artifact.parity.rows == len(small_data.test)
+        assert artifact.parity.max_abs_difference < 1e-5
+        assert artifact.parity.label_agreement == 1.0
+        assert artifact.test_accuracy == manifest.metrics["accuracy"]
+        assert set(artifact.latency_ms) == {"1", "32"}
+    assert manifest.artifact("state_dict").parity.max_abs_difference == 0
+
+
+def test_every_file_is_the_one_that_the_manifest_describes(exported):
+    bundle = exported[0]
+    for artifact in bundle.manifest.artifacts:
+        assert bundle.read(artifact)
+    assert len(bundle.golden()) == bundle.manifest.golden.rows >= 16
+
+
+def test_the_manifest_rebuilds_the_network(exported, small_data):
+    bundle = exported[0]
+    manifest = bundle.manifest
+    assert manifest.architecture.config["hidden"] == [32]
+    assert manifest.architecture.config["input_mean"] == pytest.approx(small_data.train.images.mean(), abs=1e-3)
+    network = architectures.build(manifest.architecture.name, manifest.architecture.config)
+    state_dict.load(network, bundle.read(bundle.artifact("state_dict")))
+    golden = bundle.golden()
+    outputs = verify.eager_runner(architectures.as_served(network).eval(), ("logits", "probabilities"))(golden.inputs)
+    for name, expected in golden.outputs.items():
+        np.testing.assert_array_equal(outputs[name], expected)
+
+
+def test_the_record_says_how_the_network_came_to_be(exported, trained, small_data):
+    record = exported[0].manifest.training
+    assert (record.seed, record.epochs, record.best_epoch) == (20, 3, trained.fit.best.number)
+    assert record.data.split_rows == {"train": 320, "validation": 64, "test": 128}
+    assert record.data.files == small_data.files
+    assert record.optimizer["stopped"] == "finished"
+    assert record.duration_s > 0
+    assert {"torch", "onnx", "onnxruntime"} <= set(record.libraries)
+
+
+def test_metrics_are_of_the_test_split_and_name_every_class(exported, small_data, trained):
+    metrics = exported[0].manifest.metrics
+    assert 0.3 < metrics["accuracy"] <= 1
+    assert metrics["validation_accuracy"] == trained.fit.best.validation_accuracy
+    recalls = [metrics[f"recall/{label}"] for label in small_data.classes]
+    counts = np.bincount(small_data.test.labels, minlength=10)
+    assert np.dot(recalls, counts) / counts.sum() == pytest.approx(metrics["accuracy"])
+
+
+def test_the_report_holds_the_learning_curve_and_the_confusions(exported, small_data):
+    folder = exported[0].folder / "report"
+    history = json.loads((folder / "history.json").read_text())
+    assert [epoch["number"] for epoch in history] == [1, 2, 3]
+    confusion = np.array(
+        json.loads((folder / "confusion_matrix.json").read_text())["rows_are_true_columns_are_predicted"]
+    )
+    np.testing.assert_array_equal(confusion.sum(axis=1), np.bincount(small_data.test.labels, minlength=10))
+
+
+def test_the_export_says_what_it_measured(exported):
+    text = "\n".join(exported[1])
+    assert "onnx against eager" in text
+    assert "state_dict in full batches against alone" in text
+    assert "test accuracy" in text
+
+
+def test_a_second_export_takes_the_next_version_and_a_taken_one_is_refused(
+    exported, trained, small_data, small_config, tmp_path
+):
+    arguments = (trained, small_config(), small_data, tmp_path)
+    assert pipeline.export(*arguments).name == "1"
+    assert pipeline.export(*arguments).name == "2"
+    assert pipeline.export(*arguments, version=7).name == "7"
+    with pytest.raises(VersionExists):
+        pipeline.export(*arguments, version=2)
+    twin = (tmp_path / "mlp" / "1" / "weights.safetensors").read_bytes()
+    assert twin == (tmp_path / "mlp" / "2" / "weights.safetensors").read_bytes()
+
+
+def test_an_artifact_that_answers_otherwise_is_not_exported(trained, small_data, small_config, tmp_path, monkeypatch):
+    honest = verify.onnx_runner
+
+    def lying(data):
+        run = honest(data)
+
+        def off_by_a_little(inputs):
+            return {name: array + np.float32(0.01) for name, array in run(inputs).items()}
+
+        return off_by_a_little
+
+    monkeypatch.setattr(verify, "onnx_runner", lying)
+    with pytest.raises(NotProven, match="onnx against eager: output 'logits'"):
+        pipeline.export(trained, small_config(), small_data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_that_depends_on_its_batch_mates_is_not_exported(
+    trained, small_data, small_config, tmp_path, monkeypatch
+):
+    class Mingling(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels_BHW):
+            # as a network with batch statistics would
+            logits_BC = self.network(pixels_BHW) + pixels_BHW.mean() * 1e-2
+            return logits_BC, torch.softmax(logits_BC, 1)
+
+    monkeypatch.setattr(architectures, "as_served", Mingling)
+    monkeypatch.setattr(pipeline.onnx, "dump", lambda *arguments: b"graph")
+    monkeypatch.setattr(
+        verify, "onnx_runner", lambda data: verify.eager_runner(Mingling(trained.network), ("logits", "probabilities"))
+    )
+    with pytest.raises(NotProven, match="in full batches against alone"):
+        pipeline.export(trained, small_config(), small_data, tmp_path)
+
+
+def test_the_same_seed_gives_the_same_weights_along_both_paths(trained, small_data, small_config):
+    again = pipeline.train(small_config(), small_data, loader=True)
+    assert state_dict.dump(again.network) == state_dict.dump(trained.network)
+    assert state_dict.dump(pipeline.train(small_config(seed=21), small_data).network) != state_dict.dump(
+        trained.network
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"architecture": "gnn"}, "'gnn'"), ({"network": {"width_factor": 2}}, "'width_factor'")]
+)
+def test_an_impossible_architecture_is_refused_before_any_training(small_data, small_config, changes, named):
+    with pytest.raises(ValueError, match=named):
+        pipeline.train(small_config(**changes), small_data)
