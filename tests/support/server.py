@@ -1,0 +1,100 @@
+"""A real service in a process of its own, on a free port of the loopback."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+_LISTENING = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
+
+
+@dataclass
+class RunningService:
+    """A started service: ``url`` answers, ``log()`` is what it has written so far."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+    url: str = ""
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def stop(self) -> int:
+        """End it as an orchestrator does, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def rss_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def wait_until(self, wanted: int = 200) -> httpx.Response:
+        """Ask /readyz until it answers with the status, and no model is on its way any more."""
+        ends_at = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < ends_at:
+            response = httpx.get(f"{self.url}/readyz")
+            states = {v["state"] for model in response.json()["models"].values() for v in model["versions"].values()}
+            if response.status_code == wanted and not states & {"loading", "proving"}:
+                return response
+            time.sleep(0.02)
+        raise TimeoutError(f"never {wanted} on /readyz:\n{self.log()}")
+
+
+@contextmanager
+def serve(models_dir: Path, *, ready: int = 200, **settings: object) -> Iterator[RunningService]:
+    """Start ``python -m app serve``, wait until /readyz answers ``ready``, and end it afterwards.
+
+    Args:
+        models_dir: The bundles.
+        ready: The status to wait for.
+        settings: ``max_body_bytes=...`` becomes ``ZTO_MAX_BODY_BYTES=...``.
+    """
+    with start({"ZTO_MODELS_DIR": str(models_dir)} | {f"ZTO_{k.upper()}": str(v) for k, v in settings.items()}) as run:
+        ends_at = time.monotonic() + START_TIMEOUT_S
+        while not (found := _LISTENING.search(run.log())):
+            if run.process.poll() is not None or time.monotonic() > ends_at:
+                raise RuntimeError(f"the service did not start:\n{run.log()}")
+            time.sleep(0.02)
+        run.url = found[1]
+        run.wait_until(ready)
+        yield run
+
+
+@contextmanager
+def start(environ: Mapping[str, str]) -> Iterator[RunningService]:
+    """Start ``python -m app serve`` with the given settings; wait for nothing."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZTO_")}
+    with tempfile.TemporaryDirectory() as folder:
+        log_path = Path(folder) / "log"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "app", "serve"],
+                env=inherited | {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1"} | dict(environ),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        running = RunningService(process=process, log_path=log_path)
+        try:
+            yield running
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
