@@ -68,10 +68,11 @@ _RECIPES: dict[str, dict[str, Any]] = {
     },
     "cnn": {
         "network": {"dropout": 0.3},
-        "epochs": 30,
+        "epochs": 40,
         "learning_rate": 3e-3,
+        "weight_decay": 0.05,
         "patience": 15,
-        "augmentation": Augmentation(flip=True),
+        "augmentation": Augmentation(flip=True, max_shift=1),
     },
 }
 
