@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import BodyTooLarge, ClientGone, Fault, InvalidInput, RequestError
+from app.errors import BodyTooLarge, ClientGone, Fault, InvalidInput, RequestError, UnsupportedMedia
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -109,6 +109,12 @@ class Admission:
                 ticket.content_type = value.partition(b";")[0].strip().lower()
             elif name == b"content-length":
                 self._admit_length(ticket, value)
+            elif name == b"content-encoding":
+                if value.strip().lower() not in (b"", b"identity"):
+                    ticket.refusal = UnsupportedMedia(
+                        f"the body is encoded as {value.decode('latin-1')[:32]!r}; send it as it is, without "
+                        "Content-Encoding"
+                    )
             elif name == REQUEST_ID_HEADER:
                 if _REQUEST_ID.fullmatch(value):
                     ticket.request_id = value

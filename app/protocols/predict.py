@@ -217,9 +217,10 @@ async def _uploaded_file(body: bytes, scope: Mapping[str, Any]) -> bytes:
         form = await _InMemoryParser(Headers(raw=scope["headers"]), stream(), max_files=1, max_fields=8).parse()
     except (MultiPartException, KeyError, ValueError) as exc:
         raise MalformedBody(f"the body is no multipart/form-data: {getattr(exc, 'message', exc)}") from exc
-    upload = form.get("file")
-    if not isinstance(upload, UploadFile):
-        raise InvalidInput(Fault(pointer="#/file", code="missing", message="expected a file in the field 'file'"))
-    data = await upload.read()
-    await form.close()
-    return data
+    try:
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise InvalidInput(Fault(pointer="#/file", code="missing", message="expected a file in the field 'file'"))
+        return await upload.read()
+    finally:
+        await form.close()
