@@ -22,6 +22,7 @@ from training.evaluate import Scores, score
 from training.export import bundle, golden, onnx, state_dict, verify
 from training.export import manifest as parts
 from training.loop import Epoch, Fit, fit
+from training.provenance import code_revision
 from training.seeding import seed_everything
 
 # Over 32 rows of a small picture, a batch falls out of the cache and costs more per row.
@@ -42,12 +43,14 @@ class Trained:
         network_config: Its whole config, as the manifest holds it.
         fit: How training went.
         duration_s: How long it took.
+        code_revision: Of the code that trained it, taken at the start: a repository may move on meanwhile.
     """
 
     network: nn.Module
     network_config: dict[str, Any]
     fit: Fit
     duration_s: float
+    code_revision: str
 
 
 def train(
@@ -74,6 +77,7 @@ def train(
         NonFiniteLoss: The loss became NaN or infinite.
         Interrupted: KeyboardInterrupt came before the first epoch was done.
     """
+    revision = code_revision()
     _, height, width = data.train.images.shape
     pixels = parts.pixel_statistics(data.train.images)
     measured = {
@@ -98,6 +102,7 @@ def train(
         network_config=json.loads(json.dumps(dataclasses.asdict(network_config))),
         fit=outcome,
         duration_s=clock() - started,
+        code_revision=revision,
     )
 
 
@@ -168,7 +173,9 @@ def export(
             tolerance={artifact.format: parts.TOLERANCE for artifact in artifacts},
             batch_tolerance=parts.BATCH_TOLERANCE,
         ),
-        training=parts.training_record(config, data, trained.fit, duration_s=trained.duration_s),
+        training=parts.training_record(
+            config, data, trained.fit, duration_s=trained.duration_s, revision=trained.code_revision
+        ),
         metrics=parts.metrics(test_scores, trained.fit, data.classes),
         input_statistics={"image": parts.pixel_statistics(data.train.images)},
     )

@@ -20,7 +20,7 @@ from training.config import TrainConfig
 from training.data import DataSet
 from training.evaluate import Scores
 from training.loop import Fit
-from training.provenance import code_revision, libraries
+from training.provenance import libraries
 
 NUM_BINS = 16
 PIXEL_RANGE = (0.0, 255.0)
@@ -67,7 +67,9 @@ def pixel_statistics(images: NDArray[np.uint8]) -> InputStatistics:
     )
 
 
-def training_record(config: TrainConfig, data: DataSet, fit: Fit, *, duration_s: float) -> TrainingRecord:
+def training_record(
+    config: TrainConfig, data: DataSet, fit: Fit, *, duration_s: float, revision: str
+) -> TrainingRecord:
     """Record how the network came to be."""
     return TrainingRecord(
         data=DataSource(
@@ -83,7 +85,7 @@ def training_record(config: TrainConfig, data: DataSet, fit: Fit, *, duration_s:
         optimizer=optimizer_settings(config, fit),
         duration_s=round(duration_s, 3),
         libraries=libraries(),
-        code_revision=code_revision(),
+        code_revision=revision,
     )
 
 

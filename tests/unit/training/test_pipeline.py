@@ -58,6 +58,7 @@ def test_the_record_says_how_the_network_came_to_be(exported, trained, small_dat
     assert record.data.files == small_data.files
     assert record.optimizer["stopped"] == "finished"
     assert record.duration_s > 0
+    assert record.code_revision == trained.code_revision
     assert {"torch", "onnx", "onnxruntime"} <= set(record.libraries)
 
 
