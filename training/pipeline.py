@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from app.bundle.golden import dump_golden
+from app.bundle.golden import GoldenRows, dump_golden
 from app.bundle.manifest import Architecture, Artifact, Batching, Golden, ImageClassification, Manifest
 from app.tensors import Tensors, take
 from training import architectures
@@ -141,18 +141,17 @@ def export(
     graph = onnx.dump(served, inputs, outputs)
     eager = verify.eager_runner(served, tuple(spec.name for spec in outputs))
 
-    runners = {onnx.FORMAT: verify.onnx_runner(graph), state_dict.FORMAT: eager}
-    test_inputs: Tensors = {"image": data.test.images.astype(np.float32)}
-    expected = verify.run_in_batches(eager, test_inputs, MAX_ROWS)
-    artifacts = tuple(
-        _prove(fmt, path, content, runners[fmt], test_inputs, expected, data, say)
-        for fmt, path, content in (
-            (onnx.FORMAT, onnx.FILE_NAME, graph),
-            (state_dict.FORMAT, state_dict.FILE_NAME, weights),
-        )
-    )
     rows = golden.make_golden(eager, data.validation.images, data.classes)
     golden_bytes = dump_golden(rows)
+    test_inputs: Tensors = {"image": data.test.images.astype(np.float32)}
+    expected = verify.run_in_batches(eager, test_inputs, MAX_ROWS)
+    candidates = (
+        _Candidate(fmt=onnx.FORMAT, path=onnx.FILE_NAME, content=graph, run=verify.onnx_runner(graph)),
+        _Candidate(fmt=state_dict.FORMAT, path=state_dict.FILE_NAME, content=weights, run=eager),
+    )
+    for candidate in candidates:
+        _prove(candidate, rows, data, say)
+    artifacts = tuple(_measure(candidate, test_inputs, expected, data, say) for candidate in candidates)
     test_scores = score(expected["logits"], data.test.labels)
     say(f"test accuracy {test_scores.accuracy:.4f}, loss {test_scores.loss:.4f}, macro F1 {test_scores.macro_f1:.4f}")
     manifest = Manifest(
@@ -188,36 +187,46 @@ def export(
     return bundle.write_bundle(models_dir, manifest, files)
 
 
-def _prove(
-    fmt: str,
-    path: str,
-    content: bytes,
-    run: verify.Run,
-    test_inputs: Tensors,
-    expected: Tensors,
-    data: DataSet,
-    say: Say,
-) -> Artifact:
-    """Hold one artifact against the eager network and against itself in other batches, and describe it."""
-    actual = verify.run_in_batches(run, test_inputs, MAX_ROWS)
-    verify.expect_proven(actual, expected, parts.TOLERANCE, what=f"{fmt} against eager")
-    some: Tensors = {"image": data.validation.images[:NUM_BATCH_CHECKED].astype(np.float32)}
-    singles, full = verify.alone(run, some), verify.run_in_batches(run, some, MAX_ROWS)
-    verify.expect_proven(full, singles, parts.BATCH_TOLERANCE, what=f"{fmt} in full batches against alone")
-    artifact = Artifact(
-        **bundle.file_ref(path, content).model_dump(),
-        format=fmt,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """An artifact that may go into the bundle, and how it is run."""
+
+    fmt: str
+    path: str
+    content: bytes
+    run: verify.Run
+
+
+def _prove(candidate: _Candidate, rows: GoldenRows, data: DataSet, say: Say) -> None:
+    """Do what the service will do before it serves, and hold real pictures alone against the same in full batches."""
+    run = candidate.run
+    verify.expect_proven(run(rows.inputs), rows.outputs, parts.TOLERANCE, what=f"golden rows of {candidate.fmt}")
+    what = f"{candidate.fmt} in full batches against alone"
+    pictures: Tensors = {"image": data.validation.images[:NUM_BATCH_CHECKED].astype(np.float32)}
+    for inputs in (rows.inputs, pictures):
+        singles, full = verify.alone(run, inputs), verify.run_in_batches(run, inputs, MAX_ROWS)
+        verify.expect_proven(full, singles, parts.BATCH_TOLERANCE, what=what)
+        say(f"{what}: {_largest(full, singles)}")
+
+
+def _measure(candidate: _Candidate, inputs: Tensors, expected: Tensors, data: DataSet, say: Say) -> Artifact:
+    """Run one artifact over the whole test set, hold it against the eager network, and describe it."""
+    actual = verify.run_in_batches(candidate.run, inputs, MAX_ROWS)
+    what = f"{candidate.fmt} against eager"
+    verify.expect_proven(actual, expected, parts.TOLERANCE, what=what)
+    say(f"{what}: {_largest(actual, expected)}")
+    return Artifact(
+        **bundle.file_ref(candidate.path, candidate.content).model_dump(),
+        format=candidate.fmt,
         test_accuracy=score(actual["logits"], data.test.labels).accuracy,
-        latency_ms=verify.latency_ms(run, take(test_inputs, 0, max(verify.LATENCY_ROWS))),
+        latency_ms=verify.latency_ms(candidate.run, take(inputs, 0, max(verify.LATENCY_ROWS))),
         parity=verify.parity(actual, expected),
     )
-    for what, differences in (
-        ("against eager", verify.max_differences(actual, expected)),
-        ("in full batches against alone", verify.max_differences(full, singles)),
-    ):
-        found = ", ".join(f"{output} {difference:.2g}" for output, difference in differences.items())
-        say(f"{fmt} {what}: largest difference of {found}")
-    return artifact
+
+
+def _largest(actual: Tensors, expected: Tensors) -> str:
+    differences = verify.max_differences(actual, expected)
+    return "largest difference of " + ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
 
 
 def _reports(outcome: Fit, test: Scores, task: ImageClassification) -> dict[str, bytes]:

@@ -113,7 +113,7 @@ def test_an_artifact_that_answers_otherwise_is_not_exported(trained, small_data,
         return off_by_a_little
 
     monkeypatch.setattr(verify, "onnx_runner", lying)
-    with pytest.raises(NotProven, match="onnx against eager: output 'logits'"):
+    with pytest.raises(NotProven, match="golden rows of onnx: output 'logits'"):
         pipeline.export(trained, small_config(), small_data, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
