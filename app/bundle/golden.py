@@ -58,6 +58,8 @@ def parse_golden(data: bytes) -> GoldenRows:
         requests, responses = (json.loads(arrays[key].tobytes()) for key in (_REQUESTS, _RESPONSES))
     except Exception as exc:  # numpy answers a broken archive with many types
         raise BundleError(f"the golden file cannot be read: {type(exc).__name__}: {exc}") from exc
+    if not isinstance(requests, list) or not isinstance(responses, list):
+        raise BundleError("the golden file's requests and responses are no lists")
     inputs = {name.removeprefix(_INPUT): array for name, array in arrays.items() if name.startswith(_INPUT)}
     outputs = {name.removeprefix(_OUTPUT): array for name, array in arrays.items() if name.startswith(_OUTPUT)}
     golden = GoldenRows(requests=requests, inputs=inputs, outputs=outputs, responses=responses)
@@ -85,9 +87,12 @@ def expect_close(actual: Tensors, expected: Tensors, tolerance: Tolerance, *, wh
             raise BundleNotProven(
                 f"{what}: output {name!r} has shape {actual_array.shape}, expected {expected_array.shape}"
             )
-        difference = np.abs(actual_array.astype(np.float64) - expected_array.astype(np.float64))
-        allowed = tolerance.atol + tolerance.rtol * np.abs(expected_array.astype(np.float64))
-        excess = np.where(np.isfinite(difference), difference - allowed, np.inf)
+        if actual_array.dtype != expected_array.dtype:
+            raise BundleNotProven(f"{what}: output {name!r} is {actual_array.dtype}, expected {expected_array.dtype}")
+        with np.errstate(invalid="ignore"):  # what is not finite is never close, whatever it is compared with
+            difference = np.abs(actual_array.astype(np.float64) - expected_array.astype(np.float64))
+            allowed = tolerance.atol + tolerance.rtol * np.abs(expected_array.astype(np.float64))
+            excess = np.where(np.isfinite(difference), difference - allowed, np.inf)
         if excess.size and excess.max() > 0:
             row = int(np.unravel_index(int(excess.argmax()), excess.shape)[0])
             raise BundleNotProven(

@@ -40,13 +40,15 @@ class Bundle:
             BundleError: It is missing, lies outside the folder (through a link), or has another size or digest.
         """
         root = self.folder.resolve()
-        path = (root / file.path).resolve()
-        if not path.is_relative_to(root):
-            raise BundleError(f"{file.path} leads out of the bundle folder")
         try:
+            path = (root / file.path).resolve()
+            if not path.is_relative_to(root):
+                raise BundleError(f"{file.path} leads out of the bundle folder")
             data = path.read_bytes()
         except OSError as exc:
             raise BundleError(f"{file.path} cannot be read: {exc.strerror or exc}") from exc
+        except RuntimeError as exc:  # before Python 3.13, links that lead in a circle
+            raise BundleError(f"{file.path} cannot be read: {exc}") from exc
         digest = hashlib.sha256(data).hexdigest()
         if len(data) != file.size_bytes or digest != file.sha256:
             raise BundleError(
@@ -71,13 +73,20 @@ class Bundle:
         """Return the golden rows.
 
         Raises:
-            BundleError: The file is damaged, or holds another number of rows than the manifest says.
+            BundleError: The file is damaged, or its rows and arrays are not those of the manifest.
         """
         golden = parse_golden(self.read(self.manifest.golden))
         if len(golden) != self.manifest.golden.rows:
             raise BundleError(
                 f"the golden file holds {len(golden)} rows, the manifest says {self.manifest.golden.rows}"
             )
+        # an output without golden values would be served unproven
+        for specs, arrays in ((self.manifest.inputs, golden.inputs), (self.manifest.outputs, golden.outputs)):
+            for spec in specs:
+                if spec.name not in arrays or not spec.describes(arrays[spec.name]):
+                    raise BundleError(
+                        f"the golden file holds no {spec.name!r} of {spec.dtype} and shape {list(spec.shape)}"
+                    )
         return golden
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.preprocess.image import ImageInput
+from app.tensors import Array
 
 SCHEMA_VERSION = 1
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -20,7 +21,7 @@ DType: TypeAlias = Literal["float32", "float64", "int64", "int32", "uint8", "boo
 
 def _inside_bundle(path: str) -> str:
     pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.name:
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or not pure.name:
         raise ValueError("must be a relative path inside the bundle folder, without '..'")
     return path
 
@@ -80,6 +81,16 @@ class TensorSpec(_Part):
         if not isinstance(self.shape[0], str):
             raise ValueError(f"the first axis of {self.name!r} is the batch and must be named, not {self.shape[0]}")
         return self
+
+    def describes(self, array: Array) -> bool:
+        """Tell whether an array has this dtype and shape, at any length of the named axes."""
+        return (
+            array.dtype == self.dtype
+            and array.ndim == len(self.shape)
+            and all(
+                isinstance(axis, str) or axis == length for axis, length in zip(self.shape, array.shape, strict=True)
+            )
+        )
 
 
 class ImageClassification(_Part):
