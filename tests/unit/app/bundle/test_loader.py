@@ -1,0 +1,214 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.bundle.loader import BundleRef, find_bundles, open_bundle
+from app.errors import BundleError
+from tests.support.bundles import (
+    ARTIFACT_FILE,
+    GOLDEN_FILE,
+    dummy_bundle,
+    edit_manifest,
+    open_folder,
+    rewrite_manifest,
+    write_file_with_digest,
+    write_golden,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return dummy_bundle(tmp_path / "models", rows=4)
+
+
+def found(models_dir: Path) -> list[tuple[str, int]]:
+    return [(ref.name, ref.version) for ref in find_bundles(models_dir)]
+
+
+def test_a_whole_bundle_opens_and_reads(folder: Path) -> None:
+    bundle = open_folder(folder)
+    assert bundle.read(bundle.artifact("dummy")) == b"{}"
+    assert len(bundle.golden()) == 4
+
+
+def test_an_artifact_that_is_not_there_is_told_with_those_that_are(folder: Path) -> None:
+    with pytest.raises(BundleError, match="no 'onnx' artifact, it has: dummy"):
+        open_folder(folder).artifact("onnx")
+
+
+@pytest.mark.parametrize("file", [ARTIFACT_FILE, GOLDEN_FILE])
+def test_a_flipped_byte_is_refused(folder: Path, file: str) -> None:
+    bundle = open_folder(folder)
+    data = bytearray((folder / file).read_bytes())
+    data[0] ^= 1
+    (folder / file).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{file} is not the file that the manifest describes"):
+        bundle.read(bundle.manifest.golden if file == GOLDEN_FILE else bundle.artifact("dummy"))
+
+
+def test_a_file_of_another_size_is_refused_even_with_the_right_digest(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(size_bytes=3))
+    bundle = open_folder(folder)
+    with pytest.raises(BundleError, match=r"it has 2 bytes .* the manifest says 3 bytes"):
+        bundle.read(bundle.artifact("dummy"))
+
+
+def test_a_file_that_was_replaced_with_its_digest_is_taken(folder: Path) -> None:
+    write_file_with_digest(folder, ARTIFACT_FILE, b'{"sleep_s": 0.0}')
+    bundle = open_folder(folder)
+    assert bundle.read(bundle.artifact("dummy")) == b'{"sleep_s": 0.0}'
+
+
+def test_a_missing_file_is_told(folder: Path) -> None:
+    bundle = open_folder(folder)
+    (folder / ARTIFACT_FILE).unlink()
+    with pytest.raises(BundleError, match=r"dummy\.json cannot be read: No such file"):
+        bundle.read(bundle.artifact("dummy"))
+
+
+def test_a_folder_in_place_of_a_file_is_told(folder: Path) -> None:
+    bundle = open_folder(folder)
+    (folder / ARTIFACT_FILE).unlink()
+    (folder / ARTIFACT_FILE).mkdir()
+    with pytest.raises(BundleError, match=r"dummy\.json cannot be read: Is a directory"):
+        bundle.read(bundle.artifact("dummy"))
+
+
+def test_a_link_that_leads_out_is_refused_though_its_digest_is_right(folder: Path, tmp_path: Path) -> None:
+    bundle = open_folder(folder)
+    outside = tmp_path / "outside.json"
+    (folder / ARTIFACT_FILE).rename(outside)
+    (folder / ARTIFACT_FILE).symlink_to(outside)
+    with pytest.raises(BundleError, match="leads out of the bundle folder"):
+        bundle.read(bundle.artifact("dummy"))
+
+
+def test_a_linked_folder_that_leads_out_is_refused(folder: Path, tmp_path: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(path=f"nested/{ARTIFACT_FILE}"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (folder / ARTIFACT_FILE).rename(outside / ARTIFACT_FILE)
+    (folder / "nested").symlink_to(outside)
+    bundle = open_folder(folder)
+    with pytest.raises(BundleError, match="leads out of the bundle folder"):
+        bundle.read(bundle.artifact("dummy"))
+
+
+def test_a_link_that_stays_inside_is_followed(folder: Path) -> None:
+    bundle = open_folder(folder)
+    (folder / ARTIFACT_FILE).rename(folder / "real.json")
+    (folder / ARTIFACT_FILE).symlink_to("real.json")
+    assert bundle.read(bundle.artifact("dummy")) == b"{}"
+
+
+def test_a_bundle_below_a_linked_folder_is_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(folder.parent.parent)
+    (ref,) = find_bundles(tmp_path / "linked")
+    assert len(open_bundle(ref).golden()) == 4
+
+
+def test_links_in_a_circle_are_told(folder: Path) -> None:
+    bundle = open_folder(folder)
+    (folder / ARTIFACT_FILE).unlink()
+    (folder / ARTIFACT_FILE).symlink_to(ARTIFACT_FILE)
+    with pytest.raises(BundleError, match=r"dummy\.json cannot be read"):
+        bundle.read(bundle.artifact("dummy"))
+
+
+def test_golden_rows_are_counted_against_the_manifest(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["golden"].update(rows=5))
+    with pytest.raises(BundleError, match="holds 4 rows, the manifest says 5"):
+        open_folder(folder).golden()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "array"),
+    [
+        ("outputs", "logits", None),
+        ("outputs", "probabilities", None),
+        ("outputs", "logits", np.zeros((4, 4), np.float32)),
+        ("outputs", "probabilities", np.zeros((4, 3), np.float64)),
+        ("inputs", "image", np.zeros((4, 3, 2), np.float32)),
+    ],
+)
+def test_golden_arrays_are_those_of_the_manifest(folder: Path, part: str, name: str, array: Any) -> None:
+    golden = open_folder(folder).golden()
+    arrays = dict(getattr(golden, part))
+    if array is None:
+        del arrays[name]
+    else:
+        arrays[name] = array
+    write_golden(folder, dataclasses.replace(golden, **{part: arrays}))
+    with pytest.raises(BundleError, match=f"golden file.*'{name}'"):
+        open_folder(folder).golden()
+
+
+def test_bundles_are_found_by_name_and_rising_version(tmp_path: Path) -> None:
+    for name, version in (("b", 1), ("a", 10), ("a", 9), ("a", 2)):
+        dummy_bundle(tmp_path, name, version, rows=1)
+    assert found(tmp_path) == [("a", 2), ("a", 9), ("a", 10), ("b", 1)]
+    assert [ref.folder for ref in find_bundles(tmp_path)][0] == tmp_path / "a" / "2"
+
+
+def test_hidden_folders_files_and_what_is_no_version_are_passed_over(folder: Path) -> None:
+    models_dir = folder.parent.parent
+    for name in (".tmp-dummy/1", "dummy/.tmp-2", "dummy/latest", "dummy/0", "dummy/01", "empty"):
+        (models_dir / name).mkdir(parents=True)
+    (models_dir / "manifest.schema.json").write_text("{}")
+    (models_dir / "dummy" / "3").write_text("a file")
+    assert found(models_dir) == [("dummy", 1)]
+
+
+def test_a_version_without_a_manifest_is_found_and_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "half" / "1").mkdir(parents=True)
+    (ref,) = find_bundles(tmp_path)
+    with pytest.raises(BundleError, match=r"manifest\.json cannot be read: No such file"):
+        open_bundle(ref)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_a_models_folder_that_is_none_is_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "models"
+    if kind == "file":
+        path.write_text("")
+    with pytest.raises(BundleError, match="the models folder .*models cannot be read"):
+        find_bundles(path)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"\xef\xbb\xbf{}"])
+def test_a_manifest_that_is_none_is_refused(folder: Path, text: bytes) -> None:
+    (folder / "manifest.json").write_bytes(text)
+    with pytest.raises(BundleError, match=r"manifest\.json is not valid: document: "):
+        open_folder(folder)
+
+
+def test_every_fault_of_a_manifest_is_named(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: (manifest.pop("license"), manifest["golden"].update(rows=0, typo=1)))
+    with pytest.raises(BundleError, match=r"is not valid: .*license: Field required") as caught:
+        open_folder(folder)
+    assert "golden.rows: " in str(caught.value)
+    assert "golden.typo: " in str(caught.value)
+
+
+@pytest.mark.parametrize(("change", "is_of"), [({"name": "other"}, "other/1"), ({"version": 2}, "dummy/2")])
+def test_the_manifest_of_another_bundle_is_refused(folder: Path, change: dict[str, Any], is_of: str) -> None:
+    rewrite_manifest(folder, **change)
+    with pytest.raises(BundleError, match=f"is that of {is_of}, but lies in dummy/1"):
+        open_folder(folder)
+
+
+def test_what_was_checked_is_what_is_used(folder: Path) -> None:
+    """The bytes are handed on, not the path: a file that is exchanged afterwards changes nothing."""
+    bundle = open_folder(folder)
+    data = bundle.read(bundle.artifact("dummy"))
+    (folder / ARTIFACT_FILE).write_bytes(b'{"raise_on": 1.0}')
+    assert json.loads(data) == {}
+
+
+def test_references_sort_by_number_and_not_by_text(tmp_path: Path) -> None:
+    refs = [BundleRef(name="a", version=version, folder=tmp_path) for version in (10, 2, 1)]
+    assert [ref.version for ref in sorted(refs)] == [1, 2, 10]
