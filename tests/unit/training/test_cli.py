@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from training import __main__ as cli
-from training import data, pipeline
+from training import cli, data, pipeline
 from training.errors import Interrupted, NonFiniteLoss
 
 
@@ -132,3 +131,18 @@ def test_the_module_runs_as_a_command(repository):
     )
     assert done.returncode == 0, done.stderr
     assert all(command in done.stdout for command in ("train", "list", "fixture"))
+
+
+@pytest.mark.parametrize("missing", ["torch", "onnx", "tqdm"])
+def test_a_missing_library_is_named_with_what_to_install(repository, missing):
+    code = (
+        "import sys, runpy; from importlib.abc import MetaPathFinder\n"
+        "class Gone(MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {missing!r}: raise ModuleNotFoundError(f'No module named {{name}}', name=name)\n"
+        "sys.meta_path.insert(0, Gone()); sys.argv = ['training', 'list']\n"
+        "runpy.run_module('training', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {missing} is not installed; training needs: pip install 'zero-to-one[train]'\n"
