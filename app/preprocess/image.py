@@ -115,11 +115,6 @@ def _check_header(image: Image.Image, spec: ImageInput, max_pixels: int) -> None
         raise ImageRefused(
             "too_many_pixels", f"the picture has {image.width}x{image.height} pixels, at most {max_pixels} are taken"
         )
-    if spec.conversion.resize == "reject" and image.size != (spec.width, spec.height):
-        raise ImageRefused(
-            "wrong_size",
-            f"the picture is {image.width}x{image.height} (width x height), the model takes {spec.width}x{spec.height}",
-        )
     if spec.conversion.color == "reject" and image.mode not in ("1", "L", "LA", "I;16"):
         raise ImageRefused("color_image", f"the picture is in color ({image.mode}), the model takes grey pictures")
 
@@ -127,9 +122,15 @@ def _check_header(image: Image.Image, spec: ImageInput, max_pixels: int) -> None
 def _to_grey(image: Image.Image, spec: ImageInput) -> Image.Image:
     conversion = spec.conversion
     size = (spec.width, spec.height)
-    # JPEG decodes at a fraction of its size for nearly nothing: a photograph never takes its full memory
-    image.draft(None, (2 * spec.width, 2 * spec.height))
+    if conversion.resize != "reject":
+        # JPEG decodes at a fraction of its size for nearly nothing: a photograph never takes its full memory
+        image.draft(None, (2 * spec.width, 2 * spec.height))
     image = ImageOps.exif_transpose(image)
+    if conversion.resize == "reject" and image.size != size:
+        raise ImageRefused(
+            "wrong_size",
+            f"the picture is {image.width}x{image.height} (width x height), the model takes {spec.width}x{spec.height}",
+        )
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image, np.float64) / 257).round().astype(np.uint8))
     if image.has_transparency_data:
@@ -141,4 +142,9 @@ def _to_grey(image: Image.Image, spec: ImageInput) -> Image.Image:
     method = _FILTERS[conversion.resize]
     if conversion.fit == "stretch":
         return grey.resize(size, method)
-    return ImageOps.pad(grey, size, method, color=conversion.background)
+    scale = min(spec.width / grey.width, spec.height / grey.height)
+    # one pixel at least: ImageOps.pad would let a thin picture vanish
+    fitted = grey.resize((max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), method)
+    canvas = Image.new("L", size, conversion.background)
+    canvas.paste(fitted, (round((spec.width - fitted.width) / 2), round((spec.height - fitted.height) / 2)))
+    return canvas
