@@ -76,7 +76,7 @@ def test_pickled_objects_are_refused_and_not_run(golden: GoldenRows) -> None:
         requests=as_json([1] * 5),
         responses=as_json([1] * 5),
     )
-    with pytest.raises(BundleError, match="golden file cannot be read.*pickle"):
+    with pytest.raises(BundleError, match=r"golden file cannot be read.*pickle"):
         parse_golden(data)
     assert ran == []
     with np.load(io.BytesIO(data), allow_pickle=True) as archive:

@@ -151,7 +151,7 @@ def test_bundles_are_found_by_name_and_rising_version(tmp_path: Path) -> None:
     for name, version in (("b", 1), ("a", 10), ("a", 9), ("a", 2)):
         dummy_bundle(tmp_path, name, version, rows=1)
     assert found(tmp_path) == [("a", 2), ("a", 9), ("a", 10), ("b", 1)]
-    assert [ref.folder for ref in find_bundles(tmp_path)][0] == tmp_path / "a" / "2"
+    assert find_bundles(tmp_path)[0].folder == tmp_path / "a" / "2"
 
 
 def test_hidden_folders_files_and_what_is_no_version_are_passed_over(folder: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_models_folder_that_is_none_is_told(tmp_path: Path, kind: str) -> None
     path = tmp_path / "models"
     if kind == "file":
         path.write_text("")
-    with pytest.raises(BundleError, match="the models folder .*models cannot be read"):
+    with pytest.raises(BundleError, match=r"the models folder .*models cannot be read"):
         find_bundles(path)
 
 
