@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from app.draining import stop_opening
 from app.main import ZeroToOne
 from app.settings import Settings
 
@@ -69,6 +70,7 @@ class Server(uvicorn.Server):
         logger.info("draining for %.1f s", self._drain_s)
         self._admission.is_draining = True
         await asyncio.sleep(self._drain_s)
+        await stop_opening(sock for server in self.servers for sock in server.sockets)
         for server in self.servers:
             server.close()
         for _ in range(round(LINGER_S / _POLL_S)):

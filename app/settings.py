@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import SettingsError
 
@@ -62,6 +62,15 @@ class Settings(BaseModel):
     shutdown_s: float = Field(default=30.0, gt=0, description="Most seconds that requests in flight are waited for.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
+    @model_validator(mode="after")
+    def _largest_request_fits_the_queue(self) -> Self:
+        if self.max_queue_rows < self.max_instances:
+            raise ValueError(
+                f"ZTO_MAX_QUEUE_ROWS ({self.max_queue_rows}) must be at least ZTO_MAX_INSTANCES "
+                f"({self.max_instances}), or a request that is allowed could never be queued"
+            )
+        return self
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Read the settings from the environment.
@@ -82,6 +91,9 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as exc:
             faults = "; ".join(
-                f"{PREFIX}{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}" for error in exc.errors()
+                f"{PREFIX}{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}"
+                if error["loc"]
+                else error["msg"].removeprefix("Value error, ")
+                for error in exc.errors()
             )
             raise SettingsError(faults) from exc

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+import numpy as np
 from pydantic import BaseModel
 
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, RequestError
-from app.tensors import Tensors
+from app.tensors import Array, Tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +109,20 @@ def check_contract(task: Task, golden: GoldenRows) -> None:
     Raises:
         BundleError: They do not; the message names the row.
     """
-    try:
-        tensors = task.decode_json({"instances": golden.requests})
-    except RequestError as exc:
-        raise BundleError(f"a golden request is refused: {exc}") from exc
-    for name, expected in golden.inputs.items():
-        if name not in tensors or tensors[name].shape != expected.shape or tensors[name].dtype != expected.dtype:
-            raise BundleError(f"the golden requests do not become the input {name!r} of the golden file")
-        unequal = (tensors[name] != expected).reshape(len(expected), -1).any(axis=1)
-        if unequal.any():
-            raise BundleError(f"golden request {int(unequal.argmax())} does not become its golden input {name!r}")
+    for row, request in enumerate(golden.requests):
+        try:
+            tensors = task.decode_json({"instances": [request]})
+        except RequestError as exc:
+            raise BundleError(f"golden request {row} is refused: {exc}") from exc
+        for name, inputs in golden.inputs.items():
+            if name not in tensors or not _same(tensors[name], inputs[row : row + 1]):
+                raise BundleError(f"golden request {row} does not become its golden input {name!r}")
     for row, (prediction, response) in enumerate(
         zip(task.encode(golden.outputs, task.parse_options({})), golden.responses, strict=True)
     ):
         if prediction != response:
             raise BundleError(f"golden output {row} does not become its golden response")
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and np.array_equal(a, b)

@@ -350,7 +350,7 @@ def test_client_that_hangs_up_in_the_body_leaves_the_service_well(
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     models = tmp_path_factory.mktemp("slow")
-    dummy_bundle(models, "slow", behavior={"sleep_s": 0.2}, height=2, width=3, max_rows=1)
+    dummy_bundle(models, "slow", behavior={"sleep_s": 0.2}, rows=2, max_rows=1)
     with serve(models, backend="dummy") as running:
         yield running
 

@@ -5,6 +5,7 @@ with a pointer to their place.
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 from app.errors import MalformedBody
@@ -36,7 +37,6 @@ def parse_json(body: bytes) -> Any:
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
         raise MalformedBody(f"the key {twice!r} stands twice in one object")
     return members

@@ -1,0 +1,70 @@
+"""Closing a listening socket without resetting the connections that the kernel has taken and nobody has accepted yet.
+
+``close()`` on a listener resets every connection in its accept queue, and a busy server has some at any moment. So a
+filter first drops the packets that would open further connections (their clients try again and are refused once the
+port is closed), then what is queued is accepted, and only then is the socket closed. The technique is that of zero
+downtime reloads, see `SO_ATTACH_FILTER` in socket(7); where a kernel does not offer it, the socket is closed at once.
+"""
+
+import asyncio
+import ctypes
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from typing import Protocol
+
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module does not name it
+
+# struct sock_filter { u16 code; u8 jt; u8 jf; u32 k; } over the TCP header, as tcp_v4_rcv() hands it to a filter
+_DROP_SYN = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of flags
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone opens a connection:
+        (0x06, 0, 0, 0),  # drop it
+        (0x06, 0, 0, 0xFFFFFFFF),  # pass all else
+    )
+)
+_TCP_INFO_UNACKED = struct.Struct("=24xI")  # of a listener: the length of its accept queue
+
+MAX_POLLS = 50
+POLL_S = 0.02
+
+
+class _Socket(Protocol):
+    def fileno(self) -> int: ...
+
+
+async def stop_opening(listeners: Iterable[_Socket]) -> None:
+    """Let no further connection open, and return when those that were opened have been accepted; within a second."""
+    sockets = [socket.socket(fileno=os.dup(listener.fileno())) for listener in listeners]
+    try:
+        filtered = [sock for sock in sockets if _attach_filter(sock)]
+        for _ in range(MAX_POLLS if filtered else 0):
+            await asyncio.sleep(POLL_S)  # at least one turn of the loop, which accepts
+            if not any(_queue_length(sock) for sock in filtered):
+                break
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def _attach_filter(sock: socket.socket) -> bool:
+    if not sys.platform.startswith("linux") or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
+    descriptor = struct.pack("@HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
+    except OSError:  # a kernel, or a sandbox, without it
+        return False
+    return True
+
+
+def _queue_length(sock: socket.socket) -> int:
+    (length,) = _TCP_INFO_UNACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_UNACKED.size))
+    return int(length)
