@@ -20,7 +20,7 @@ from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, ServingError
 from app.metrics import Metrics
-from app.protocols import health, metrics, models, openapi, problem
+from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
 from app.serving.service import Service
@@ -185,6 +185,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
     app.include_router(models.router(app.catalog, app._tasks, settings))
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
     app.include_router(metrics.router(figures))
+    app.include_router(page.router())
     app.add_exception_handler(ServingError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_error)

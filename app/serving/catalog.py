@@ -102,13 +102,13 @@ class Catalog:
                 continue
             started_at = self._clock()
             try:
-                await asyncio.to_thread(self._load_and_prove, version, version.bundle)
+                golden = await asyncio.to_thread(self._load_and_prove, version, version.bundle)
             except Exception as exc:  # whatever it is, it is this version's alone
                 if not isinstance(exc, BundleError):
                     logger.exception("%s: unexpected failure while loading", version.label)
                 self._fail(version, str(exc) or type(exc).__name__)
             else:
-                self._open_queue(version, version.bundle.manifest)
+                self._open_queue(version, version.bundle.manifest, golden)
                 logger.info(
                     "%s ready in %.0f ms: %s, batches on the %s",
                     version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.runs_on,
@@ -124,7 +124,7 @@ class Catalog:
             elif version.backend is not None:
                 version.backend.close()
 
-    def _load_and_prove(self, version: Version, bundle: Bundle) -> None:
+    def _load_and_prove(self, version: Version, bundle: Bundle) -> GoldenRows:
         settings = self._settings
         version.backend_name, backend = backends.load(settings.backend, bundle, threads=settings.threads)
         version.backend = backend
@@ -133,19 +133,19 @@ class Catalog:
         self._check_contract(bundle.manifest, golden)
         prove(backend.run, bundle.manifest, golden, version.backend_name)
         version.batch_s = warm_up(backend.run, golden.inputs, bundle.manifest.batching.max_rows, clock=self._clock)
+        return golden
 
-    def _open_queue(self, version: Version, manifest: Manifest) -> None:
+    def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:
         backend, batch_s = version.backend, version.batch_s
         assert backend is not None
         assert batch_s is not None
-        assert version.bundle is not None
         run_on = self._settings.run_on
         if run_on == "auto":
             run_on = "loop" if batch_s <= LOOP_BATCH_S else "thread"
         if run_on == "thread":
             version.executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{version.label}")
         version.runs_on = run_on
-        golden, backend_name = version.bundle.golden(), version.backend_name or ""
+        backend_name = version.backend_name or ""
         batch_rows = self._metrics.batch_rows[manifest.name]
         compute_s = self._metrics.stage_s[manifest.name, "compute"]
 
@@ -168,6 +168,9 @@ class Catalog:
 
     def _fail(self, version: Version, reason: str) -> None:
         version.state, version.reason = State.FAILED, reason
+        if version.backend is not None:  # nothing runs on it: it never served, or its last batch has just failed
+            version.backend.close()
+            version.backend = None
         logger.error("%s failed: %s", version.label, reason)
 
     def _queue_rows(self) -> Iterable[tuple[tuple[str, str], float]]:

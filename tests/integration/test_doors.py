@@ -255,3 +255,12 @@ def test_apps_below_another_app_answer_the_same(pictures: tuple[np.ndarray, np.n
                 assert (await client.get("/ml/readyz")).status_code == 200
 
     asyncio.run(scenario())
+
+
+def test_page_for_people_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", response.text)
+    for link in re.findall(r'href="([a-z]+)"', response.text):
+        assert client.get(f"/{link}").status_code == 200

@@ -116,7 +116,7 @@ def _number_fault(number: object, spec: ImageInput) -> PydanticCustomError | Non
     if number - number != 0:  # NaN and the infinities, 1e400 among them
         return _custom("not_finite", f"expected a number from {spec.low:g} to {spec.high:g}, found {number}")
     if not spec.low <= number <= spec.high:
-        shown = f"{number:g}" if isinstance(number, float) else str(number)[:24]
+        shown = str(number)[:24]  # of an integer's thousands of digits, the first
         return _custom("out_of_range", f"expected a number from {spec.low:g} to {spec.high:g}, found {shown}")
     return None
 
