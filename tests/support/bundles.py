@@ -54,7 +54,41 @@ def dummy_bundle(
     golden = dump_golden(golden_rows(images_BHW, labels))
     (folder / ARTIFACT_FILE).write_bytes(artifact)
     (folder / GOLDEN_FILE).write_bytes(golden)
-    manifest = {
+    manifest = manifest_document(
+        name,
+        version,
+        labels=labels,
+        height=height,
+        width=width,
+        max_rows=max_rows,
+        max_wait_ms=max_wait_ms,
+        low=low,
+        high=high,
+        rows=rows,
+        artifact=artifact,
+        golden=golden,
+    )
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2))
+    return folder
+
+
+def manifest_document(
+    name: str = "dummy",
+    version: int = 1,
+    *,
+    labels: Sequence[str] = ("a", "b", "c"),
+    height: int = 2,
+    width: int = 3,
+    max_rows: int = 8,
+    max_wait_ms: float = 0.0,
+    low: float = 0.0,
+    high: float = 255.0,
+    rows: int = 16,
+    artifact: bytes = b"{}",
+    golden: bytes = b"golden",
+) -> dict[str, Any]:
+    """Return a valid manifest as JSON, of a bundle whose two files hold the given bytes."""
+    return {
         "schema_version": 1,
         "name": name,
         "version": version,
@@ -81,8 +115,6 @@ def dummy_bundle(
         },
         "metrics": {"accuracy": 1.0},
     }
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2))
-    return folder
 
 
 def golden_images(

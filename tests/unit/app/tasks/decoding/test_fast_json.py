@@ -1,0 +1,295 @@
+"""The fast decoder only accepts: whatever it returns, the strict one returns too, to the bit."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from app.errors import RequestError
+from app.tasks.decoding.fast_json import FastDecoder, peek_model
+from app.tasks.decoding.strict_json import parse_json
+from app.tasks.image_classification import ImageClassificationTask
+from app.tensors import Array
+from tests.support.tasks import LIMITS, task_of
+
+HEIGHT, WIDTH = 2, 3
+PLAIN = b'{"instances":[{"image":[[1,2,3],[4,5,6]]}]}'
+
+TASK = task_of(height=HEIGHT, width=WIDTH)
+WIDE = task_of(height=1, width=2, low=-1e9, high=1e9)
+
+NUMBERS = st.one_of(
+    st.integers(0, 255).map(str),
+    st.floats(0, 255).map(repr),
+    st.floats(0, 255, width=32).map(repr),
+    st.decimals(0, 255, places=25).map(str),
+    st.sampled_from(["0", "-0", "-0.0", "255", "255.0", "2.55e2", "1E2", "1e-400", "5e-324", "1e+00", "0.1"]),
+)
+STRANGE = st.sampled_from(
+    ["-1", "256", "255.0000000001", "-1e-9", "1e39", "1e400", "-1e400", "NaN", "-NaN", "Infinity", "-Infinity", "nan",
+     "true", "false", "null", '"5"', '""', "[]", "[1]", "[[1]]", "{}", '{"a":1}', "01", "+1", ".5", "1.", "1e", "0x1",
+     "18446744073709551616", "9" * 30, "9" * 400, "9" * 4400, "1" + "0" * 38, "--1", "1 2", "1_0", "", "é", "\\u0031"]
+)  # fmt: skip
+SNIPPETS = st.sampled_from(
+    [b"[", b"]", b"{", b"}", b",", b":", b'"', b"0", b"1", b"-", b".", b"e", b" ", b"\n", b"\x00", b"\\", b"\xff",
+     b"[]", b"[[", b"]]", b"],[", b"1,", b"null", b'"image":', b'"model":"dummy",', b"\xef\xbb\xbf", b"/*x*/", b"\xc3"]
+)  # fmt: skip
+
+
+def array(items: list[str]) -> str:
+    return "[" + ",".join(items) + "]"
+
+
+def _right(cells: list[str]) -> str:
+    return array([array(cells[:WIDTH]), array(cells[WIDTH:])])
+
+
+_SHAPES: dict[str, Callable[[list[str]], str]] = {
+    "flat": array,
+    "singletons": lambda cells: array([array([cell]) for cell in cells]),
+    "transposed": lambda cells: array([array(cells[:2]), array(cells[2:4]), array(cells[4:])]),
+    "ragged": lambda cells: array([array(cells[:2]), array(cells[2:])]),
+    "ragged with nesting": lambda cells: array([array([array(cells[:2]), cells[2]]), array(cells[3:])]),
+    "one row nested, one flat": lambda cells: array([array([array([cells[0]]), *cells[1:3]]), *cells[3:]]),
+    "rows of arrays": lambda cells: array([array([array([cell]) for cell in cells[i : i + 3]]) for i in (0, 3)]),
+    "one bracket more": lambda cells: array([_right(cells)]),
+    "row missing": lambda cells: array([array(cells[:WIDTH])]),
+    "row missing, the other long": lambda cells: array([array(cells)]),
+    "empty row": lambda cells: array([array(cells), array([])]),
+    "rows swapped with brackets": lambda cells: array([array([array(cells[:3]), *cells[3:5]]), cells[5]]),
+    "row more": lambda cells: array([array(cells[:3]), array(cells[3:]), array([])]),
+    "row of one array": lambda cells: array([array([array(cells[:3])]), array(cells[3:])]),
+    "nested in pairs": lambda cells: array([array([array(cells[:2]), array(cells[2:4]), array(cells[4:])]), array([])]),
+}
+
+
+@st.composite
+def bodies(draw: DrawFn) -> bytes:
+    """Return a body with one thing changed, rarely two: what is wrong twice over shows only one check at work."""
+    kinds = st.sampled_from(["number", "shape", "member", "body", "model", "edge", "bytes"])
+    damages = draw(st.lists(kinds, max_size=2) if draw(st.integers(0, 3)) == 0 else st.tuples(kinds))
+    count = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    pictures = [draw(st.lists(NUMBERS, min_size=HEIGHT * WIDTH, max_size=HEIGHT * WIDTH)) for _ in range(count)]
+    if "number" in damages:
+        pictures[-1][draw(st.integers(0, HEIGHT * WIDTH - 1))] = draw(STRANGE)
+    shapes = [_right] * count
+    if "shape" in damages:
+        shapes[-1] = draw(st.sampled_from(list(_SHAPES.values())))
+    instances = [[("image", shape(cells))] for shape, cells in zip(shapes, pictures, strict=True)]
+    if "member" in damages:
+        draw(changed(instances[-1]))
+    pairs = [("instances", array([as_object(instance) for instance in instances]))]
+    if "model" in damages or draw(st.booleans()):
+        names = ['"other"', "null", "1", '["dummy"]', '"du\\u006dmy"'] if "model" in damages else ['"dummy"']
+        pairs.insert(draw(st.integers(0, 1)), ("model", draw(st.sampled_from(names))))
+    if "body" in damages:
+        draw(changed(pairs))
+    body = as_object(pairs).encode()
+    if "edge" in damages:
+        body = draw(st.sampled_from([b"", b"\xef\xbb\xbf", b" \n", b"[", b"\x00", b"1"])) + body
+        body += draw(st.sampled_from([b"", b" \n", b"]", b"}", b"\x00", b"1", b"{}", b"[]"]))
+    return draw(damaged(body)) if "bytes" in damages else body
+
+
+@st.composite
+def changed(draw: DrawFn, pairs: list[tuple[str, str]]) -> None:
+    """Give an object, in place, a member more or less, one twice, or the same in other words."""
+    kind = draw(st.sampled_from(["more", "more", "twice", "less", "escaped", "none"]))
+    if kind == "more":
+        key = draw(st.sampled_from(["image", "model", "instances", "extra", "Image", ""]))
+        pairs.insert(draw(st.integers(0, len(pairs))), (key, draw(NUMBERS | STRANGE)))
+    elif kind == "twice":
+        pairs.append(draw(st.sampled_from(pairs)))
+    elif kind == "less":
+        pairs.pop()
+    elif kind == "escaped":
+        pairs[:] = [(f"\\u00{ord(key[0]):02x}{key[1:]}", value) for key, value in pairs]
+    else:
+        pairs.clear()
+
+
+def as_object(pairs: list[tuple[str, str]]) -> str:
+    return "{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}"
+
+
+@st.composite
+def damaged(draw: DrawFn, body: bytes) -> bytes:
+    start = draw(st.integers(0, len(body)))
+    kind = draw(st.sampled_from(["cut", "delete", "insert", "replace", "flip"]))
+    if kind == "cut":
+        return body[:start]
+    if kind == "delete":
+        return body[:start] + body[start + 1 :]
+    if kind == "insert":
+        return body[:start] + draw(SNIPPETS) + body[start:]
+    if kind == "replace":
+        return body[:start] + draw(SNIPPETS) + body[start + 1 :]
+    return (
+        body[:start]
+        + bytes([byte ^ 1 << draw(st.integers(0, 7)) for byte in body[start : start + 1]])
+        + body[start + 1 :]
+    )
+
+
+def strictly(task: ImageClassificationTask, body: bytes) -> Array | None:
+    try:
+        return task.decode_json(parse_json(body))["image"]
+    except RequestError:
+        return None
+
+
+def expect_fast_within_strict(task: ImageClassificationTask, body: bytes) -> bool:
+    """Hold the two against each other; return whether the fast one accepted."""
+    fast = task.decode_fast(body)
+    if fast is None:
+        return False
+    strict = strictly(task, body)
+    assert strict is not None, "the strict decoder refuses what the fast one took"
+    assert (fast["image"].dtype, fast["image"].shape) == (strict.dtype, strict.shape)
+    assert fast["image"].tobytes() == strict.tobytes()
+    return True
+
+
+@settings(max_examples=500)
+@given(bodies())
+@example(b'{"instances":[{"image":[[1,2,3],[4,5,6]]}],"instances":[{"image":[[1,2,3],[4,5,6]]}]}')
+@example(b'{"instances":[{"image":[[1,2,3],[4,5,6]],"image":[[1,2,3],[4,5,7]]}]}')
+@example(b'{"instances":[]}')
+@example(b'{"instances":[{"image":[[1,2],[3,4,5,6]]}]}')
+@example(b'{"instances":[{"image":[[1],[2],[3],[4],[5],[6]]}]}')
+@example(b'\xef\xbb\xbf{"instances":[{"image":[[1,2,3],[4,5,6]]}]}')
+@example(b'{"instances":[{"image":[[-0,-0.0,1e-400],[255,2.55e2,254.99999999999999999]]}]}')
+def test_what_the_fast_decoder_takes_the_strict_one_takes_bit_for_bit(body: bytes) -> None:
+    expect_fast_within_strict(TASK, body)
+
+
+@given(st.lists(st.integers(-(2**70), 2**70).map(str) | st.floats(-2e9, 2e9).map(repr), min_size=2, max_size=2))
+def test_numbers_of_any_length_are_rounded_alike(cells: list[str]) -> None:
+    body = b'{"instances":[{"image":[%s]}]}' % array(cells).encode()
+    expect_fast_within_strict(WIDE, body)
+
+
+@given(st.lists(st.lists(NUMBERS, min_size=6, max_size=6), min_size=1, max_size=4), st.booleans())
+def test_every_plain_body_is_taken(pictures: list[list[str]], names_model: bool) -> None:
+    instances = array([f'{{ "image" : {_right(cells)} }}' for cells in pictures])
+    body = f'{{"model": "dummy", "instances": {instances}}}' if names_model else f'{{"instances":{instances}}}'
+    assert expect_fast_within_strict(TASK, body.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"1",
+        b'"text"',
+        b"{}",
+        b'{"instances":[]}',
+        b'{"instances":{}}',
+        b'{"instances":null}',
+        b'{"instances":[1]}',
+        b'{"instances":[[[1,2,3],[4,5,6]]]}',
+        b'{"instances":[{"picture":[[1,2,3],[4,5,6]]}]}',
+        b'{"instances":[{"image":"iVBORw0KGgo="}]}',
+        b'{"instances":[{"image":[[1,2,3],[4,5,6]],"more":1}]}',
+        b'{"model":"other","instances":[{"image":[[1,2,3],[4,5,6]]}]}',
+        b'{"model":1,"instances":[{"image":[[1,2,3],[4,5,6]]}]}',
+        b'{"extra":"dummy","instances":[{"image":[[1,2,3],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,3],[4,5,6]]}],"instances":[{"image":[[1,2,3],[4,5,6]]}]}',
+        b'{"model":"dummy","model":"dummy"}',
+        b'{"instances":[{"image":[[1,2,3],[4,5,6]],"image":[[1,2,3],[4,5,6]]}]}',
+        b'\xef\xbb\xbf{"instances":[{"image":[[1,2,3],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,3],[4,5,6]]}]} x',
+        b'{"instances":[{"image":[[1,2],[3,4,5,6]]}]}',
+        b'{"instances":[{"image":[[1],[2],[3],[4],[5],[6]]}]}',
+        b'{"instances":[{"image":[1,2,3,4,5,6]}]}',
+        b'{"instances":[{"image":[[[1,2,3],[4,5,6]]]}]}',
+        b'{"instances":[{"image":[[1,2,3]]}]}',
+        b'{"instances":[{"image":[[[1],[2],[3]],[[4],[5],[6]]]}]}',
+        b'{"instances":[{"image":[[1,2,"3"],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,true],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,null],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,{}],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,NaN],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,Infinity],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,1e39],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,1e400],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,-1],[4,5,6]]}]}',
+        b'{"instances":[{"image":[[1,2,256],[4,5,6]]}]}',
+        b"[" * 100_000,
+        b'{"instances":' * 5_000,
+        PLAIN[:-1],
+        PLAIN[1:],
+    ],
+)
+def test_any_other_body_is_left_to_the_strict_decoder(body: bytes) -> None:
+    assert TASK.decode_fast(body) is None
+    assert TASK.decode_fast(PLAIN) is not None, "a refused body must not hold the parser"
+
+
+def test_more_instances_than_the_limit_are_left_to_the_strict_decoder() -> None:
+    def body(count: int) -> bytes:
+        return json.dumps({"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}] * count}).encode()
+
+    assert TASK.decode_fast(body(LIMITS.max_instances)) is not None
+    assert TASK.decode_fast(body(LIMITS.max_instances + 1)) is None
+
+
+def test_a_second_call_leaves_the_first_result_alone() -> None:
+    first = TASK.decode_fast(PLAIN)
+    TASK.decode_fast(PLAIN.replace(b"1", b"9"))
+    assert first is not None
+    assert first["image"].tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_the_bounds_themselves_are_taken() -> None:
+    decoder = FastDecoder("any", max_instances=1)
+    for low, high, taken in ((1, 6, True), (1.5, 6, False), (1, 5.5, False)):
+        result = decoder.matrices(PLAIN, "image", (2, 3), low, high)
+        assert (result is not None) == taken
+
+
+def test_rows_and_columns_are_not_confused() -> None:
+    decoder = FastDecoder("any", max_instances=1)
+    assert decoder.matrices(PLAIN, "image", (3, 2), 0, 255) is None
+    taken = decoder.matrices(PLAIN, "image", (2, 3), 0, 255)
+    assert taken is not None
+    assert np.array_equal(taken, [[[1, 2, 3], [4, 5, 6]]])
+
+
+@given(bodies())
+def test_a_peeked_model_is_the_one_that_the_strict_reading_finds(body: bytes) -> None:
+    name = peek_model(body)
+    try:
+        document: Any = parse_json(body)
+    except RequestError:
+        return  # whoever is asked by that name refuses the body
+    if name is not None:
+        assert document["model"] == name
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"model": "cnn", "instances": []}', "cnn"),
+        (b'{"instances": [], "model": "cnn"}', "cnn"),
+        (b'{"instances": []}', None),
+        (b'{"model": "cnn"}', None),
+        (b'{"model": 1, "instances": []}', None),
+        (b'{"model": null, "instances": []}', None),
+        (b'{"model": "cnn", "instances": [], "extra": 1}', None),
+        (b'["model", "cnn"]', None),
+        (b"{", None),
+        (b"", None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_the_model_is_peeked_from_plain_bodies_only(body: bytes, name: str | None) -> None:
+    assert peek_model(body) == name
