@@ -66,7 +66,8 @@ def _expect_signature(bundle: Bundle, session: "onnxruntime.InferenceSession") -
     ):
         graph = {node.name: _ELEMENT_TYPES.get(node.type) for node in nodes}
         for spec in specs:
-            if graph.get(spec.name) != np.dtype(spec.dtype):
+            found = graph.get(spec.name)
+            if found is None or found != spec.dtype:  # NumPy takes None for float64
                 have = ", ".join(f"{node.name} {node.type}" for node in nodes)
                 raise BundleError(f"the graph has no {kind} {spec.name!r} of {spec.dtype}; it has: {have}")
         if kind == "input" and (unfed := sorted(set(graph) - {spec.name for spec in specs})):

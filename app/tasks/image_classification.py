@@ -14,7 +14,7 @@ from app.errors import BundleError, Fault, InvalidInput, TooManyInstances
 from app.preprocess.image import ImageRefused, decode_image
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
-from app.tasks.decoding.faults import invalid_input
+from app.tasks.decoding.faults import expect_few_members, invalid_input
 from app.tasks.decoding.pictures import picture_type
 from app.tensors import Tensors
 
@@ -51,9 +51,13 @@ class ImageClassificationTask:
 
     def decode_json(self, document: object) -> Tensors:
         """Validate whatever is there; see :class:`app.tasks.Task`."""
+        expect_few_members(document)
         instances = document.get("instances") if isinstance(document, dict) else None
-        if isinstance(instances, list) and len(instances) > self._limits.max_instances:
-            raise TooManyInstances(len(instances), self._limits.max_instances)
+        if isinstance(instances, list):
+            if len(instances) > self._limits.max_instances:
+                raise TooManyInstances(len(instances), self._limits.max_instances)
+            for index, instance in enumerate(instances):
+                expect_few_members(instance, "instances", index)
         try:
             request: Any = self.request_model.model_validate(document)
         except ValidationError as exc:

@@ -9,6 +9,8 @@ from pydantic_core import ErrorDetails
 from app.errors import Fault, InvalidInput
 
 MAX_FAULTS = 64
+# more than any object of ours has; what it holds beyond would cost a fault each, in time and memory
+MAX_MEMBERS = 16
 
 
 def pointer(*parts: str | int) -> str:
@@ -22,6 +24,17 @@ def invalid_input(error: ValidationError, *, place: Literal["body", "query"] = "
     details = error.errors(include_url=False, include_context=False, include_input=False)
     faults = [_fault(detail, place) for detail in details[:MAX_FAULTS]]
     return InvalidInput(*faults, more=len(details) - len(faults))
+
+
+def expect_few_members(value: object, *place: str | int) -> None:
+    """Refuse an object of so many members that the naming of each unknown one would cost far more than the request.
+
+    Raises:
+        InvalidInput: It is one.
+    """
+    if isinstance(value, dict) and len(value) > MAX_MEMBERS:
+        message = f"expected an object of at most {MAX_MEMBERS} members, found {len(value)}"
+        raise InvalidInput(Fault(pointer=pointer(*place), code="too_many_members", message=message))
 
 
 def _fault(detail: ErrorDetails, place: Literal["body", "query"]) -> Fault:
