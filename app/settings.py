@@ -23,7 +23,7 @@ def _comma_separated(value: object) -> object:
 class Settings(BaseModel):
     """What an operator can set. Each field ``x`` is the variable ``ZTO_X``; the description is its documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; also PORT. 0 takes a free one.")
@@ -78,20 +78,20 @@ class Settings(BaseModel):
         Raises:
             SettingsError: A ``ZTO_`` name is unknown, or a value impossible; every fault is named.
         """
-        values = {name.lower(): environ[name] for name in PLATFORM_NAMES if name in environ}
-        for name, value in environ.items():
+        variables = {name.lower(): name for name in PLATFORM_NAMES if name in environ}
+        for name in environ:
             if name.startswith(PREFIX):
                 field = name.removeprefix(PREFIX).lower()
                 if field not in cls.model_fields or name != name.upper():
                     near = get_close_matches(field, cls.model_fields, n=1)
                     hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
                     raise SettingsError(f"unknown setting {name}{hint}")
-                values[field] = value
+                variables[field] = name
         try:
-            return cls.model_validate(values)
+            return cls.model_validate({field: environ[name] for field, name in variables.items()})
         except ValidationError as exc:
             faults = "; ".join(
-                f"{PREFIX}{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}"
+                f"{variables[str(error['loc'][0])]}={error['input']!r}: {error['msg']}"
                 if error["loc"]
                 else error["msg"].removeprefix("Value error, ")
                 for error in exc.errors()
