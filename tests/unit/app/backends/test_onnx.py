@@ -1,0 +1,131 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from app.backends.onnx import load
+from app.errors import BackendUnavailable, BundleError
+from tests.support.bundles import dummy_bundle, edit_manifest, open_folder, write_file_with_digest
+
+FILE = "model.onnx"
+FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
+
+
+def graph(
+    *, inputs: dict[str, int] | None = None, logits: int = FLOAT, probabilities: int | None = FLOAT, rows: int = 0
+) -> bytes:
+    """Return a model whose outputs are the sums of the rows, three times each."""
+    inputs = {"image": FLOAT} if inputs is None else inputs
+    first = next(iter(inputs))
+    total = [helper.make_node("Add", [first, name], [f"plus_{name}"]) for name in list(inputs)[1:]]
+    summed = f"plus_{list(inputs)[-1]}" if total else first
+    nodes = [
+        *total,
+        helper.make_node("ReduceSum", [summed, "axes"], ["sum"], keepdims=0),
+        helper.make_node("Unsqueeze", ["sum", "last"], ["column"]),
+        helper.make_node("Expand", ["column", "three"], ["wide"]),
+        helper.make_node("Cast", ["wide"], ["logits"], to=logits),
+    ]
+    outputs = [helper.make_tensor_value_info("logits", logits, ["batch", 3])]
+    if probabilities is not None:
+        nodes.append(helper.make_node("Cast", ["wide"], ["probabilities"], to=probabilities))
+        outputs.append(helper.make_tensor_value_info("probabilities", probabilities, ["batch", 3]))
+    made = helper.make_graph(
+        nodes,
+        "sums",
+        [helper.make_tensor_value_info(name, kind, [rows or "batch", 2, 3]) for name, kind in inputs.items()],
+        outputs,
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+            helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("three", TensorProto.INT64, [2], [1, 3]),
+        ],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = dummy_bundle(tmp_path, rows=1)
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(format="onnx", path=FILE))
+    edit_manifest(folder, lambda manifest: manifest["golden"].update(tolerance={"onnx": {"atol": 0.0}}))
+    return folder
+
+
+def test_a_graph_of_the_manifest_s_signature_runs(folder: Path) -> None:
+    write_file_with_digest(folder, FILE, graph())
+    backend = load(open_folder(folder), threads=1)
+    outputs = backend.run({"image": np.ones((2, 2, 3), np.float32)})
+    assert {name: array.tolist() for name, array in outputs.items()} == {
+        "logits": [[6.0] * 3] * 2,
+        "probabilities": [[6.0] * 3] * 2,
+    }
+
+
+def test_an_output_that_the_manifest_does_not_name_is_not_computed(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["outputs"].pop(0))
+    write_file_with_digest(folder, FILE, graph())
+    assert list(load(open_folder(folder), threads=1).run({"image": np.ones((1, 2, 3), np.float32)})) == [
+        "probabilities"
+    ]
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"garbage", b"{}", graph()[:-40], graph()[40:], b"\x08" * 100])
+def test_what_is_no_graph_is_refused(folder: Path, data: bytes) -> None:
+    write_file_with_digest(folder, FILE, data)
+    with pytest.raises(BundleError, match="ONNX Runtime refuses the graph"):
+        load(open_folder(folder), threads=1)
+
+
+def name_output_float64(manifest: dict[str, Any]) -> None:
+    manifest["outputs"][1]["dtype"] = "float64"
+
+
+def same(manifest: dict[str, Any]) -> None:
+    del manifest
+
+
+@pytest.mark.parametrize(
+    ("data", "edit", "message"),
+    [
+        (graph(inputs={"pixels": FLOAT}), same, "no input 'image' of float32; it has: pixels tensor.float."),
+        (graph(inputs={"image": DOUBLE}), same, "no input 'image' of float32; it has: image tensor.double."),
+        (graph(inputs={"image": FLOAT, "more": FLOAT}), same, "wants inputs that the manifest does not name: .'more'."),
+        (graph(probabilities=None), same, "no output 'probabilities' of float32; it has: logits tensor.float."),
+        (graph(probabilities=DOUBLE), same, "no output 'probabilities' of float32"),
+        (graph(probabilities=None), name_output_float64, "no output 'probabilities' of float64"),
+        (graph(probabilities=TensorProto.FLOAT16), name_output_float64, "no output 'probabilities' of float64"),
+        (graph(probabilities=FLOAT), name_output_float64, "no output 'probabilities' of float64"),
+    ],
+    ids=["input name", "input dtype", "input more", "output missing", "output dtype", "float64 missing", "float16",
+         "float32 for float64"],
+)  # fmt: skip
+def test_a_graph_of_another_signature_is_refused(
+    folder: Path, data: bytes, edit: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    edit_manifest(folder, edit)
+    write_file_with_digest(folder, FILE, data)
+    with pytest.raises(BundleError, match=message):
+        load(open_folder(folder), threads=1)
+
+
+def test_inputs_of_another_shape_raise_and_leave_the_session_well(folder: Path) -> None:
+    write_file_with_digest(folder, FILE, graph())
+    backend = load(open_folder(folder), threads=1)
+    with pytest.raises(Exception, match=r"(?i)dimension"):
+        backend.run({"image": np.ones((1, 5, 5), np.float32)})
+    assert backend.run({"image": np.ones((1, 2, 3), np.float32)})["logits"].tolist() == [[6.0] * 3]
+
+
+def test_without_onnxruntime_the_install_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendUnavailable, match="needs onnxruntime: pip install zero-to-one"):
+        load(open_folder(folder), threads=1)

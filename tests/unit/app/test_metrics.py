@@ -1,0 +1,106 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.metrics import ROWS, SECONDS, Histogram, Metrics
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def parsed(metrics: Metrics) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+
+
+def at(samples: Samples, name: str, **labels: Any) -> float:
+    return samples[name, tuple(sorted((key, str(value)) for key, value in labels.items()))]
+
+
+@given(st.lists(st.floats(-1, 20) | st.sampled_from([0.5, 1.0, 2.0]), max_size=30))
+def test_a_bucket_counts_every_value_up_to_its_bound(values: list[float]) -> None:
+    bounds = (0.5, 1.0, 2.0)
+    histogram = Histogram(bounds)
+    for value in values:
+        histogram.observe(value)
+    expected = [(repr(bound), sum(value <= bound for value in values)) for bound in bounds]
+    assert histogram.buckets() == [*expected, ("+Inf", len(values))]
+    assert histogram.total == pytest.approx(sum(values))
+
+
+@pytest.mark.parametrize("bounds", [SECONDS, ROWS])
+def test_bounds_rise(bounds: tuple[float, ...]) -> None:
+    assert list(bounds) == sorted(set(bounds))
+
+
+def test_fresh_metrics_render_without_samples_of_any_model() -> None:
+    samples = parsed(Metrics())
+    assert samples == {}
+
+
+def test_counters_come_out_with_their_labels() -> None:
+    metrics = Metrics()
+    metrics.requests["predict", "cnn", "1", "200"] += 3
+    metrics.requests["predict", "", "", "404"] += 1
+    metrics.refusals["overloaded"] += 2
+    metrics.rejected_rows["cnn"] += 5
+    samples = parsed(metrics)
+    assert at(samples, "zto_requests_total", door="predict", model="cnn", version="1", status=200) == 3
+    assert at(samples, "zto_requests_total", door="predict", model="", version="", status=404) == 1
+    assert at(samples, "zto_refusals_total", code="overloaded") == 2
+    assert at(samples, "zto_rejected_rows_total", model="cnn") == 5
+
+
+def test_histograms_come_out_cumulative_with_sum_and_count() -> None:
+    metrics = Metrics()
+    for rows in (1, 2, 2, 3, 5000):
+        metrics.batch_rows["cnn"].observe(rows)
+    metrics.stage_s["cnn", "queue"].observe(0.25)
+    samples = parsed(metrics)
+    counts = {le: at(samples, "zto_batch_rows_bucket", model="cnn", le=le) for le in ("1.0", "2.0", "4.0", "+Inf")}
+    assert counts == {"1.0": 1, "2.0": 3, "4.0": 4, "+Inf": 5}
+    assert at(samples, "zto_batch_rows_sum", model="cnn") == 5008
+    assert at(samples, "zto_batch_rows_count", model="cnn") == 5
+    assert at(samples, "zto_stage_seconds_bucket", model="cnn", stage="queue", le="0.25") == 1
+    assert at(samples, "zto_stage_seconds_bucket", model="cnn", stage="queue", le="0.1") == 0
+
+
+def test_a_gauge_is_read_anew_each_time() -> None:
+    metrics, waiting = Metrics(), [1]
+    metrics.add_gauge("zto_queue_rows", "Rows that wait.", ("model",), lambda: [(("cnn",), waiting[0])])
+    assert at(parsed(metrics), "zto_queue_rows", model="cnn") == 1
+    waiting[0] = 7
+    assert at(parsed(metrics), "zto_queue_rows", model="cnn") == 7
+
+
+def test_strange_label_values_are_escaped() -> None:
+    metrics = Metrics()
+    name = 'quo"te\\back\nline é'
+    metrics.refusals[name] += 1
+    assert at(parsed(metrics), "zto_refusals_total", code=name) == 1
+
+
+def test_two_services_count_apart() -> None:
+    first, second = Metrics(), Metrics()
+    first.refusals["overloaded"] += 1
+    assert parsed(first)
+    assert parsed(second) == {}
+
+
+def test_a_scrape_survives_what_is_counted_meanwhile() -> None:
+    """A gauge that counts while it is read stands for the event loop that goes on."""
+    metrics = Metrics()
+    metrics.refusals["first"] += 1
+
+    def read() -> list[tuple[tuple[str, ...], float]]:
+        metrics.refusals["second"] += 1
+        return [((), 1.0)]
+
+    metrics.add_gauge("zto_any", "Any.", (), read)
+    metrics.render()
+    assert at(parsed(metrics), "zto_refusals_total", code="second") == 1
