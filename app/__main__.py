@@ -37,9 +37,11 @@ def _serve() -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
     # imported late: the other commands need none of it
+    from app import memory
     from app.main import create_app
     from app.server import Server
 
+    memory.return_large_blocks()
     server = Server(create_app(settings), settings)
     server.run()
     return 0 if server.started else 1

@@ -1,7 +1,6 @@
 """``create_app(settings)``: reads the manifests, mounts the doors; the lifespan loads and proves."""
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from app import __version__, tasks
+from app import __version__, memory, tasks
 from app.admission import Admission, Ticket
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Manifest
@@ -144,9 +143,7 @@ def _create_tasks(catalog: Catalog, limits: tasks.Limits, by_name: dict[str, Tas
 
 async def _load(catalog: Catalog) -> None:
     await catalog.load()
-    # what is loaded stays: the collector need not walk it again, which was the tail of the latencies
-    gc.collect()
-    gc.freeze()
+    memory.settle()
 
 
 def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:

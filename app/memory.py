@@ -1,0 +1,33 @@
+"""Keeps the resident memory of a long-running process near what it uses. glibc only; elsewhere nothing happens."""
+
+import ctypes
+import gc
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+# bodies and pictures are above it, the arrays of a batch of small models below
+LARGE_BLOCK_BYTES = 256 * 1024
+
+
+def return_large_blocks() -> None:
+    """Let large blocks go back to the system when they are freed.
+
+    Left alone, glibc raises its threshold with every large block that is freed, up to 32 MiB, and from then on keeps
+    what a single large request has needed.
+    """
+    if mallopt := _libc_function("mallopt"):
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def settle() -> None:
+    """Collect what loading left behind, give it back, and let the collector pass over what stays.
+
+    Walking all that was loaded, again and again, was the tail of the latencies.
+    """
+    gc.collect()
+    gc.freeze()
+    if malloc_trim := _libc_function("malloc_trim"):
+        malloc_trim(0)
+
+
+def _libc_function(name: str) -> "ctypes._NamedFuncPointer | None":
+    return getattr(ctypes.CDLL(None), name, None)
