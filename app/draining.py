@@ -3,10 +3,12 @@
 ``close()`` on a listener resets every connection in its accept queue, and a busy server has some at any moment. So a
 filter first drops the packets that would open further connections (their clients try again and are refused once the
 port is closed), then what is queued is accepted, and only then is the socket closed. The technique is that of zero
-downtime reloads, see `SO_ATTACH_FILTER` in socket(7); where a kernel does not offer it, the socket is closed at once.
+downtime reloads, see `SO_ATTACH_FILTER` in socket(7). Where a kernel refuses it (some do to a process without
+CAP_NET_ADMIN, as in a container), what is queued in the microseconds between the last look and the closing is lost.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import socket
@@ -50,6 +52,24 @@ async def stop_opening(listeners: Iterable[_Socket]) -> None:
     finally:
         for sock in sockets:
             sock.close()
+
+
+def close(servers: Iterable[asyncio.Server]) -> list[socket.socket]:
+    """Close the listeners; return the connections that were in their queues, non-blocking, for who serves them."""
+    servers = list(servers)
+    listeners = [socket.socket(fileno=os.dup(listener.fileno())) for server in servers for listener in server.sockets]
+    for server in servers:
+        server.close()  # the copies keep the queues open
+    queued: list[socket.socket] = []
+    for listener in listeners:
+        listener.setblocking(False)
+        with contextlib.suppress(OSError):  # BlockingIOError where the queue is empty
+            while True:
+                queued.append(listener.accept()[0])
+        listener.close()
+    for connection in queued:
+        connection.setblocking(False)
+    return queued
 
 
 def _attach_filter(sock: socket.socket) -> bool:

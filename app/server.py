@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from app.draining import stop_opening
+from app import draining
 from app.main import ZeroToOne
 from app.settings import Settings
 
@@ -70,11 +70,17 @@ class Server(uvicorn.Server):
         logger.info("draining for %.1f s", self._drain_s)
         self._admission.is_draining = True
         await asyncio.sleep(self._drain_s)
-        await stop_opening(sock for server in self.servers for sock in server.sockets)
-        for server in self.servers:
-            server.close()
+        await draining.stop_opening(sock for server in self.servers for sock in server.sockets)
+        loop = asyncio.get_running_loop()
+        for connection in draining.close(self.servers):
+            await loop.connect_accepted_socket(self._create_protocol, connection)
         for _ in range(round(LINGER_S / _POLL_S)):
             if not self.server_state.connections:
                 break
             await asyncio.sleep(_POLL_S)
         await super().shutdown(sockets)
+
+    def _create_protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself calls it
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )

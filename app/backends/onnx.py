@@ -1,5 +1,6 @@
 """ONNX Runtime."""
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,8 @@ class OnnxBackend:
 
 def load(bundle: Bundle, *, threads: int) -> OnnxBackend:
     """Open a session on the bundle's ``onnx`` artifact; see :class:`app.backends.BackendModule`."""
+    # its official wheels report to their maker unless they are told not to before the import (its Privacy.md)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as exc:
@@ -66,8 +69,7 @@ def _expect_signature(bundle: Bundle, session: "onnxruntime.InferenceSession") -
     ):
         graph = {node.name: _ELEMENT_TYPES.get(node.type) for node in nodes}
         for spec in specs:
-            found = graph.get(spec.name)
-            if found is None or found != spec.dtype:  # NumPy takes None for float64
+            if graph.get(spec.name) != spec.dtype:  # not np.dtype(...): NumPy holds None equal to float64
                 have = ", ".join(f"{node.name} {node.type}" for node in nodes)
                 raise BundleError(f"the graph has no {kind} {spec.name!r} of {spec.dtype}; it has: {have}")
         if kind == "input" and (unfed := sorted(set(graph) - {spec.name for spec in specs})):
