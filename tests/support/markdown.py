@@ -1,6 +1,7 @@
 """Reads the parts of a Markdown page that a test can hold, and holds what it shows against what is answered."""
 
 import html
+import json
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +12,8 @@ import pytest
 
 # differ from answer to answer
 CHANGING_KEYS = {"request_id"}
-CHANGING_HEADERS = {"date", "content-length", "server-timing", "x-request-id"}
+VERSION_HEADER = "x-model-version"  # says the same as the body
+CHANGING_HEADERS = {"date", "content-length", "server-timing", "x-request-id", VERSION_HEADER}
 
 _FENCE = re.compile(r"(`{3,})(.*)")
 _INLINE_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -146,6 +148,8 @@ def expect_like_answer(printed: str, shown: str) -> tuple[str, str]:
     assert set(expected_headers) <= set(headers)
     for name in set(expected_headers) - CHANGING_HEADERS:
         assert headers[name] == expected_headers[name]
+    for fields, body in ((headers, actual_body), (expected_headers, expected_body)):
+        assert fields.get(VERSION_HEADER) == json.loads(body).get("version")
     return actual_body, expected_body
 
 
