@@ -51,8 +51,8 @@ bench: $(VENV)/.dev ## the service beside plain FastAPI and the floors, on this 
 image: ## build the service's image
 	docker build --target service --tag zero-to-one:service .
 
-test-image: ## build all three images and hold a running container to its promises
-	tests/container/run
+test-image: $(VENV)/.service ## build all three images and hold running containers to their promises
+	PYTHON=$(BIN)/python tests/container/run
 
 clean: ## remove what make made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
