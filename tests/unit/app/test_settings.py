@@ -65,6 +65,7 @@ def test_platforms_names_are_taken_and_the_prefixed_win() -> None:
 )
 def test_lists_are_separated_by_commas(text: str, models: tuple[str, ...]) -> None:
     assert read(ZTO_REQUIRED_MODELS=text).required_models == models
+    assert Settings(required_models=models).required_models == models
 
 
 @pytest.mark.parametrize(

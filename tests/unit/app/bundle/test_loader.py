@@ -131,6 +131,7 @@ def test_golden_rows_are_counted_against_the_manifest(folder: Path) -> None:
         ("outputs", "logits", None),
         ("outputs", "probabilities", None),
         ("outputs", "logits", np.zeros((4, 4), np.float32)),
+        ("outputs", "logits", np.zeros((4, 3, 1), np.float32)),
         ("outputs", "probabilities", np.zeros((4, 3), np.float64)),
         ("inputs", "image", np.zeros((4, 3, 2), np.float32)),
     ],

@@ -180,6 +180,8 @@ def test_padding_keeps_the_aspect_ratio_and_stretching_does_not() -> None:
     wide = filled(200, "L", (8, 4))
     padded_HW = decode(wide, spec(4, 4, fit="pad", background=9))
     assert padded_HW.tolist() == [[9] * 4, [200] * 4, [200] * 4, [9] * 4]
+    tall = filled(200, "L", (4, 8))
+    assert decode(tall, spec(4, 4, fit="pad", background=9)).tolist() == [[9, 200, 200, 9]] * 4
     assert decode(wide, spec(4, 4, fit="stretch", background=9)).tolist() == [[200] * 4] * 4
 
 

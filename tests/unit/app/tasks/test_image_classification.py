@@ -175,6 +175,7 @@ def test_the_example_works_as_it_stands(size: tuple[int, int], low: float, high:
     pixels = task.decode_json(example)["image"]
     assert pixels.shape == (1, *size)
     assert low <= pixels.min() <= pixels.max() <= high * (1 + 1e-6)
+    assert (np.diff(pixels.ravel()) >= 0).all(), "it is a gradient"
 
 
 def test_the_request_schema_takes_what_the_task_takes(task: ImageClassificationTask) -> None:

@@ -212,6 +212,8 @@ def test_every_plain_body_is_taken(pictures: list[list[str]], names_model: bool)
         b'{"instances":[{"image":[1,2,3,4,5,6]}]}',
         b'{"instances":[{"image":[[[1,2,3],[4,5,6]]]}]}',
         b'{"instances":[{"image":[[1,2,3]]}]}',
+        b'{"instances":[{"image":[[1,2,3],[4,5,6],[7,8,9]]},{"image":[[1,2,3]]}]}',
+        b'{"instances":[{"image":"[[["}]}',
         b'{"instances":[{"image":[[[1],[2],[3]],[[4],[5],[6]]]}]}',
         b'{"instances":[{"image":[[1,2,"3"],[4,5,6]]}]}',
         b'{"instances":[{"image":[[1,2,true],[4,5,6]]}]}',
