@@ -29,6 +29,13 @@ The classes know nothing of HTTP; the doors look the status up in one table.
 from dataclasses import dataclass
 from typing import ClassVar
 
+MAX_QUOTED = 128
+
+
+def quoted(text: str) -> str:
+    """Cut what an error quotes of a request: an answer is short, however long the question was."""
+    return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "..."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -145,7 +152,7 @@ class UnknownModel(RequestError):
     title = "Unknown model"
 
     def __init__(self, model: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"no model named {model!r}; this service has: {', '.join(known) or 'none'}")
+        super().__init__(f"no model named {quoted(model)!r}; this service has: {', '.join(known) or 'none'}")
 
 
 class UnknownVersion(RequestError):
@@ -155,7 +162,7 @@ class UnknownVersion(RequestError):
     title = "Unknown version"
 
     def __init__(self, model: str, version: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"model {model!r} has no version {version!r}; it has: {', '.join(known)}")
+        super().__init__(f"model {model!r} has no version {quoted(version)!r}; it has: {', '.join(known)}")
 
 
 class ClientGone(RequestError):

@@ -80,8 +80,8 @@ class Settings(BaseModel):
         """
         variables = {name.lower(): name for name in PLATFORM_NAMES if name in environ}
         for name in environ:
-            if name.startswith(PREFIX):
-                field = name.removeprefix(PREFIX).lower()
+            if name.upper().startswith(PREFIX):
+                field = name[len(PREFIX) :].lower()
                 if field not in cls.model_fields or name != name.upper():
                     near = get_close_matches(field, cls.model_fields, n=1)
                     hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""

@@ -12,6 +12,8 @@ from app.tensors import Tensors
 if TYPE_CHECKING:
     import onnxruntime
 
+_NO_FOLDER = "/dev/null/external-data-is-not-served"
+
 _ELEMENT_TYPES = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(double)": np.dtype(np.float64),
@@ -53,6 +55,8 @@ def load(bundle: Bundle, *, threads: int) -> OnnxBackend:
     options.log_severity_level = 3  # its warnings speak to whoever exports the graph
     # threads that spin while they wait take the core from the event loop
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # weights outside the file would come from beside the working directory, and no digest speaks for them
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
     data = bundle.read(bundle.artifact("onnx"))
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -122,7 +122,7 @@ def open_bundle(ref: BundleRef) -> Bundle:
     except OSError as exc:
         raise BundleError(f"{MANIFEST_FILE} cannot be read: {exc.strerror or exc}") from exc
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(text, strict=True)
     except ValidationError as exc:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in error['loc']) or 'document'}: {error['msg']}" for error in exc.errors()

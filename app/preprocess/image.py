@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.tensors import Array
 
 FORMATS = ("PNG", "JPEG")
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 _FILTERS = {
     "box": Image.Resampling.BOX,
@@ -57,8 +58,8 @@ class ImageInput(BaseModel):
     height: Annotated[int, Field(gt=0, le=4096)]
     width: Annotated[int, Field(gt=0, le=4096)]
     mode: Literal["L"] = "L"
-    low: float = 0.0
-    high: float = 255.0
+    low: Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] = 0.0
+    high: Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] = 255.0
     conversion: ImageConversion = ImageConversion()
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ def predict_route(manifest: Manifest, task: Task) -> dict[str, Any]:
     return {
         "summary": f"Ask {manifest.name}",
         "description": manifest.description,
-        "operation_id": f"predict_{manifest.name.replace('-', '_')}",
+        "operation_id": f"predict_{manifest.name}",
         "tags": ["predict"],
         "responses": _answers(_ref(task.response_model)),
         "openapi_extra": {

@@ -154,4 +154,4 @@ def _response_model(manifest: Manifest, settings: ImageClassification) -> type[B
 
 
 def _type_prefix(name: str) -> str:
-    return "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
+    return name.capitalize()  # and nothing else changed, so that no two models share the name of a type

@@ -256,7 +256,10 @@ def test_sigterm_under_load_loses_no_request() -> None:
                        for i in range(16)]  # fmt: skip
             for thread in threads:
                 thread.start()
-            time.sleep(0.4)
+            for _ in range(1000):  # until every client has had its first answer
+                if min(answered) > 0 or lost:
+                    break
+                time.sleep(0.01)
             running.process.send_signal(signal.SIGTERM)
             for thread in threads:
                 thread.join(30)

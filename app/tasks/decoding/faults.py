@@ -6,7 +6,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.errors import Fault, InvalidInput
+from app.errors import Fault, InvalidInput, quoted
 
 MAX_FAULTS = 64
 # more than any object of ours has; what it holds beyond would cost a fault each, in time and memory
@@ -14,8 +14,8 @@ MAX_MEMBERS = 16
 
 
 def pointer(*parts: str | int) -> str:
-    """Return a JSON pointer as a URI fragment (RFC 6901, section 6)."""
-    escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    """Return a JSON pointer as a URI fragment (RFC 6901, section 6); a very long name in it is cut."""
+    escaped = (quoted(str(part)).replace("~", "~0").replace("/", "~1") for part in parts)
     return "#" + "".join("/" + quote(part, safe="~!$&'()*+,;=:@-._", errors="replace") for part in escaped)
 
 

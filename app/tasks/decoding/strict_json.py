@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from app.errors import MalformedBody
+from app.errors import MalformedBody, quoted
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -38,5 +38,5 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise MalformedBody(f"the key {twice!r} stands twice in one object")
+        raise MalformedBody(f"the key {quoted(twice)!r} stands twice in one object")
     return members

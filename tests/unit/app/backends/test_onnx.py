@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -128,4 +129,22 @@ def test_inputs_of_another_shape_raise_and_leave_the_session_well(folder: Path) 
 def test_without_onnxruntime_the_install_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendUnavailable, match="needs onnxruntime: pip install zero-to-one"):
+        load(open_folder(folder), threads=1)
+
+
+def test_weights_outside_the_file_are_refused_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No digest speaks for them; ONNX Runtime would take them from the working directory."""
+    from onnx.external_data_helper import convert_model_to_external_data
+
+    folder = tmp_path / "models" / "mlp" / "1"
+    shutil.copytree(Path(__file__).parents[4] / "models" / "mlp" / "1", folder)
+    model = onnx.load(folder / "model.onnx")
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=1024, convert_attribute=False)
+    onnx.save(model, folder / "model.onnx")
+    assert (folder / "weights.bin").exists()
+    write_file_with_digest(folder, "model.onnx", (folder / "model.onnx").read_bytes())
+    monkeypatch.chdir(folder)
+    with pytest.raises(BundleError, match="External data"):
         load(open_folder(folder), threads=1)
