@@ -30,20 +30,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         server_core=server_core,
         load_core=load_core,
     )
-    other_load = machine.other_load()
     peers = [servers.plain_fastapi("async", bundle), servers.plain_fastapi("def", bundle)]
     ours = servers.service(options.model, MODELS_DIR)
     rounds.expect_same_answers([ours, *peers], server_core)
     with servers.pinned(server_core):
         floors_us = floors.measure(bundle, pictures.bodies(64), seconds=min(1.0, options.seconds))
+    others = machine.Others()
+    visits = rounds.run([ours, *peers, servers.floor_read()], plan, _tell)
     run = report.Run(
         model=options.model,
         models=tuple(sorted({path.parent.parent.name for path in MODELS_DIR.glob("*/*/manifest.json")})),
         plan=plan,
-        visits=rounds.run([ours, *peers, servers.floor_read()], plan, _tell),
+        visits=visits,
         floors_us=floors_us,
         machine=machine.describe(),
-        other_load=other_load,
+        other_cores=others.cores(),
     )
     sys.stdout.write(report.tables(run) + "\n")
     if options.json:

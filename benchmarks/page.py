@@ -3,8 +3,8 @@
 from benchmarks import report, servers
 from benchmarks.report import Run
 
-# above this many other processes that want to compute, absolute figures say more about them than about us
-CALM_LOAD = 0.5
+# above this share of a core, absolute figures say something about the others too
+CALM_CORES = 0.1
 
 
 def render(run: Run) -> str:
@@ -56,11 +56,11 @@ To measure on another machine: `make bench`, or `python -m benchmarks --help` fo
 
 
 def _noise(run: Run) -> str:
-    if run.other_load <= CALM_LOAD:
-        return f"The machine was calm: a load of {run.other_load:.2f} in the minute before."
+    if run.other_cores <= CALM_CORES:
+        return f"The machine was calm: everybody else together kept {run.other_cores:.2f} of a core busy meanwhile."
     return (
-        f"**The machine was not calm**: a load of {run.other_load:.2f} in the minute before, from other work. Read the "
-        "ratios, which meet all servers alike, and the CPU time; requests/s and latencies would be better without."
+        f"**The machine was not calm**: other work kept {run.other_cores:.2f} cores busy meanwhile. Read the ratios, "
+        "which meet all servers alike, and the CPU time; requests/s and latencies would be better without it."
     )
 
 

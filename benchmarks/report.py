@@ -31,7 +31,7 @@ class Run:
         visits: By the server's name; this service, the two kinds of plain FastAPI, and the floor.
         floors_us: Microseconds by step, inside one process.
         machine: What it ran on.
-        other_load: Processes that wanted to compute in the minute before.
+        other_cores: How many cores everybody else on the machine kept busy meanwhile, in the mean.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Run:
     visits: Mapping[str, Sequence[Visit]]
     floors_us: Mapping[str, float]
     machine: Mapping[str, str]
-    other_load: float
+    other_cores: float
 
     def requests_per_s(self, name: str, clients: int) -> float:
         """Return the median of a server."""
