@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ MODELS_DIR = pictures.REPOSITORY / "models"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 0 where every bar is met, else 1."""
     options = _parse(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way of an exception, which ends the servers too
     bundles = sorted(MODELS_DIR.glob(f"{options.model}/*/manifest.json"), key=lambda path: int(path.parent.name))
     if not bundles:
         sys.stderr.write(f"error: no model {options.model!r} in {MODELS_DIR.name}/\n")

@@ -1,5 +1,6 @@
 """What each step of a request costs when nothing stands around it, inside one process."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +8,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import orjson
 import simdjson
 
@@ -32,6 +32,9 @@ def measure(bundle: Path, bodies: Sequence[bytes], *, seconds: float) -> dict[st
     limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
     task = tasks.create(manifest, limits)
     options = task.parse_options({})
+
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which reports otherwise
+    import onnxruntime
 
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = session_options.inter_op_num_threads = 1

@@ -63,7 +63,8 @@ def plain_fastapi(kind: Literal["async", "def"], bundle: Path) -> Server:
     return Server(
         name=FASTAPI_NAMES[kind == "def"],
         arguments=_uvicorn(f"benchmarks.peers.plain_fastapi:{kind}_app", "--factory"),
-        environ={"BENCH_BUNDLE": str(bundle)},
+        # as the service does: ONNX Runtime's wheels report to their maker unless they are told not to
+        environ={"BENCH_BUNDLE": str(bundle), "ORT_DISABLE_TELEMETRY": "1"},
         path="/predict",
     )
 
