@@ -72,7 +72,8 @@ def _schema() -> int:
 
 def _settings() -> int:
     for name, field in Settings.model_fields.items():
-        sys.stdout.write(f"ZTO_{name.upper()}={field.default}\n    {field.description}\n")
+        default = "" if field.default in (None, ()) else field.default
+        sys.stdout.write(f"ZTO_{name.upper()}={default}\n    {field.description}\n")
     return 0
 
 

@@ -49,7 +49,7 @@ class Metrics(Collector):
         requests: Answered requests, by door, model, version and HTTP status.
         stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
         batch_rows: Rows of each call of the backend, by model.
-        refusals: Requests that never reached a model, by the code of the error.
+        refusals: Requests without a prediction, by the code of the error.
         rejected_rows: Rows that a model failed on while it was well, by model.
     """
 
@@ -82,7 +82,7 @@ class Metrics(Collector):
             requests.add_metric(key, count)
         yield requests
         for name, help_text, label, counts in (
-            ("zto_refusals", "Requests refused before a model ran, by error code.", "code", self.refusals),
+            ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
             ("zto_rejected_rows", "Rows that a model failed on while it was well.", "model", self.rejected_rows),
         ):
             counter = CounterMetricFamily(name, help_text, labels=(label,))

@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=settings.keep_alive_s,
-                timeout_graceful_shutdown=int(max(1, settings.shutdown_s)),
+                timeout_graceful_shutdown=settings.shutdown_s,
             )
         )
         self._admission = app.admission

@@ -59,7 +59,9 @@ class Settings(BaseModel):
     drain_s: float = Field(
         default=0.5, ge=0, description="Seconds between SIGTERM (unready, Connection: close) and closing the port."
     )
-    shutdown_s: float = Field(default=30.0, gt=0, description="Most seconds that requests in flight are waited for.")
+    shutdown_s: int = Field(
+        default=30, ge=1, le=86_400, description="Most seconds that requests in flight are waited for."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
     @model_validator(mode="after")
@@ -79,14 +81,11 @@ class Settings(BaseModel):
             SettingsError: A ``ZTO_`` name is unknown, or a value impossible; every fault is named.
         """
         variables = {name.lower(): name for name in PLATFORM_NAMES if name in environ}
-        for name in environ:
-            if name.upper().startswith(PREFIX):
-                field = name[len(PREFIX) :].lower()
-                if field not in cls.model_fields or name != name.upper():
-                    near = get_close_matches(field, cls.model_fields, n=1)
-                    hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
-                    raise SettingsError(f"unknown setting {name}{hint}")
-                variables[field] = name
+        ours = {name: name[len(PREFIX) :].lower() for name in environ if name.upper().startswith(PREFIX)}
+        unknown = [name for name, field in ours.items() if field not in cls.model_fields or name != name.upper()]
+        if unknown:
+            raise SettingsError("; ".join(f"unknown setting {name}{_hint(ours[name], cls)}" for name in unknown))
+        variables |= {field: name for name, field in ours.items()}
         try:
             return cls.model_validate({field: environ[name] for field, name in variables.items()})
         except ValidationError as exc:
@@ -97,3 +96,8 @@ class Settings(BaseModel):
                 for error in exc.errors()
             )
             raise SettingsError(faults) from exc
+
+
+def _hint(field: str, settings: type[Settings]) -> str:
+    near = get_close_matches(field, settings.model_fields, n=1)
+    return f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""

@@ -59,10 +59,12 @@ def router(catalog: Catalog, *, is_draining: Callable[[], bool]) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["health"])
 
+    @routes.head("/livez", include_in_schema=False)  # some load balancers ask so
     @routes.get("/livez", summary="Is the event loop turning?")
     async def livez() -> Live:
         return Live()
 
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/readyz", summary="Is every required model ready?", responses={503: {"model": Readiness}})
     async def readyz(response: Response) -> Readiness:
         report = readiness(catalog, is_draining=is_draining())

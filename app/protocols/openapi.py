@@ -78,7 +78,7 @@ def named_predict_route(tasks: Mapping[str, Task], default_model: str | None) ->
         "tags": ["predict"],
         "responses": _answers({"oneOf": [_ref(task.response_model) for task in tasks.values()]}),
         "openapi_extra": {
-            "parameters": _parameters(*{task.options_model for task in tasks.values()}),
+            "parameters": [_model_parameter(tasks), *_parameters(*{task.options_model for task in tasks.values()})],
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": schema, "examples": examples}} | files,
@@ -120,6 +120,15 @@ def _files(task: Task) -> dict[str, Any]:
     form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
     return {media_type: {"schema": binary} for media_type in task.media_types} | {
         "multipart/form-data": {"schema": form}
+    }
+
+
+def _model_parameter(tasks: Mapping[str, Task]) -> dict[str, Any]:
+    return {
+        "name": "model",
+        "in": "query",
+        "schema": {"type": "string", "enum": list(tasks)},
+        "description": "Who answers a body that cannot name it, a picture; a name in the body wins.",
     }
 
 

@@ -98,11 +98,12 @@ class PredictDoor:
                 raise ticket.refusal
             query = _parse_query(scope["query_string"])
             number = query.pop("version", None)
+            asked = query.pop("model", None) if model is None else None
             if model is not None:  # an unknown or unready model is told before its body is read
                 version = self._service.catalog.resolve(model, number)
             body = await ticket.read_body(receive)
             if version is None:
-                version = self._service.catalog.resolve(await self._named(ticket, body), number)
+                version = self._service.catalog.resolve(await self._named(ticket, body, asked), number)
             reply = await self._predict(ticket, version, query, body, scope, receive)
         except Exception as exc:
             if not isinstance(exc, ServingError):
@@ -160,8 +161,8 @@ class PredictDoor:
             f"the body is {media_type.decode('latin-1')!r}, this model takes {', '.join(taken)}; say so in Content-Type"
         )
 
-    async def _named(self, ticket: Ticket, body: bytes) -> str:
-        """Return the name of the model that a body asks for."""
+    async def _named(self, ticket: Ticket, body: bytes, asked: str | None) -> str:
+        """Return the name of the model that a body asks for; where it names none, the query's, or the default."""
         name: object = None
         if ticket.content_type in (_JSON, b""):
             name = peek_model(body)
@@ -169,7 +170,7 @@ class PredictDoor:
                 document = await asyncio.get_running_loop().run_in_executor(self._decoders, parse_json, body)
                 name = document.get("model") if isinstance(document, dict) else None
         if name is None:
-            name = self._default_model
+            name = asked or self._default_model
         if isinstance(name, str):
             return name
         known = ", ".join(self._service.catalog.models)
@@ -177,7 +178,7 @@ class PredictDoor:
             Fault(
                 pointer="#/model",
                 code="missing" if name is None else "wrong_type",
-                message=f'expected "model": one of {known}; or ask POST /predict/{{model}}',
+                message=f'expected "model": one of {known}; or ask POST /predict/{{model}}, or ?model=',
             )
         )
 

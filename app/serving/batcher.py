@@ -85,7 +85,7 @@ class Batcher:
         max_queue_rows: Most rows that wait; a request beyond them is refused at once.
         max_wait_s: Seconds that an idle runner waits for a batch to fill; 0 starts at once.
         executor: Where batches run; None for the event loop's own thread.
-        on_batch: Told the rows and seconds of every batch.
+        on_batch: Told the rows of every batch, and what became of it.
         on_sick: Told, once, that the golden rows fail; the batcher has closed by then.
         clock: Monotonic seconds.
     """
@@ -99,7 +99,7 @@ class Batcher:
         max_queue_rows: int,
         max_wait_s: float = 0.0,
         executor: Executor | None = None,
-        on_batch: Callable[[int, float], None] = lambda rows, seconds: None,
+        on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
         on_sick: Callable[[str], None] = lambda reason: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -277,7 +277,7 @@ class Batcher:
         self._seconds_per_row += (_EWMA_WEIGHT if self._seconds_per_row else 1.0) * (
             result.compute_s / batch_rows - self._seconds_per_row
         )
-        self._on_batch(batch_rows, result.compute_s)
+        self._on_batch(batch_rows, result)
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:

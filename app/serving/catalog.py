@@ -17,6 +17,7 @@ from app.bundle.manifest import Manifest
 from app.errors import BundleError, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
+from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, prove, warm_up
 from app.serving.versions import State, Version, read_manifests
 from app.settings import Settings
@@ -149,9 +150,11 @@ class Catalog:
         batch_rows = self._metrics.batch_rows[manifest.name]
         compute_s = self._metrics.stage_s[manifest.name, "compute"]
 
-        def count(rows: int, seconds: float) -> None:
+        def count(rows: int, result: BatchResult) -> None:
             batch_rows.observe(rows)
-            compute_s.observe(seconds)
+            compute_s.observe(result.compute_s)
+            if result.rejected_rows:
+                self._metrics.rejected_rows[manifest.name] += len(result.rejected_rows)
 
         version.batcher = Batcher(
             backend.run,

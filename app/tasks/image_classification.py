@@ -22,7 +22,7 @@ from app.tensors import Tensors
 class Options(BaseModel):
     """Query parameters of a classification."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     top_k: Annotated[
         int | None, Field(ge=1, description="Shorten `probabilities` to the k most probable labels, best first.")

@@ -224,12 +224,13 @@ def read_answer(connection: socket.socket) -> bytes:
         (f"{MODEL}?version=../1", 404, "unknown_version"),
         (f"{MODEL}?top_k=0", 422, "invalid_input"),
         (f"{MODEL}?top_k=two", 422, "invalid_input"),
+        (f"{MODEL}?topk=3", 422, "invalid_input"),
     ],
 )
 def test_unknown_names_and_impossible_options_are_told(client: httpx.Client, path: str, status: int, code: str) -> None:
     problem = expect_problem(client.post(path, content=GOOD_BODY, headers=JSON), status, code)
     if code == "invalid_input":
-        assert problem["errors"][0]["pointer"] == "query:top_k"
+        assert problem["errors"][0]["pointer"] == f"query:{path.split('?')[1].split('=')[0]}"
     if code == "unknown_model":
         assert "mlp" in problem["detail"]
     expect_good(client)

@@ -17,7 +17,8 @@ from app.bundle.loader import find_bundles, open_bundle
 from tests.integration.conftest import MODELS
 from tests.support.server import RunningService, serve
 
-NAMES = sorted({ref.name for ref in find_bundles(MODELS)})
+LATEST = {ref.name: ref for ref in find_bundles(MODELS)}  # versions rise, so the highest of each name stays
+NAMES = list(LATEST)
 
 
 def encoded(picture: np.ndarray, kind: str = "PNG") -> bytes:
@@ -42,7 +43,7 @@ def test_one_picture_gives_the_same_prediction_whichever_way_it_comes(
     text = base64.b64encode(png).decode()
     expected = post(client, path, {"instances": [{"image": picture.tolist()}]})
     assert expected["model"] == name
-    assert expected["version"] == "1"
+    assert expected["version"] == str(LATEST[name].version)
     assert expected["predictions"][0]["label"] == "Ankle boot"
     floats = [[float(value) for value in row] for row in picture]
     others = [
@@ -54,7 +55,10 @@ def test_one_picture_gives_the_same_prediction_whichever_way_it_comes(
         post(client, "/predict", {"instances": [{"image": text}], "model": name}),
         client.post(path, content=png, headers={"content-type": "image/png"}).json(),
         client.post(path, files={"file": ("boot.png", png, "image/png")}).json(),
-        client.post(f"{path}?version=1", content=png, headers={"content-type": "IMAGE/PNG; q=1"}).json(),
+        client.post(f"/predict?model={name}", content=png, headers={"content-type": "image/png"}).json(),
+        client.post(
+            f"{path}?version={LATEST[name].version}", content=png, headers={"content-type": "IMAGE/PNG; q=1"}
+        ).json(),
     ]
     assert all(other == expected for other in others)
 
@@ -107,7 +111,7 @@ def test_receipts_say_who_answered_when_and_in_which_batch(client: httpx.Client)
     body["instances"] *= 5
     response = client.post("/predict/mlp", json=body, headers={"x-request-id": "order-66/a"})
     assert response.headers["x-request-id"] == "order-66/a"
-    assert response.headers["x-model-version"] == "1"
+    assert response.headers["x-model-version"] == str(LATEST["mlp"].version)
     timing = response.headers["server-timing"]
     assert re.fullmatch(
         r'parse;dur=\d+\.\d{3}, queue;dur=\d+\.\d{3}, compute;dur=\d+\.\d{3}, batch;desc="rows=5"', timing
@@ -124,12 +128,12 @@ def test_every_answer_carries_a_request_id_of_its_own(client: httpx.Client, path
 @pytest.mark.parametrize("name", NAMES)
 def test_card_tells_what_a_caller_needs_and_its_example_works(client: httpx.Client, name: str) -> None:
     card = client.get(f"/models/{name}").json()
-    manifest = open_bundle(find_bundles(MODELS)[NAMES.index(name)]).manifest
+    manifest = open_bundle(LATEST[name]).manifest
     assert card["state"] == "ready"
     assert card["task"] == "image_classification"
     assert card["limits"]["max_instances"] == 1024
     assert "luma" in card["conversion"]
-    assert card["versions"][0]["metrics"]["accuracy"] == manifest.metrics["accuracy"]
+    assert card["versions"][-1]["metrics"]["accuracy"] == manifest.metrics["accuracy"]
     assert card["versions"][0]["backend"] == "onnx"
     jsonschema.validate(card["example"], card["request_schema"])
     answer = client.post(f"/predict/{name}", json=card["example"])
@@ -177,14 +181,15 @@ def test_metrics_count_requests_batches_and_refusals(client: httpx.Client) -> No
     def risen(sample: str) -> float:
         return after.get(sample, 0) - before.get(sample, 0)
 
-    assert risen("zto_requests_total door=predict model=mlp status=200 version=1") == 3
+    version = LATEST["mlp"].version
+    assert risen(f"zto_requests_total door=predict model=mlp status=200 version={version}") == 3
     assert risen("zto_requests_total door=predict model= status=404 version=") == 1
     assert risen("zto_refusals_total code=unknown_model") == 1
     assert risen("zto_batch_rows_sum model=mlp") == 3
     for stage in ("parse", "queue", "compute"):
         assert risen(f"zto_stage_seconds_count model=mlp stage={stage}") == 3
-    assert after["zto_model_ready model=mlp version=1"] == 1
-    assert after["zto_queue_rows model=mlp version=1"] == 0
+    assert after[f"zto_model_ready model=mlp version={version}"] == 1
+    assert after[f"zto_queue_rows model=mlp version={version}"] == 0
 
 
 def figures(client: httpx.Client) -> dict[str, float]:
@@ -249,7 +254,7 @@ def test_apps_below_another_app_answer_the_same(pictures: tuple[np.ndarray, np.n
                 unknown = await client.post("/ml/predict/nobody", json=body)
                 assert named.json() == in_body.json()
                 assert named.json()["predictions"][0]["label"] == "Ankle boot"
-                assert named.headers["x-model-version"] == "1"
+                assert named.headers["x-model-version"] == str(LATEST["mlp"].version)
                 assert named.headers["x-request-id"]
                 assert unknown.status_code == 404
                 assert (await client.get("/ml/readyz")).status_code == 200
@@ -264,3 +269,16 @@ def test_page_for_people_needs_nothing_from_elsewhere(client: httpx.Client) -> N
     assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", response.text)
     for link in re.findall(r'href="([a-z]+)"', response.text):
         assert client.get(f"/{link}").status_code == 200
+
+
+def test_name_in_the_body_wins_over_the_query(client: httpx.Client) -> None:
+    body = client.get("/models/mlp").json()["example"]
+    assert post(client, "/predict?model=cnn", body | {"model": "mlp"})["model"] == "mlp"
+    assert post(client, "/predict?model=cnn", body)["model"] == "cnn"
+    assert post(client, "/predict?model=nobody", body, status=404)["code"] == "unknown_model"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_health_is_answered_to_head_too(client: httpx.Client, path: str) -> None:
+    response = client.head(path)
+    assert (response.status_code, response.content) == (200, b"")

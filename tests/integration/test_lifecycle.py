@@ -134,6 +134,7 @@ def test_poison_item_is_told_by_its_place_and_its_neighbors_are_answered(tmp_pat
         assert bad.status_code == 422
         assert bad.json()["code"] == "model_rejected_input"
         assert [fault["pointer"] for fault in bad.json()["errors"]] == ["#/instances/1"]
+        assert 'zto_rejected_rows_total{model="picky"} 1.0' in client.get("/metrics").text
         assert client.post("/predict/picky", json=DUMMY_BODY).json() == good.json()
 
 
