@@ -1,10 +1,8 @@
 """``docs/benchmarks.md``: the tables, and what one has to know to read them."""
 
 from benchmarks import report, servers
+from benchmarks.calm import CALM_CORES
 from benchmarks.report import Run
-
-# above this share of a core, absolute figures say something about the others too
-CALM_CORES = 0.1
 
 
 def render(run: Run) -> str:
@@ -57,10 +55,13 @@ To measure on another machine: `make bench`, or `python -m benchmarks --help` fo
 
 def _noise(run: Run) -> str:
     if run.other_cores <= CALM_CORES:
-        return f"The machine was calm: everybody else together kept {run.other_cores:.2f} of a core busy meanwhile."
+        return (
+            f"The machine was calm: other work never took more than {run.other_cores:.2f} of a core; a server that was "
+            "disturbed was started and measured again."
+        )
     return (
-        f"**The machine was not calm**: other work kept {run.other_cores:.2f} cores busy meanwhile. Read the ratios, "
-        "which meet all servers alike, and the CPU time; requests/s and latencies would be better without it."
+        f"**The machine was not calm**: other work took up to {run.other_cores:.2f} cores. Read the ratios, which meet "
+        "all servers alike, and the CPU time; requests/s and latencies would be better without it."
     )
 
 

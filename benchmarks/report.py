@@ -31,7 +31,6 @@ class Run:
         visits: By the server's name; this service, the two kinds of plain FastAPI, and the floor.
         floors_us: Microseconds by step, inside one process.
         machine: What it ran on.
-        other_cores: How many cores everybody else on the machine kept busy meanwhile, in the mean.
     """
 
     model: str
@@ -40,7 +39,11 @@ class Run:
     visits: Mapping[str, Sequence[Visit]]
     floors_us: Mapping[str, float]
     machine: Mapping[str, str]
-    other_cores: float
+
+    @property
+    def other_cores(self) -> float:
+        """The most cores that other work kept busy during any visit."""
+        return max(visit.other_cores for visits in self.visits.values() for visit in visits)
 
     def requests_per_s(self, name: str, clients: int) -> float:
         """Return the median of a server."""

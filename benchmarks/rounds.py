@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 from benchmarks import load, pictures
+from benchmarks.calm import Patience
 from benchmarks.servers import Running, Server, pinned, start
 
 CHECKED_PICTURES = 32
@@ -22,6 +24,7 @@ class Plan:
         clients: Numbers of clients, one load after the other.
         seconds: Measured for each load.
         warm_up_s: Before each.
+        patience_s: Lost at the most to other work on the machine, waiting for its end and measuring again.
         server_core: Where the servers run.
         load_core: Where the load is made.
     """
@@ -30,6 +33,7 @@ class Plan:
     clients: tuple[int, ...]
     seconds: float
     warm_up_s: float
+    patience_s: float
     server_core: int
     load_core: int
 
@@ -66,12 +70,14 @@ class Visit:
         resident_ready_mb: Resident memory once ready, in 10^6 bytes.
         resident_loaded_mb: The most that it was after any of the loads.
         samples: By number of clients.
+        other_cores: How many cores other work kept busy meanwhile, in the mean.
     """
 
     ready_s: float
     resident_ready_mb: float
     resident_loaded_mb: float
     samples: dict[int, Sample]
+    other_cores: float = 0.0
 
 
 def run(servers: Sequence[Server], plan: Plan, tell: Callable[[str], None]) -> dict[str, list[Visit]]:
@@ -87,17 +93,23 @@ def run(servers: Sequence[Server], plan: Plan, tell: Callable[[str], None]) -> d
     """
     bodies = pictures.bodies(64)
     visits: dict[str, list[Visit]] = {server.name: [] for server in servers}
+    patience = Patience(plan.patience_s)
     for number in range(1, plan.rounds + 1):
         for server in servers:
-            with start(server, plan.server_core) as running, pinned(plan.load_core):
-                visit = _visit(server, running, plan, pictures.http_requests(server.path, bodies))
-            visits[server.name].append(visit)
+            requests = pictures.http_requests(server.path, bodies)
+            visit, other_cores = patience.measure(partial(_visit, server, plan, requests))
+            visits[server.name].append(replace(visit, other_cores=other_cores))
             figures = ", ".join(f"{count}: {sample.requests_per_s:,.0f}/s" for count, sample in visit.samples.items())
-            tell(f"round {number} of {plan.rounds}, {server.name}: {figures}")
+            tell(f"round {number} of {plan.rounds}, {server.name}: {figures}; others took {other_cores:.2f} of a core")
     return visits
 
 
-def _visit(server: Server, running: Running, plan: Plan, requests: Sequence[bytes]) -> Visit:
+def _visit(server: Server, plan: Plan, requests: Sequence[bytes]) -> Visit:
+    with start(server, plan.server_core) as running, pinned(plan.load_core):
+        return _measure(running, plan, requests)
+
+
+def _measure(running: Running, plan: Plan, requests: Sequence[bytes]) -> Visit:
     resident = [running.resident_bytes() / 1e6]
     samples = {}
     for clients in plan.clients:

@@ -1,0 +1,46 @@
+"""Patience with others, who are made up here."""
+
+import pytest
+
+from benchmarks import calm
+
+
+class Someone:
+    """Stands in for the others: what they take is told beforehand, one figure for each look."""
+
+    def __init__(self, *cores: float) -> None:
+        self.left = list(cores)
+
+    def __call__(self) -> "Someone":
+        return self
+
+    def cores(self) -> float:
+        return self.left.pop(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def test_what_was_disturbed_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    # calm before, disturbed meanwhile; one look too many, calm; calm meanwhile
+    monkeypatch.setattr(calm, "Others", Someone(0.0, 0.9, 0.5, 0.0, 0.05))
+    measured = iter(["disturbed", "calm"])
+    assert calm.Patience(100).measure(lambda: next(measured)) == ("calm", 0.05)
+
+
+def test_without_patience_the_first_figure_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calm, "Others", Someone(0.9))
+    assert calm.Patience(0).measure(lambda: "disturbed") == ("disturbed", 0.9)
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calm, "Others", Someone(0.9, 0.9, 0.9, 0.8))
+    assert calm.Patience(3).measure(lambda: "disturbed") == ("disturbed", 0.8)
+
+
+def test_others_are_never_fewer_than_none() -> None:
+    others = calm.Others()
+    sum(range(100_000))
+    assert others.cores() >= 0
