@@ -5,6 +5,7 @@ import http.client
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve() -> int:
+    # until the server has its own handler; the first process of a container has none, and would not hear of the end
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     settings = Settings.from_environ(os.environ)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr

@@ -303,3 +303,12 @@ def test_start_without_torch_names_the_extra_for_its_backend(tmp_path: Path) -> 
                 break
             time.sleep(0.02)
         assert "pip install 'zero-to-one[torch]'" in running.log()
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 0.35, 0.5, 0.7])
+def test_sigterm_while_it_starts_is_heard_too(delay_s: float) -> None:
+    with start({"ZTO_MODELS_DIR": str(MODELS)}) as running:
+        time.sleep(delay_s)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(30) in (0, -signal.SIGTERM)  # the latter before any code of ours has run
+        assert "Traceback" not in running.log()
