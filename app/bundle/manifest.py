@@ -8,6 +8,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.preprocess.image import ImageInput
@@ -29,6 +30,8 @@ def _inside_bundle(path: str) -> str:
 RelativePath: TypeAlias = Annotated[str, AfterValidator(_inside_bundle)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+Float32: TypeAlias = Annotated[float, Field(ge=-MAX_FLOAT32, le=MAX_FLOAT32)]
 
 
 class _Part(BaseModel):
@@ -49,8 +52,8 @@ class Parity(_Part):
     """How close an exported artifact is to the eager network, over the whole test set."""
 
     rows: Annotated[int, Field(gt=0)]
-    max_abs_difference: Annotated[float, Field(ge=0)] = Field(description="Largest difference of any probability.")
-    label_agreement: Fraction
+    max_abs_difference: Annotated[float, Field(ge=0)] = Field(description="Largest of any probability, or value.")
+    label_agreement: Fraction | None = Field(default=None, description="Null where the task has no labels.")
 
 
 class Artifact(FileRef):
@@ -93,22 +96,105 @@ class TensorSpec(_Part):
         )
 
 
+def _distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(labels)) != len(labels):
+        raise ValueError("labels must be distinct")
+    return labels
+
+
+Labels: TypeAlias = Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_distinct)]
+
+
 class ImageClassification(_Part):
     """One picture in, one of ``labels`` out."""
 
     kind: Literal["image_classification"] = "image_classification"
     image: ImageInput
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    labels: Labels
+
+
+class Feature(_Part):
+    """A number with a name, one column of a table.
+
+    Attributes:
+        name: As the requests write it.
+        minimum: Least number that is accepted; None for the least of float32.
+        maximum: Greatest number that is accepted; None for the greatest of float32.
+        unit: Of the number; None where it has none, or none is known.
+        description: What it tells.
+        example: A number that stands for it in documentation; None for the accepted one that is nearest to 0.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    minimum: Float32 | None = None
+    maximum: Float32 | None = None
+    unit: str | None = None
+    description: str = ""
+    example: Float32 | None = None
+
+    @property
+    def low(self) -> float:
+        """The least number that is accepted."""
+        return -MAX_FLOAT32 if self.minimum is None else self.minimum
+
+    @property
+    def high(self) -> float:
+        """The greatest number that is accepted."""
+        return MAX_FLOAT32 if self.maximum is None else self.maximum
+
+    @property
+    def typical(self) -> float:
+        """A number that is accepted."""
+        return min(max(0.0, self.low), self.high) if self.example is None else self.example
 
     @model_validator(mode="after")
-    def _labels_are_distinct(self) -> Self:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels must be distinct")
+    def _example_is_accepted(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"minimum ({self.low:g}) must be below maximum ({self.high:g})")
+        if self.example is not None and not self.low <= self.example <= self.high:
+            raise ValueError(f"the example ({self.example:g}) lies outside {self.low:g} to {self.high:g}")
         return self
 
 
+def _names_are_distinct(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
+    if len({feature.name for feature in features}) != len(features):
+        raise ValueError("the names of features must be distinct")
+    return features
+
+
+Features: TypeAlias = Annotated[
+    tuple[Feature, ...], Field(min_length=1, max_length=4096), AfterValidator(_names_are_distinct)
+]
+
+
+class TabularClassification(_Part):
+    """One row of a table in, one of ``labels`` out; the features are the columns of the input, in their order."""
+
+    kind: Literal["tabular_classification"] = "tabular_classification"
+    features: Features
+    labels: Labels
+
+
+class Target(_Part):
+    """What a regression tells: a number, with its name and unit."""
+
+    name: str
+    unit: str | None = None
+    description: str = ""
+
+
+class TabularRegression(_Part):
+    """One row of a table in, a number out; the features are the columns of the input, in their order."""
+
+    kind: Literal["tabular_regression"] = "tabular_regression"
+    features: Features
+    target: Target
+
+
 # A further task is a further class here, joined by its ``kind``; a contract test holds the list against `app/tasks`.
-TaskSettings: TypeAlias = ImageClassification
+TaskSettings: TypeAlias = Annotated[
+    ImageClassification | TabularClassification | TabularRegression, Field(discriminator="kind")
+]
 
 
 class Architecture(_Part):
@@ -199,8 +285,14 @@ class Manifest(_Part):
     batching: Batching = Batching()
     golden: Golden
     training: TrainingRecord | None = None
-    metrics: dict[str, float] = Field(default={}, description="On the test set, measured once, after all choices.")
-    input_statistics: dict[str, InputStatistics] = {}
+    metrics: dict[str, float] = Field(
+        default={},
+        description="On the test set, measured once, after all choices; what starts with `cross_validation/`, over "
+        "the folds of all rows.",
+    )
+    input_statistics: dict[str, InputStatistics] = Field(
+        default={}, description="By the name of the input, or by the input and one of its features, as `input/feature`."
+    )
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -210,7 +302,8 @@ class Manifest(_Part):
         without = sorted(set(formats) - set(self.golden.tolerance))
         if without:
             raise ValueError(f"golden.tolerance says nothing of the formats {without}")
-        if unknown := sorted(set(self.input_statistics) - {spec.name for spec in self.inputs}):
+        inputs = {spec.name for spec in self.inputs}
+        if unknown := sorted(key for key in self.input_statistics if key.partition("/")[0] not in inputs):
             raise ValueError(f"input_statistics name no input: {unknown}")
         return self
 

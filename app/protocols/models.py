@@ -14,7 +14,6 @@ from app.serving.catalog import Catalog
 from app.serving.versions import Model, Version
 from app.settings import Settings
 from app.tasks import Task
-from app.tasks.decoding.pictures import describe
 
 
 class ModelSummary(VersionState):
@@ -67,7 +66,7 @@ class ModelCard(ModelSummary):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     media_types: tuple[str, ...] = Field(description="What the body of a request may be.")
-    conversion: str | None = Field(description="What is done to pictures of another size or mode.")
+    conversion: str | None = Field(description="What is done to pictures of another size or mode; null for others.")
     limits: Limits
     request_schema: dict[str, Any] | None
     response_schema: dict[str, Any] | None
@@ -115,7 +114,7 @@ def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
         inputs=() if manifest is None else manifest.inputs,
         outputs=() if manifest is None else manifest.outputs,
         media_types=(*media_types, "multipart/form-data") if task is not None and task.media_types else media_types,
-        conversion=None if manifest is None else describe(manifest.task.image),
+        conversion=None if task is None else task.conversion(),
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_instances=settings.max_instances,

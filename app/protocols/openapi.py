@@ -78,7 +78,10 @@ def named_predict_route(tasks: Mapping[str, Task], default_model: str | None) ->
         "tags": ["predict"],
         "responses": _answers({"oneOf": [_ref(task.response_model) for task in tasks.values()]}),
         "openapi_extra": {
-            "parameters": [_model_parameter(tasks), *_parameters(*{task.options_model for task in tasks.values()})],
+            "parameters": [
+                _model_parameter(tasks),
+                *_parameters(*dict.fromkeys(task.options_model for task in tasks.values())),
+            ],
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": schema, "examples": examples}} | files,

@@ -77,6 +77,10 @@ class Task(Protocol):
         """Return one prediction per row, ready for JSON; ``options`` as :meth:`parse_options` returned them."""
         ...
 
+    def conversion(self) -> str | None:
+        """Say what is done to files that are not quite what the model takes; None where nothing is."""
+        ...
+
     def example(self) -> dict[str, Any]:
         """Return a body that works when it is sent as it stands."""
         ...

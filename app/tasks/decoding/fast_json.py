@@ -5,12 +5,15 @@ everything is checked here that it does not check, and any doubt is answered wit
 the body or names its faults. A property test feeds both with the same bodies and demands the same verdict.
 """
 
+from typing import Any
+
 import numpy as np
 import simdjson
 
 from app.tensors import Array
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NUMBERS = frozenset((int, float))
 
 
 class FastDecoder:
@@ -47,7 +50,27 @@ class FastDecoder:
             # not JSON, not numbers, not there, or too deep for the parser
             return None
 
-    def _matrices(self, body: bytes, key: str, shape: tuple[int, int], low: float, high: float) -> Array | None:
+    def rows(self, body: bytes, key: str, names: tuple[str, ...], low_F: Array, high_F: Array) -> Array | None:
+        """Read ``{"instances": [{key: {name: number, ...}}, ...]}``, with or without ``"model"`` beside it.
+
+        Args:
+            body: JSON.
+            key: The one key of every instance.
+            names: The members of every row, in any order.
+            low_F: Least number that is accepted of each, float64.
+            high_F: Greatest number that is accepted of each, float64.
+
+        Returns:
+            float64, shape ``(instances, names)``; or None for any other body.
+        """
+        if body.startswith(_BYTE_ORDER_MARK):
+            return None
+        try:
+            return self._rows(body, key, names, low_F, high_F)
+        except (ValueError, TypeError, KeyError, RuntimeError):
+            return None
+
+    def _instances(self, body: bytes) -> simdjson.Array | None:
         document = self._parser.parse(body)
         if not isinstance(document, simdjson.Object):
             return None
@@ -56,6 +79,30 @@ class FastDecoder:
             return None
         instances = document["instances"]
         if not isinstance(instances, simdjson.Array) or not 0 < len(instances) <= self._max_instances:
+            return None
+        return instances
+
+    def _rows(self, body: bytes, key: str, names: tuple[str, ...], low_F: Array, high_F: Array) -> Array | None:
+        instances = self._instances(body)
+        if instances is None:
+            return None
+        rows: list[list[Any]] = []
+        for instance in instances:
+            if not isinstance(instance, simdjson.Object) or len(instance) != 1:
+                return None
+            row = instance[key]
+            if not isinstance(row, simdjson.Object) or len(row) != len(names):
+                return None
+            members = row.as_dict()
+            rows.append([members[name] for name in names])  # a repeated key leaves one of the names missing
+            if not _NUMBERS.issuperset(map(type, rows[-1])):  # to NumPy, a boolean or a string of digits is one too
+                return None
+        rows_BF = np.array(rows, np.float64)
+        return rows_BF if (rows_BF >= low_F).all() and (rows_BF <= high_F).all() else None
+
+    def _matrices(self, body: bytes, key: str, shape: tuple[int, int], low: float, high: float) -> Array | None:
+        instances = self._instances(body)
+        if instances is None:
             return None
         # one bracket for the list, one for every matrix, one for every row: then no element is itself an array
         if body.count(b"[") != 1 + len(instances) * (1 + shape[0]):

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from app.errors import Fault, InvalidInput, quoted
 
 MAX_FAULTS = 64
-# more than any object of ours has; what it holds beyond would cost a fault each, in time and memory
+# more than any object of ours has, but for rows of features; what it holds beyond would cost a fault each
 MAX_MEMBERS = 16
 
 
@@ -26,14 +26,14 @@ def invalid_input(error: ValidationError, *, place: Literal["body", "query"] = "
     return InvalidInput(*faults, more=len(details) - len(faults))
 
 
-def expect_few_members(value: object, *place: str | int) -> None:
+def expect_few_members(value: object, *place: str | int, most: int = MAX_MEMBERS) -> None:
     """Refuse an object of so many members that the naming of each unknown one would cost far more than the request.
 
     Raises:
         InvalidInput: It is one.
     """
-    if isinstance(value, dict) and len(value) > MAX_MEMBERS:
-        message = f"expected an object of at most {MAX_MEMBERS} members, found {len(value)}"
+    if isinstance(value, dict) and len(value) > most:
+        message = f"expected an object of at most {most} members, found {len(value)}"
         raise InvalidInput(Fault(pointer=pointer(*place), code="too_many_members", message=message))
 
 

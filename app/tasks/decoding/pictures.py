@@ -11,6 +11,7 @@ from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.preprocess.image import FORMATS, ImageInput, ImageRefused, decode_image
+from app.tasks.decoding.numbers import custom_fault, kind_of, number_fault
 from app.tensors import Array
 
 MAX_FAULTS_PER_PICTURE = 8
@@ -82,52 +83,24 @@ def _from_base64(text: str, spec: ImageInput, max_pixels: int) -> Array:
     try:
         return decode_image(data, spec, max_pixels=max_pixels)
     except ImageRefused as exc:
-        raise _custom(exc.code, str(exc)) from exc
-
-
-def _custom(code: str, message: str) -> PydanticCustomError:
-    # the message as a value, since braces in a template would be taken for fields
-    return PydanticCustomError(code, "{message}", {"message": message})
+        raise custom_fault(exc.code, str(exc)) from exc
 
 
 def _matrix_faults(value: object, spec: ImageInput) -> Iterator[InitErrorDetails]:
     expected = f"expected {spec.height} rows of {spec.width} numbers, or a string of base64"
     if not isinstance(value, list):
-        yield InitErrorDetails(type=_custom("wrong_type", f"{expected}, found {_name(value)}"), input=None)
+        yield InitErrorDetails(type=custom_fault("wrong_type", f"{expected}, found {kind_of(value)}"), input=None)
         return
     if len(value) != spec.height:
-        yield InitErrorDetails(type=_custom("wrong_shape", f"{expected}, found {len(value)} rows"), input=None)
+        yield InitErrorDetails(type=custom_fault("wrong_shape", f"{expected}, found {len(value)} rows"), input=None)
     for y, row in enumerate(value):
         if not isinstance(row, list):
-            message = f"expected a row of {spec.width} numbers, found {_name(row)}"
-            yield InitErrorDetails(type=_custom("wrong_type", message), loc=(y,), input=None)
+            message = f"expected a row of {spec.width} numbers, found {kind_of(row)}"
+            yield InitErrorDetails(type=custom_fault("wrong_type", message), loc=(y,), input=None)
             continue
         if len(row) != spec.width:
             message = f"expected a row of {spec.width} numbers, found {len(row)}"
-            yield InitErrorDetails(type=_custom("wrong_shape", message), loc=(y,), input=None)
+            yield InitErrorDetails(type=custom_fault("wrong_shape", message), loc=(y,), input=None)
         for x, number in enumerate(row):
-            if fault := _number_fault(number, spec):
+            if fault := number_fault(number, spec.low, spec.high):
                 yield InitErrorDetails(type=fault, loc=(y, x), input=None)
-
-
-def _number_fault(number: object, spec: ImageInput) -> PydanticCustomError | None:
-    if type(number) is not int and type(number) is not float:  # a bool is an int to isinstance()
-        return _custom("wrong_type", f"expected a number, found {_name(number)}")
-    if number - number != 0:  # NaN and the infinities, 1e400 among them
-        return _custom("not_finite", f"expected a number from {spec.low:g} to {spec.high:g}, found {number}")
-    if not spec.low <= number <= spec.high:
-        shown = str(number)[:24]  # of an integer's thousands of digits, the first
-        return _custom("out_of_range", f"expected a number from {spec.low:g} to {spec.high:g}, found {shown}")
-    return None
-
-
-def _name(value: object) -> str:
-    names = {
-        dict: "an object",
-        list: "an array",
-        str: "a string",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -12,7 +12,8 @@ from PIL import Image
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, InvalidInput, TooManyInstances
 from app.tasks import create
-from app.tasks.image_classification import ImageClassificationTask, Options
+from app.tasks.image_classification import ImageClassificationTask
+from app.tasks.shared.labels import Options
 from tests.support.bundles import manifest_document
 from tests.support.tasks import LIMITS, task_of
 

@@ -1,0 +1,35 @@
+"""One number of a body: what is none, or lies outside its range, and how the fault is named."""
+
+from pydantic_core import PydanticCustomError
+
+_KINDS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+}
+
+
+def number_fault(number: object, low: float, high: float) -> PydanticCustomError | None:
+    """Return what is wrong with a value that should be a number from ``low`` to ``high``; None where nothing is."""
+    if type(number) is not int and type(number) is not float:  # a bool is an int to isinstance()
+        return custom_fault("wrong_type", f"expected a number, found {kind_of(number)}")
+    if number - number != 0:  # NaN and the infinities, 1e400 among them
+        return custom_fault("not_finite", f"expected a number from {low:g} to {high:g}, found {number}")
+    if not low <= number <= high:
+        shown = str(number)[:24]  # of an integer's thousands of digits, the first
+        return custom_fault("out_of_range", f"expected a number from {low:g} to {high:g}, found {shown}")
+    return None
+
+
+def custom_fault(code: str, message: str) -> PydanticCustomError:
+    """Return an error of a stable code and a message for people."""
+    # the message as a value, since braces in a template would be taken for fields
+    return PydanticCustomError(code, "{message}", {"message": message})
+
+
+def kind_of(value: object) -> str:
+    """Say what a value of JSON is, with its article."""
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
