@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import DataSet
+from training.data import Pictures
 
 NUM_ROWS = 512
 
 
-def write_fixture(data: DataSet, path: Path) -> None:
+def write_fixture(data: Pictures, path: Path) -> None:
     """Write the first test rows as ``images``, uint8 of shape (512, H, W), and ``labels``, uint8 of shape (512,).
 
     The same data gives the same file.

@@ -17,7 +17,7 @@ from app.tensors import Tensors, take
 from training import architectures
 from training.batches import LoaderBatches, MemoryBatches
 from training.config import TrainConfig
-from training.data import DataSet
+from training.data import Pictures
 from training.evaluate import Scores, score
 from training.export import bundle, golden, onnx, state_dict, verify
 from training.export import manifest as parts
@@ -55,7 +55,7 @@ class Trained:
 
 def train(
     config: TrainConfig,
-    data: DataSet,
+    data: Pictures,
     *,
     loader: bool = False,
     show_progress: bool = False,
@@ -109,7 +109,7 @@ def train(
 def export(
     trained: Trained,
     config: TrainConfig,
-    data: DataSet,
+    data: Pictures,
     models_dir: Path,
     *,
     version: int | None = None,
@@ -197,7 +197,7 @@ class _Candidate:
     run: verify.Run
 
 
-def _prove(candidate: _Candidate, rows: GoldenRows, data: DataSet, say: Say) -> None:
+def _prove(candidate: _Candidate, rows: GoldenRows, data: Pictures, say: Say) -> None:
     """Do what the service will do before it serves, and hold real pictures alone against the same in full batches."""
     run = candidate.run
     verify.expect_proven(run(rows.inputs), rows.outputs, parts.TOLERANCE, what=f"golden rows of {candidate.fmt}")
@@ -209,7 +209,7 @@ def _prove(candidate: _Candidate, rows: GoldenRows, data: DataSet, say: Say) -> 
         say(f"{what}: {_largest(full, singles)}")
 
 
-def _measure(candidate: _Candidate, inputs: Tensors, expected: Tensors, data: DataSet, say: Say) -> Artifact:
+def _measure(candidate: _Candidate, inputs: Tensors, expected: Tensors, data: Pictures, say: Say) -> Artifact:
     """Run one artifact over the whole test set, hold it against the eager network, and describe it."""
     actual = verify.run_in_batches(candidate.run, inputs, MAX_ROWS)
     what = f"{candidate.fmt} against eager"

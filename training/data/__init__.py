@@ -1,16 +1,20 @@
 """The data sets: every module of this folder whose name has no leading underscore is one, found by its file name.
 
 Such a module defines ``load(data_dir: Path | None) -> DataSet``, which raises
-:class:`training.errors.DataError` where the files are missing or damaged.
+:class:`training.errors.DataError` where the files are missing or damaged. Its rows are of the kind that its networks
+take: :class:`Rows` of pictures, :class:`TableRows` of named numbers.
 """
 
 import importlib
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.bundle.manifest import Feature, Target
 
 # One split for every seed and architecture, so that their validation scores can be compared.
 SPLIT_SEED = 20
@@ -41,13 +45,48 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSet:
+class TableRows:
+    """Rows of a table, and what is to be told of each.
+
+    Attributes:
+        features: float64, shape (N, F).
+        targets: int64 of shape (N,), the class of each row; or float64, a number.
+    """
+
+    features: NDArray[np.float64]
+    targets: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        if len(self.features) != len(self.targets):
+            raise ValueError(f"there are {len(self.features)} rows of features and {len(self.targets)} targets")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, indices: NDArray[np.int64]) -> "TableRows":
+        """Return the rows at ``indices``, int64 of shape (M,), as a copy."""
+        return TableRows(features=self.features[indices], targets=self.targets[indices])
+
+
+class Sized(Protocol):
+    """Rows of any kind."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+
+RowsT = TypeVar("RowsT", bound=Sized)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet(Generic[RowsT]):
     """A data set, split.
 
     Attributes:
         name: As people write it.
         license: SPDX identifier.
-        classes: The label of each class index.
+        classes: The label of each class index; empty where a number is told.
         files: SHA-256 of the content of each source file, uncompressed.
         train: What the weights are fitted to.
         validation: What choices are made on.
@@ -58,9 +97,25 @@ class DataSet:
     license: str
     classes: tuple[str, ...]
     files: dict[str, str]
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: RowsT
+    validation: RowsT
+    test: RowsT
+
+
+Pictures = DataSet[Rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table(DataSet[TableRows]):
+    """A data set whose rows are named numbers.
+
+    Attributes:
+        features: The columns, in their order.
+        target: The number that is told; None where it is a class.
+    """
+
+    features: tuple[Feature, ...]
+    target: Target | None = None
 
 
 def split(rows: Rows, num_validation: int, *, seed: int = SPLIT_SEED) -> tuple[Rows, Rows]:
@@ -80,7 +135,7 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def load(name: str, data_dir: Path | None = None) -> DataSet:
+def load(name: str, data_dir: Path | None = None) -> DataSet[Any]:
     """Read a data set.
 
     Args:
@@ -93,5 +148,5 @@ def load(name: str, data_dir: Path | None = None) -> DataSet:
     """
     if name not in names():
         raise ValueError(f"there is no data set {name!r}, there are: {', '.join(names())}")
-    data: DataSet = importlib.import_module(f"{__name__}.{name}").load(data_dir)
+    data: DataSet[Any] = importlib.import_module(f"{__name__}.{name}").load(data_dir)
     return data

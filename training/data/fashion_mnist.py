@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import DataSet, Rows, split
+from training.data import DataSet, Pictures, Rows, split
 from training.data._idx import parse_idx, read_maybe_gzipped
 from training.errors import DataError
 
@@ -40,7 +40,7 @@ DIGESTS = {
 
 def load(
     data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS, num_validation: int = NUM_VALIDATION
-) -> DataSet:
+) -> Pictures:
     """Read, check and split the data set.
 
     Args:

@@ -17,7 +17,7 @@ from app.bundle.manifest import (
 )
 from app.preprocess.image import ImageInput
 from training.config import TrainConfig
-from training.data import DataSet
+from training.data import Pictures
 from training.evaluate import Scores
 from training.loop import Fit
 from training.provenance import libraries
@@ -31,7 +31,7 @@ TOLERANCE = Tolerance(atol=1e-4, rtol=1e-4)
 BATCH_TOLERANCE = Tolerance(atol=1e-5, rtol=1e-5)
 
 
-def image_task(data: DataSet) -> ImageClassification:
+def image_task(data: Pictures) -> ImageClassification:
     """Return the task: one grey picture of the data set's size in, one of its classes out."""
     _, height, width = data.train.images.shape
     low, high = PIXEL_RANGE
@@ -68,7 +68,7 @@ def pixel_statistics(images: NDArray[np.uint8]) -> InputStatistics:
 
 
 def training_record(
-    config: TrainConfig, data: DataSet, fit: Fit, *, duration_s: float, revision: str
+    config: TrainConfig, data: Pictures, fit: Fit, *, duration_s: float, revision: str
 ) -> TrainingRecord:
     """Record how the network came to be."""
     return TrainingRecord(
