@@ -9,8 +9,8 @@ import torch
 from tqdm import tqdm
 
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
-from training import architectures, data, pipeline
-from training.config import DEFAULT_SEED, TrainConfig, recipe
+from training import architectures, config, data, pipeline, tabular, tabular_export
+from training.config import DEFAULT_SEED, NumpyConfig, TrainConfig
 from training.errors import Interrupted, TrainingError
 from training.export.bundle import expect_free
 from training.fixture import NUM_ROWS, write_fixture
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a network, prove its exports and write a bundle")
-    train.add_argument("architecture", choices=architectures.names(), help="what to train")
+    train.add_argument("model", choices=config.recipe_names(), help="what to train")
     train.add_argument("--seed", type=_natural, default=DEFAULT_SEED, help="decides every draw (default: %(default)s)")
     train.add_argument("--epochs", type=_positive, help="at most (default: the recipe's)")
     train.add_argument("--batch-size", type=_positive, help="rows of a step (default: the recipe's)")
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_folders(train, "--data-dir", "--models-dir")
     train.set_defaults(run=_train)
 
-    listing = commands.add_parser("list", help="list architectures and bundles")
+    listing = commands.add_parser("list", help="list architectures, what can be trained, and bundles")
     _add_folders(listing, "--models-dir")
     listing.set_defaults(run=_list)
 
@@ -77,25 +77,45 @@ def _add_folders(parser: argparse.ArgumentParser, *options: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    config = _config(args)
+    settings = _config(args)
     if args.version is not None:
-        expect_free(args.models_dir, config.architecture, args.version)  # now, rather than after an hour of training
+        expect_free(args.models_dir, settings.name, args.version)  # now, rather than after an hour of training
     torch.set_num_threads(args.threads)
-    rows = data.load(config.data_set, args.data_dir)
-    trained = pipeline.train(config, rows, loader=args.loader, show_progress=True, on_epoch=_tell_epoch)
+    rows = data.load(settings.data_set, args.data_dir)
+    if isinstance(settings, NumpyConfig):
+        assert isinstance(rows, data.Table), f"{settings.data_set} is no table"
+        folder = _train_table(args, settings, rows)
+    else:
+        folder = _train_pictures(args, settings, rows)
+    _say(f"wrote {folder}")
+
+
+def _train_pictures(args: argparse.Namespace, settings: TrainConfig, rows: data.Pictures) -> Path:
+    trained = pipeline.train(settings, rows, loader=args.loader, show_progress=True, on_epoch=_tell_epoch)
     best = trained.fit.best
     _say(
         f"{trained.fit.stopped} after {len(trained.fit.history)} epochs and {trained.duration_s:.0f} s; kept epoch "
         f"{best.number} with validation accuracy {best.validation_accuracy:.4f}"
     )
-    folder = pipeline.export(trained, config, rows, args.models_dir, version=args.version, say=_say)
-    _say(f"wrote {folder}")
+    return pipeline.export(trained, settings, rows, args.models_dir, version=args.version, say=_say)
 
 
-def _config(args: argparse.Namespace) -> TrainConfig:
+def _train_table(args: argparse.Namespace, settings: NumpyConfig, rows: data.Table) -> Path:
+    if args.loader:
+        raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
+    trained = tabular.train(settings, rows)  # in a second or two, so that no epoch needs to be told
+    best = trained.fit.best
+    _say(
+        f"{trained.fit.stopped} after {len(trained.fit.history)} epochs and {trained.duration_s:.1f} s; kept epoch "
+        f"{best.number} with validation loss {best.validation_loss:.4f}"
+    )
+    return tabular_export.export(trained, settings, rows, args.models_dir, version=args.version, say=_say)
+
+
+def _config(args: argparse.Namespace) -> config.Config:
     given = {name: getattr(args, name) for name in ("seed", "epochs", "batch_size", "learning_rate", "patience")}
     try:
-        return recipe(args.architecture, **{name: value for name, value in given.items() if value is not None})
+        return config.recipe(args.model, **{name: value for name, value in given.items() if value is not None})
     except ValueError as exc:
         raise TrainingError(str(exc)) from exc
 
@@ -105,10 +125,14 @@ def _list(args: argparse.Namespace) -> None:
     for name in architectures.names():
         count = architectures.num_parameters(architectures.build(name, {}))
         _say(f"  {name:<12} {count:>10,} parameters  {architectures.describe(name)}")
+    _say("models to train:")
+    for name in config.recipe_names():
+        settings = config.recipe(name)
+        _say(f"  {name:<18} {settings.architecture:<12} on {settings.data_set}")
     _say(f"bundles in {args.models_dir}:")
     refs = find_bundles(args.models_dir) if args.models_dir.is_dir() else []
     for ref in refs:
-        _say(f"  {f'{ref.name}/{ref.version}':<12} {_summary(ref)}")
+        _say(f"  {f'{ref.name}/{ref.version}':<18} {_summary(ref)}")
     if not refs:
         _say("  none")
 
@@ -118,13 +142,13 @@ def _summary(ref: BundleRef) -> str:
         manifest = open_bundle(ref).manifest
     except Exception as exc:  # a damaged bundle hides no other
         return f"damaged: {exc}"
-    accuracy = manifest.metrics.get("accuracy")
+    reached = [f"test {name} {manifest.metrics[name]:.4f}" for name in ("accuracy", "r2") if name in manifest.metrics]
     variants = (
         f"{artifact.format} {artifact.size_bytes / 1e6:.2f} MB"
         + (f" accuracy {artifact.test_accuracy:.4f}" if artifact.test_accuracy is not None else "")
         for artifact in manifest.artifacts
     )
-    return "; ".join((f"test accuracy {accuracy:.4f}" if accuracy is not None else "no accuracy", *variants))
+    return "; ".join((*reached, *variants))
 
 
 def _fixture(args: argparse.Namespace) -> None:

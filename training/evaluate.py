@@ -34,6 +34,21 @@ class Scores:
     confusion: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionScores:
+    """Scores of a regression on one split, in the unit of its target.
+
+    Attributes:
+        r2: Share of the targets' variance that is told; 0 is as good as their mean.
+        mae: Mean absolute error.
+        rmse: Root of the mean squared error.
+    """
+
+    r2: float
+    mae: float
+    rmse: float
+
+
 def predict(module: nn.Module, images: NDArray[np.uint8], *, batch_size: int = 500) -> tuple[Array, ...]:
     """Run a module over a split, in inference mode.
 
@@ -74,6 +89,16 @@ def score(logits_NC: Array, labels_N: NDArray[np.int64]) -> Scores:
         recall=tuple(recall_C.tolist()),
         precision=tuple(precision_C.tolist()),
         confusion=confusion_CC,
+    )
+
+
+def score_values(values_N: Array, targets_N: Array) -> RegressionScores:
+    """Score values against targets, both of any float dtype and shape (N,), in float64."""
+    errors_N = values_N.astype(np.float64) - targets_N
+    return RegressionScores(
+        r2=float(1 - (errors_N**2).sum() / ((targets_N - targets_N.mean()) ** 2).sum()),
+        mae=float(np.abs(errors_N).mean()),
+        rmse=float((errors_N**2).mean() ** 0.5),
     )
 
 

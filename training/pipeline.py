@@ -1,4 +1,4 @@
-"""The whole way: data and config in, a proven bundle out."""
+"""The whole way of a picture classifier: data and config in, a proven bundle out."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from app.bundle.golden import GoldenRows, dump_golden
-from app.bundle.manifest import Architecture, Artifact, Batching, Golden, ImageClassification, Manifest
-from app.tensors import Tensors, take
+from app.bundle.golden import dump_golden
+from app.bundle.manifest import Architecture, Batching, ImageClassification, Manifest
+from app.tensors import Tensors
 from training import architectures
 from training.batches import LoaderBatches, MemoryBatches
 from training.config import TrainConfig
@@ -21,17 +21,20 @@ from training.data import Pictures
 from training.evaluate import Scores, score
 from training.export import bundle, golden, onnx, state_dict, verify
 from training.export import manifest as parts
+from training.export.candidates import (
+    GOLDEN_FILE,
+    MAX_ROWS,
+    NUM_BATCH_CHECKED,
+    Candidate,
+    Say,
+    golden_part,
+    measure,
+    prove,
+    report_json,
+)
 from training.loop import Epoch, Fit, fit
 from training.provenance import code_revision
 from training.seeding import seed_everything
-
-# Over 32 rows of a small picture, a batch falls out of the cache and costs more per row.
-MAX_ROWS = 32
-
-# How many validation rows are run both alone and in full batches.
-NUM_BATCH_CHECKED = 512
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +149,17 @@ def export(
     test_inputs: Tensors = {"image": data.test.images.astype(np.float32)}
     expected = verify.run_in_batches(eager, test_inputs, MAX_ROWS)
     candidates = (
-        _Candidate(fmt=onnx.FORMAT, path=onnx.FILE_NAME, content=graph, run=verify.onnx_runner(graph)),
-        _Candidate(fmt=state_dict.FORMAT, path=state_dict.FILE_NAME, content=weights, run=eager),
+        Candidate(fmt=onnx.FORMAT, path=onnx.FILE_NAME, content=graph, run=verify.onnx_runner(graph)),
+        Candidate(fmt=state_dict.FORMAT, path=state_dict.FILE_NAME, content=weights, run=eager),
     )
+    pictures: Tensors = {"image": data.validation.images[:NUM_BATCH_CHECKED].astype(np.float32)}
     for candidate in candidates:
-        _prove(candidate, rows, data, say)
-    artifacts = tuple(_measure(candidate, test_inputs, expected, data, say) for candidate in candidates)
+        prove(candidate, rows, pictures, say)
+
+    def accuracy(outputs: Tensors) -> float:
+        return score(outputs["logits"], data.test.labels).accuracy
+
+    artifacts = tuple(measure(each, test_inputs, expected, say, accuracy=accuracy) for each in candidates)
     test_scores = score(expected["logits"], data.test.labels)
     say(f"test accuracy {test_scores.accuracy:.4f}, loss {test_scores.loss:.4f}, macro F1 {test_scores.macro_f1:.4f}")
     manifest = Manifest(
@@ -166,12 +174,7 @@ def export(
         outputs=outputs,
         artifacts=artifacts,
         batching=Batching(max_rows=MAX_ROWS),
-        golden=Golden(
-            **bundle.file_ref("golden.npz", golden_bytes).model_dump(),
-            rows=len(rows),
-            tolerance={artifact.format: parts.TOLERANCE for artifact in artifacts},
-            batch_tolerance=parts.BATCH_TOLERANCE,
-        ),
+        golden=golden_part(golden_bytes, len(rows), artifacts),
         training=parts.training_record(
             config, data, trained.fit, duration_s=trained.duration_s, revision=trained.code_revision
         ),
@@ -181,62 +184,16 @@ def export(
     files = {
         onnx.FILE_NAME: graph,
         state_dict.FILE_NAME: weights,
-        "golden.npz": golden_bytes,
+        GOLDEN_FILE: golden_bytes,
         **_reports(trained.fit, test_scores, task),
     }
     return bundle.write_bundle(models_dir, manifest, files)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """An artifact that may go into the bundle, and how it is run."""
-
-    fmt: str
-    path: str
-    content: bytes
-    run: verify.Run
-
-
-def _prove(candidate: _Candidate, rows: GoldenRows, data: Pictures, say: Say) -> None:
-    """Do what the service will do before it serves, and hold real pictures alone against the same in full batches."""
-    run = candidate.run
-    verify.expect_proven(run(rows.inputs), rows.outputs, parts.TOLERANCE, what=f"golden rows of {candidate.fmt}")
-    what = f"{candidate.fmt} in full batches against alone"
-    pictures: Tensors = {"image": data.validation.images[:NUM_BATCH_CHECKED].astype(np.float32)}
-    for inputs in (rows.inputs, pictures):
-        singles, full = verify.alone(run, inputs), verify.run_in_batches(run, inputs, MAX_ROWS)
-        verify.expect_proven(full, singles, parts.BATCH_TOLERANCE, what=what)
-        say(f"{what}: {_largest(full, singles)}")
-
-
-def _measure(candidate: _Candidate, inputs: Tensors, expected: Tensors, data: Pictures, say: Say) -> Artifact:
-    """Run one artifact over the whole test set, hold it against the eager network, and describe it."""
-    actual = verify.run_in_batches(candidate.run, inputs, MAX_ROWS)
-    what = f"{candidate.fmt} against eager"
-    verify.expect_proven(actual, expected, parts.TOLERANCE, what=what)
-    say(f"{what}: {_largest(actual, expected)}")
-    return Artifact(
-        **bundle.file_ref(candidate.path, candidate.content).model_dump(),
-        format=candidate.fmt,
-        test_accuracy=score(actual["logits"], data.test.labels).accuracy,
-        latency_ms=verify.latency_ms(candidate.run, take(inputs, 0, max(verify.LATENCY_ROWS))),
-        parity=verify.parity(actual, expected),
-    )
-
-
-def _largest(actual: Tensors, expected: Tensors) -> str:
-    differences = verify.max_differences(actual, expected)
-    return "largest difference of " + ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
 
 
 def _reports(outcome: Fit, test: Scores, task: ImageClassification) -> dict[str, bytes]:
     history = [dataclasses.asdict(epoch) for epoch in outcome.history]
     confusion = {"labels": task.labels, "rows_are_true_columns_are_predicted": test.confusion.tolist()}
     return {
-        "report/history.json": _json(history),
-        "report/confusion_matrix.json": _json(confusion),
+        "report/history.json": report_json(history),
+        "report/confusion_matrix.json": report_json(confusion),
     }
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()

@@ -3,6 +3,7 @@
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,9 +13,9 @@ LIBRARIES = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors
 _CODE = ("training", "app/bundle", "app/preprocess", "app/tensors.py")
 
 
-def libraries() -> dict[str, str]:
+def libraries(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
     """Return the versions of Python and of every library that had a part in the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 def code_revision(root: Path | None = None) -> str:

@@ -3,7 +3,9 @@
 A new file is a new architecture; there is no list to edit. Such a module defines
 
 - ``Config``: a frozen dataclass whose ``__post_init__`` raises ValueError for an impossible value, naming the field;
-- ``Network``: a `torch.nn.Module` built from one ``Config``, whose ``forward`` takes raw inputs and returns logits.
+- ``Network``: a `torch.nn.Module` built from one ``Config``, whose ``forward`` takes raw inputs and returns logits. One
+  that returns something else has a method ``as_served()``, which wraps it in a module that returns the outputs of the
+  manifest.
 
 Modules whose name starts with an underscore are helpers, not architectures.
 """
@@ -11,7 +13,7 @@ Modules whose name starts with an underscore are helpers, not architectures.
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -72,11 +74,12 @@ def build(name: str, config: Mapping[str, Any]) -> nn.Module:
 
 
 def as_served(network: nn.Module) -> nn.Module:
-    """Wrap a network so that a call returns what is served, in the manifest's order: (logits, probabilities).
+    """Wrap a network so that a call returns what is served, in the manifest's order: mostly (logits, probabilities).
 
     The network is kept, not copied: weights loaded into it later are the weights that are served.
     """
-    return Served(network)
+    wrap: Callable[[], nn.Module] | None = getattr(network, "as_served", None)
+    return Served(network) if wrap is None else wrap()
 
 
 def describe(name: str) -> str:

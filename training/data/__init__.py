@@ -67,6 +67,13 @@ class TableRows:
         """Return the rows at ``indices``, int64 of shape (M,), as a copy."""
         return TableRows(features=self.features[indices], targets=self.targets[indices])
 
+    def and_rows(self, other: "TableRows") -> "TableRows":
+        """Return these rows, and the others behind them."""
+        return TableRows(
+            features=np.concatenate([self.features, other.features]),
+            targets=np.concatenate([self.targets, other.targets]),
+        )
+
 
 class Sized(Protocol):
     """Rows of any kind."""

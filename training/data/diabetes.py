@@ -13,7 +13,8 @@ import numpy as np
 from app.bundle.manifest import Feature, Target
 from app.tensors import Array
 from training.data import Table, TableRows
-from training.data._scikit_learn import quantile_groups, read_files, split_table, with_examples
+from training.data._scikit_learn import read_files, with_examples
+from training.data._strata import split_table
 from training.errors import DataError
 
 NUM_TEST, NUM_VALIDATION = 89, 71
@@ -56,8 +57,7 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     if features.shape != (len(targets), len(FEATURES)) or targets.shape[1] != 1:
         raise DataError(f"the files hold tables of shapes {features.shape} and {targets.shape}")
     rows = TableRows(features=features, targets=targets[:, 0])
-    groups = quantile_groups(rows.targets)
-    train, validation, test = split_table(rows, groups, num_test=NUM_TEST, num_validation=NUM_VALIDATION)
+    train, validation, test = split_table(rows, num_test=NUM_TEST, num_validation=NUM_VALIDATION)
     return Table(
         name="Diabetes",
         license="BSD-3-Clause",

@@ -17,7 +17,7 @@ from app.bundle.manifest import (
 )
 from app.preprocess.image import ImageInput
 from training.config import TrainConfig
-from training.data import Pictures
+from training.data import DataSet, Pictures
 from training.evaluate import Scores
 from training.loop import Fit
 from training.provenance import libraries
@@ -72,12 +72,7 @@ def training_record(
 ) -> TrainingRecord:
     """Record how the network came to be."""
     return TrainingRecord(
-        data=DataSource(
-            name=data.name,
-            license=data.license,
-            files=data.files,
-            split_rows={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        ),
+        data=data_source(data),
         seed=config.seed,
         epochs=len(fit.history),
         best_epoch=fit.best.number,
@@ -86,6 +81,16 @@ def training_record(
         duration_s=round(duration_s, 3),
         libraries=libraries(),
         code_revision=revision,
+    )
+
+
+def data_source(data: DataSet[Any]) -> DataSource:
+    """Tell which data the network has seen."""
+    return DataSource(
+        name=data.name,
+        license=data.license,
+        files=data.files,
+        split_rows={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
     )
 
 

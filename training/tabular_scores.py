@@ -1,0 +1,80 @@
+"""What a NumPy network reaches on its table, and what the simple model beside it."""
+
+import dataclasses
+
+from app.tensors import Array, Tensors
+from training.baselines import logistic_regression, ridge
+from training.config import NumpyConfig
+from training.cross_validation import FoldScores, cross_validate
+from training.data import Table, TableRows
+from training.evaluate import score, score_values
+from training.export.verify import VALUE
+from training.tabular import Trained, fit_model, network_config_of
+
+NETWORK = "network"
+
+
+def score_name(data: Table) -> str:
+    """Return what the score of a table is called."""
+    return "accuracy" if data.target is None else "r2"
+
+
+def score_of(outputs: Tensors, rows: TableRows) -> float:
+    """Return the accuracy of a classifier's outputs, or R2 of a regression's."""
+    if VALUE in outputs:
+        return score_values(outputs[VALUE], rows.targets).r2
+    return score(outputs["logits"], rows.targets).accuracy
+
+
+def metrics(trained: Trained, data: Table, outputs: Tensors, folds: dict[str, FoldScores]) -> dict[str, float]:
+    """Return all that was measured.
+
+    Args:
+        trained: The model.
+        data: The table.
+        outputs: What the shipped weights make of the test rows.
+        folds: From :func:`compare_on_folds`.
+    """
+    name, baseline = score_name(data), _baseline_name(data)
+    validation = score_of(trained.model.run(data.validation.features), data.validation)
+    measured = _test_metrics(data, outputs) | {f"validation_{name}": validation}
+    measured |= {f"{baseline}/{name}": _baseline_score(data.train, data.validation, data.test)}
+    for contender, scores in folds.items():
+        prefix = "cross_validation" if contender == NETWORK else f"cross_validation/{contender}"
+        measured |= {f"{prefix}/{name}_mean": scores.mean, f"{prefix}/{name}_std": scores.std}
+    return measured
+
+
+def compare_on_folds(config: NumpyConfig, data: Table) -> dict[str, FoldScores]:
+    """Cross-validate the recipe and its baseline over all rows of a table, on the same folds."""
+    network_config = network_config_of(config, data)
+    baseline = _baseline_name(data)
+
+    def contest(train: TableRows, validation: TableRows, held_out: TableRows, fold: int) -> dict[str, float]:
+        model, _ = fit_model(config, network_config, train, validation, stream=fold)
+        return {
+            NETWORK: score_of(model.run(held_out.features), held_out),
+            baseline: _baseline_score(train, validation, held_out),
+        }
+
+    rows = data.train.and_rows(data.validation).and_rows(data.test)
+    return cross_validate(rows, contest, num_folds=config.folds, seed=config.seed)
+
+
+def _test_metrics(data: Table, outputs: Tensors) -> dict[str, float]:
+    if data.target is not None:
+        return dataclasses.asdict(score_values(outputs[VALUE], data.test.targets))
+    scores = score(outputs["logits"], data.test.targets)
+    recalls = {f"recall/{label}": recall for label, recall in zip(data.classes, scores.recall, strict=True)}
+    return {"accuracy": scores.accuracy, "loss": scores.loss, "macro_f1": scores.macro_f1} | recalls
+
+
+def _baseline_name(data: Table) -> str:
+    return "logistic_regression" if data.target is None else "ridge"
+
+
+def _baseline_score(train: TableRows, validation: TableRows, held_out: TableRows) -> float:
+    if held_out.targets.dtype.kind == "i":
+        classes_N: Array = logistic_regression(train, validation)(held_out.features)
+        return float((classes_N == held_out.targets).mean())
+    return score_values(ridge(train, validation)(held_out.features), held_out.targets).r2
