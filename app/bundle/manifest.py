@@ -8,10 +8,9 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from app.preprocess.image import ImageInput
+from app.preprocess.image import FLOAT32_MAX, ImageInput
 from app.tensors import Array
 
 SCHEMA_VERSION = 1
@@ -30,8 +29,7 @@ def _inside_bundle(path: str) -> str:
 RelativePath: TypeAlias = Annotated[str, AfterValidator(_inside_bundle)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-MAX_FLOAT32 = float(np.finfo(np.float32).max)
-Float32: TypeAlias = Annotated[float, Field(ge=-MAX_FLOAT32, le=MAX_FLOAT32)]
+Float32: TypeAlias = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 
 
 class _Part(BaseModel):
@@ -135,12 +133,12 @@ class Feature(_Part):
     @property
     def low(self) -> float:
         """The least number that is accepted."""
-        return -MAX_FLOAT32 if self.minimum is None else self.minimum
+        return -FLOAT32_MAX if self.minimum is None else self.minimum
 
     @property
     def high(self) -> float:
         """The greatest number that is accepted."""
-        return MAX_FLOAT32 if self.maximum is None else self.maximum
+        return FLOAT32_MAX if self.maximum is None else self.maximum
 
     @property
     def typical(self) -> float:

@@ -7,10 +7,10 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.support.committed import MODELS
 from tests.support.server import RunningService, serve
 
 ROOT = Path(__file__).parents[2]
-MODELS = ROOT / "models"
 FIXTURE = ROOT / "tests" / "fixtures" / "fashion_mnist_test_512.npz"
 
 

@@ -35,6 +35,7 @@ def test_train_writes_a_bundle_and_list_shows_it(capsys, tmp_path):
     assert code == 0
     assert "421,642 parameters" in out
     assert "535,818 parameters" in out
+    assert "numpy_regression   numpy_mlp    on diabetes" in out
     assert "mlp/1" in out
     assert "test accuracy 0." in out
 
@@ -44,8 +45,8 @@ def test_list_shows_a_damaged_bundle_and_the_others(capsys, tmp_path, repository
     (tmp_path / "broken" / "3").mkdir(parents=True)
     code, out, _ = run(capsys, "list", "--models-dir", tmp_path)
     assert code == 0
-    assert "broken/3     damaged: manifest.json cannot be read" in out
-    assert "mlp/1        test accuracy 0.9" in out
+    assert "broken/3           damaged: manifest.json cannot be read" in out
+    assert "mlp/1              test accuracy 0.9" in out
 
 
 def test_list_of_no_folder_is_empty(capsys, tmp_path):
@@ -82,7 +83,7 @@ def test_missing_data_are_one_line_that_says_how_to_get_them(capsys, tmp_path):
         (["train", "mlp", "--learning-rate", "nan"], "learning_rate"),
         (["train", "mlp", "--learning-rate", "fast"], "--learning-rate"),
         (["train", "mlp", "--force"], "--force"),
-        (["train"], "architecture"),
+        (["train"], "model"),
         (["bake"], "bake"),
         ([], "COMMAND"),
     ],

@@ -2,15 +2,21 @@ import dataclasses
 
 import pytest
 
-from training import architectures
-from training.config import DEFAULT_SEED, TrainConfig, recipe
+from training import architectures, data
+from training.config import DEFAULT_SEED, TrainConfig, recipe, recipe_names
 
 
-@pytest.mark.parametrize("name", architectures.names())
-def test_every_recipe_fits_its_architecture(name):
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_fits_its_architecture_and_its_data_are_there(name):
     config = recipe(name)
+    assert config.name == name
     assert config.seed == DEFAULT_SEED
-    assert architectures.build(name, config.network)
+    assert architectures.build(config.architecture, config.network)
+    assert config.data_set in data.names()
+
+
+def test_every_architecture_has_a_recipe():
+    assert {recipe(name).architecture for name in recipe_names()} == set(architectures.names())
 
 
 def test_an_architecture_without_a_recipe_gets_the_defaults():
@@ -44,3 +50,20 @@ def test_a_config_does_not_change():
 def test_an_impossible_value_is_refused_and_named(name, value):
     with pytest.raises(ValueError, match=name):
         recipe("mlp", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("seed", -1),
+        ("learning_rate", float("nan")),
+        ("weight_decay", -0.1),
+        ("weight_decay", float("nan")),
+        ("weight_decay", 1e4),
+        ("folds", 1),
+    ],
+)
+def test_an_impossible_value_of_a_numpy_network_is_refused_and_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        recipe("numpy_mlp", **{name: value})

@@ -25,10 +25,14 @@ def parse(document: Document) -> Manifest:
 
 
 def places(document: Document) -> set[str]:
-    """Return where a manifest is not valid; not the list, too, that pydantic finds empty without its faulty item."""
+    """Return where a manifest is not valid; not the list, too, that pydantic finds empty without its faulty item.
+
+    Behind ``task`` pydantic names its kind, which is no place in the document.
+    """
     with pytest.raises(ValidationError) as caught:
         parse(document)
-    locations = [error["loc"] for error in caught.value.errors()]
+    kind = document.get("task", {}).get("kind")
+    locations = [tuple(part for part in error["loc"] if part != kind) for error in caught.value.errors()]
     return {
         ".".join(str(part) for part in location)
         for location in locations
@@ -106,7 +110,7 @@ def test_a_path_inside_the_bundle_is_taken(document: Document, path: str) -> Non
         ("name", "a" * 65),
         ("version", 0),
         ("version", -1),
-        ("task.kind", "horoscope"),
+        ("task", {"kind": "horoscope"}),
         ("task.labels", ["a"]),
         ("task.image.height", 0),
         ("task.image.mode", "RGB"),
@@ -143,7 +147,7 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
         (lambda d: d["inputs"][0]["shape"].__setitem__(0, 8), "inputs.0", "first axis of 'image' is the batch"),
         (lambda d: d["artifacts"].append(d["artifacts"][0]), "", "one artifact per format"),
         (lambda d: d["artifacts"].append(d["artifacts"][0] | {"format": "onnx"}), "", "nothing of the formats .'onnx'"),
-        (lambda d: d["task"].update(labels=["a", "b", "a"]), "task", "labels must be distinct"),
+        (lambda d: d["task"].update(labels=["a", "b", "a"]), "task.labels", "labels must be distinct"),
         (lambda d: d["task"]["image"].update(low=255.0), "task.image", "must be below high"),
         (
             lambda d: d.update(

@@ -6,13 +6,16 @@ import torch
 
 from training import architectures
 
+# those that take 28x28 pictures with their default config, and answer ten classes
+PICTURE_NETWORKS = ["cnn", "mlp"]
+
 
 def test_every_file_of_the_folder_is_an_architecture_and_helpers_are_not():
-    assert {"cnn", "mlp"} <= set(architectures.names())
+    assert {"cnn", "mlp", "numpy_mlp"} <= set(architectures.names())
     assert not any(name.startswith("_") for name in architectures.names())
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.parametrize("name", PICTURE_NETWORKS)
 def test_a_network_takes_raw_pixels_and_answers_logits_and_probabilities(name):
     served = architectures.as_served(architectures.build(name, {})).eval()
     logits_BC, probabilities_BC = served(torch.full((3, 28, 28), 255.0))
@@ -22,7 +25,7 @@ def test_a_network_takes_raw_pixels_and_answers_logits_and_probabilities(name):
     torch.testing.assert_close(probabilities_BC.sum(1), torch.ones(3))
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.parametrize("name", PICTURE_NETWORKS)
 def test_weights_loaded_after_wrapping_are_the_ones_served(name):
     source, target = architectures.build(name, {}), architectures.build(name, {})
     served = architectures.as_served(target).eval()
@@ -69,6 +72,12 @@ def test_a_name_that_no_file_has_is_refused_and_named(name):
         ("cnn", {"height": 3}, "height"),
         ("cnn", {"dense": None}, "dense"),
         ("cnn", {"dropout": -0.1}, "dropout"),
+        ("numpy_mlp", {"num_features": 0}, "num_features"),
+        ("numpy_mlp", {"hidden": 8}, "hidden"),
+        ("numpy_mlp", {"hidden": [8, 0]}, r"hidden\[1\]"),
+        ("numpy_mlp", {"activation": "step"}, "activation"),
+        ("numpy_mlp", {"output": "logits"}, "output"),
+        ("numpy_mlp", {"num_classes": -1}, "num_classes"),
     ],
 )
 def test_an_unknown_field_or_impossible_value_is_refused_and_named(name, config, named):

@@ -42,6 +42,6 @@ def test_images_and_labels_must_be_as_many():
 
 
 def test_data_sets_are_found_by_file_name():
-    assert data.names() == ["fashion_mnist"]
-    with pytest.raises(ValueError, match="no data set 'mnist', there are: fashion_mnist"):
+    assert data.names() == ["breast_cancer", "diabetes", "fashion_mnist"]
+    with pytest.raises(ValueError, match="no data set 'mnist', there are: breast_cancer, diabetes, fashion_mnist"):
         data.load("mnist")
