@@ -11,6 +11,8 @@ from training.numpy_network.losses import Loss
 from training.numpy_network.network import Network, Parameters
 
 STEP = 1e-3
+# a loss of about 1 is rounded by 1e-16, and a difference of two is divided by the step
+ROUNDING = 1e-12
 
 
 def numeric_gradients(
@@ -45,7 +47,7 @@ def numeric_gradients(
 
 
 def relative_errors(actual: Array, expected: Array) -> Array:
-    """Return ``|a - b| / max(|a|, |b|)`` for every number, 0 where both are 0."""
+    """Return ``|a - b| / max(|a|, |b|)`` for every number; 0 where they differ by no more than rounding can do."""
     difference, scale = np.abs(actual - expected), np.maximum(np.abs(actual), np.abs(expected))
-    errors: Array = np.divide(difference, scale, out=np.zeros_like(difference), where=scale > 0)
+    errors: Array = np.divide(difference, scale, out=np.zeros_like(difference), where=difference > ROUNDING)
     return errors
