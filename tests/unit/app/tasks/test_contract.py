@@ -16,7 +16,7 @@ from app.bundle.manifest import TaskSettings
 from app.errors import BundleError
 from app.tasks import Limits, check_contract
 from tests.support.bundles import golden_images, golden_rows
-from tests.support.tasks import LIMITS, task_of
+from tests.support.tasks import LIMITS, tabular_task_of, task_of
 
 COMMITTED = find_bundles(Path(__file__).resolve().parents[4] / "models")
 
@@ -42,8 +42,12 @@ def test_the_golden_rows_of_a_committed_bundle_hold_its_task(ref: BundleRef) -> 
     check_contract(task, bundle.golden())
 
 
-def test_a_task_keeps_to_its_protocol() -> None:
-    task = task_of()
+@pytest.mark.parametrize(
+    "task", [task_of(), tabular_task_of(), tabular_task_of("tabular_regression")], ids=lambda task: type(task).__name__
+)
+def test_a_task_keeps_to_its_protocol(task: tasks.Task) -> None:
+    for name in tasks.Task.__annotations__:
+        assert hasattr(task, name)
     for name, method in inspect.getmembers(tasks.Task, inspect.isfunction):
         if not name.startswith("_"):
             assert inspect.signature(getattr(task, name)).parameters.keys() == (

@@ -106,7 +106,7 @@ def test_the_graph_is_the_same_each_time_and_names_nothing_of_the_machine():
 
 def test_tensors_that_are_not_those_of_the_model_are_refused():
     model, _, _ = make()
-    inputs, outputs = specs("classes")
+    _, outputs = specs("classes")
     wrong = TensorSpec(name="features", dtype="float32", shape=("batch", NUM_FEATURES + 1))
-    with pytest.raises(Exception, match="(?i)shape|dimension"):
+    with pytest.raises(Exception, match=r"(?i)shape|dimension"):
         numpy_onnx.dump(model, (wrong,), outputs)
