@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a network, prove its exports and write a bundle")
-    train.add_argument("model", choices=config.recipe_names(), help="what to train")
+    train.add_argument("model", choices=_models(), help="what to train")
     train.add_argument("--seed", type=_natural, default=DEFAULT_SEED, help="decides every draw (default: %(default)s)")
     train.add_argument("--epochs", type=_positive, help="at most (default: the recipe's)")
     train.add_argument("--batch-size", type=_positive, help="rows of a step (default: the recipe's)")
@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_folders(fixture, "--data-dir")
     fixture.set_defaults(run=_fixture)
     return parser
+
+
+def _models() -> list[str]:
+    """Return the names of all that can be trained: each recipe, and each architecture that has none."""
+    return sorted({*architectures.names(), *config.recipe_names()})
 
 
 def _add_folders(parser: argparse.ArgumentParser, *options: str) -> None:
@@ -126,7 +131,7 @@ def _list(args: argparse.Namespace) -> None:
         count = architectures.num_parameters(architectures.build(name, {}))
         _say(f"  {name:<12} {count:>10,} parameters  {architectures.describe(name)}")
     _say("models to train:")
-    for name in config.recipe_names():
+    for name in _models():
         settings = config.recipe(name)
         _say(f"  {name:<18} {settings.architecture:<12} on {settings.data_set}")
     _say(f"bundles in {args.models_dir}:")

@@ -137,7 +137,7 @@ _NUMPY_RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe_names() -> list[str]:
-    """Return the names of all recipes, sorted."""
+    """Return the names of all recipes, sorted; an architecture without one is trained with the defaults."""
     return sorted((*_RECIPES, *_NUMPY_RECIPES))
 
 

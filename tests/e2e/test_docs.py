@@ -347,7 +347,10 @@ def test_faults_are_those_of_the_code() -> None:
     found = {
         code
         for source in sources
-        for pattern in (r"(?:_custom|ImageRefused|PydanticCustomError)\(\s*\"(\w+)\"", r"Fault\([^)]*code=\"(\w+)\"")
+        for pattern in (
+            r"(?:custom_fault|ImageRefused|PydanticCustomError)\(\s*\"(\w+)\"",
+            r"Fault\([^)]*code=\"(\w+)\"",
+        )
         for code in re.findall(pattern, source.read_text())
     }
     assert {"wrong_shape", "not_base64", "damaged_image", "missing"} <= found

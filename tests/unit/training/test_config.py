@@ -15,10 +15,6 @@ def test_every_recipe_fits_its_architecture_and_its_data_are_there(name):
     assert config.data_set in data.names()
 
 
-def test_every_architecture_has_a_recipe():
-    assert {recipe(name).architecture for name in recipe_names()} == set(architectures.names())
-
-
 def test_an_architecture_without_a_recipe_gets_the_defaults():
     assert recipe("something_new") == TrainConfig(architecture="something_new")
 

@@ -6,8 +6,8 @@ import torch
 
 from training import architectures
 
-# those that take 28x28 pictures with their default config, and answer ten classes
-PICTURE_NETWORKS = ["cnn", "mlp"]
+# those that take pictures: 28x28 with their default config, and ten classes
+PICTURE_NETWORKS = [name for name in architectures.names() if hasattr(architectures.make_config(name, {}), "height")]
 
 
 def test_every_file_of_the_folder_is_an_architecture_and_helpers_are_not():
