@@ -396,6 +396,13 @@ def test_accuracies_are_those_of_the_manifests() -> None:
         assert accuracy == f"{manifest['metrics']['accuracy']:.4f}"
         assert validation == f"{manifest['metrics']['validation_accuracy']:.4f}"
         assert difference == f"{manifest['artifacts'][0]['parity']['max_abs_difference']:.2g}"
+    for bundle, measure, network, simple in PAGE["docs/architecture/08-numpy-network.md"].table("bundle"):
+        metrics = json.loads((ROOT / "models" / bundle.strip("`") / "manifest.json").read_text())["metrics"]
+        measure = measure.strip("`")
+        folder, _, name = measure.rpartition("/")
+        baseline = "/".join(part for part in (folder, *code_words(simple), name) if part)
+        assert network == f"{metrics[measure]:.4f}"
+        assert simple.split()[0] == f"{metrics[baseline]:.4f}"
 
 
 def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
