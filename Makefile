@@ -42,7 +42,7 @@ schema: $(VENV)/.service ## write models/manifest.schema.json anew
 	$(BIN)/python -m app schema > models/manifest.schema.json.tmp
 	mv models/manifest.schema.json.tmp models/manifest.schema.json
 
-train: $(VENV)/.dev ## train, prove and export the next version of MODEL (mlp, cnn)
+train: $(VENV)/.dev ## train, prove and export the next version of MODEL (cnn, numpy_mlp, ...)
 	$(BIN)/python -m training train $(or $(MODEL),$(error say which: make train MODEL=cnn))
 
 bench: $(VENV)/.dev ## the service beside plain FastAPI and the floors, on this machine

@@ -7,9 +7,10 @@ take: :class:`Rows` of pictures, :class:`TableRows` of named numbers.
 
 import importlib
 import pkgutil
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,14 +74,6 @@ class TableRows:
             features=np.concatenate([self.features, other.features]),
             targets=np.concatenate([self.targets, other.targets]),
         )
-
-
-class Sized(Protocol):
-    """Rows of any kind."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
 
 
 RowsT = TypeVar("RowsT", bound=Sized)

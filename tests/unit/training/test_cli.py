@@ -134,7 +134,7 @@ def test_the_module_runs_as_a_command(repository):
     assert all(command in done.stdout for command in ("train", "list", "fixture"))
 
 
-@pytest.mark.parametrize("missing", ["torch", "onnx", "tqdm"])
+@pytest.mark.parametrize("missing", ["torch", "onnx", "tqdm", "sklearn"])
 def test_a_missing_library_is_named_with_what_to_install(repository, missing):
     code = (
         "import sys, runpy; from importlib.abc import MetaPathFinder\n"
