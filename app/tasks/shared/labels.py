@@ -22,7 +22,7 @@ class Options(BaseModel):
 
 
 class LabelAnswers:
-    """The half of a task that turns an output ``probabilities``, shape (B, C), into labels; see :class:`app.tasks.Task`.
+    """The half of a task that turns an output ``probabilities``, shape (B, C), into labels.
 
     Raises:
         BundleError: The manifest has no such output.
