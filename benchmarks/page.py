@@ -28,8 +28,9 @@ loopback.
 
 ## How to read it
 
-{_noise(run)} "CPU us" is what the server's process computed for a request, by the kernel's account: it hardly depends
-on what else the machine did, and its inverse is what that server could give at the most.
+{_noise(run)} "CPU us" is what the server's process computed for a request, by the kernel's account: other
+work on the machine raises it by a fifth at the most seen, where requests/s fall by half. Its inverse is what that
+server could give at the most.
 
 - **{servers.SERVICE_NAME}**: `python -m app serve` with its defaults: every check, limit, deadline, count and receipt
   is on. Loaded and proven: {", ".join(run.models)}.
