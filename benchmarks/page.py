@@ -29,7 +29,7 @@ loopback.
 ## How to read it
 
 {_noise(run)} "CPU us" is what the server's process computed for a request, by the kernel's account: other
-work on the machine raises it by a fifth at the most seen, where requests/s fall by half. Its inverse is what that
+work on the machine raises it too, but by far less than it lowers requests/s. Its inverse is what that
 server could give at the most.
 
 - **{servers.SERVICE_NAME}**: `python -m app serve` with its defaults: every check, limit, deadline, count and receipt
