@@ -16,6 +16,7 @@ from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.faults import expect_few_members, invalid_input
 from app.tasks.decoding.pictures import picture_type
+from app.tasks.decoding.strict_json import JsonLimits
 from app.tensors import Tensors
 
 
@@ -40,6 +41,13 @@ class ImageClassificationTask:
         self._limits = limits
         self._input_name = manifest.inputs[0].name
         self._fast = FastDecoder(manifest.name, max_instances=limits.max_instances)
+        instances, image = limits.max_instances, settings.image
+        self.json_limits = JsonLimits(
+            arrays=1 + instances * (1 + image.height),
+            objects=1 + instances,
+            members=2 + 2 * instances,  # a data: URL has a colon of its own
+            values=1 + instances * image.height * image.width,
+        )
         self.request_model = _request_model(manifest, settings, limits)
         self.response_model = _response_model(manifest, settings)
 
