@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from app.errors import SettingsError
@@ -14,6 +15,7 @@ from app.settings import Settings
 
 EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 2.0
+WORKER_END_S = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve() -> int:
     # until the server has its own handler; the first process of a container has none, and would not hear of the end
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     settings = Settings.from_environ(os.environ)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
@@ -47,7 +49,18 @@ def _serve() -> int:
     memory.return_large_blocks()
     server = Server(create_app(settings), settings)
     server.run()
-    return 0 if server.started else 1
+    status = 0 if server.started else 1
+    workers = [
+        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
+    ]
+    for worker in workers:
+        worker.join(WORKER_END_S)
+    if any(worker.is_alive() for worker in workers):
+        # a batch hangs in its runtime: everybody was answered, and Python would wait for it for good
+        logging.getLogger("app").warning("leaving while a batch still runs")
+        logging.shutdown()
+        os._exit(status)
+    return status
 
 
 def _health() -> int:

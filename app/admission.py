@@ -4,6 +4,7 @@ It gives the request its id and its deadline, refuses a body that is too large b
 service is leaving. It stands before FastAPI's own middleware, which the fast way never enters.
 """
 
+import asyncio
 import itertools
 import os
 import re
@@ -12,7 +13,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import BodyTooLarge, ClientGone, Fault, InvalidInput, RequestError, UnsupportedMedia
+from app.errors import (
+    BodyTooLarge,
+    ClientGone,
+    DeadlineExceeded,
+    Fault,
+    InvalidInput,
+    Overloaded,
+    RequestError,
+    UnsupportedMedia,
+)
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -37,44 +47,15 @@ class Ticket:
         deadline: When its caller stops waiting; monotonic seconds.
         content_type: Of the body, in lower case without parameters; empty where none is stated.
         content_length: Of the body as stated; None where it comes in chunks.
-        max_body_bytes: Most bytes of the body that are read.
         refusal: Why it is not let in; None where it is.
     """
 
     request_id: bytes
     received_at: float
     deadline: float
-    max_body_bytes: int
     content_type: bytes = b""
     content_length: int | None = None
     refusal: RequestError | None = None
-
-    async def read_body(self, receive: Receive) -> bytes:
-        """Read the whole body.
-
-        Raises:
-            BodyTooLarge: It grew beyond the limit; what came is forgotten and the rest not read.
-            ClientGone: The caller hung up before its end.
-        """
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            if len(body) > self.max_body_bytes:
-                raise BodyTooLarge(self.max_body_bytes)
-            return body
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            if message["type"] == "http.disconnect":
-                raise ClientGone("the caller hung up before the whole body had come")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self.max_body_bytes:
-                raise BodyTooLarge(self.max_body_bytes)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
-            message = await receive()
 
 
 class Admission:
@@ -91,6 +72,8 @@ class Admission:
 
     def __init__(self, settings: Settings, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_body_bytes = settings.max_body_bytes
+        self._max_bytes_on_their_way = settings.max_incoming_bytes
+        self._bytes_on_their_way = 0
         self._timeout_s = settings.timeout_ms / 1e3
         self._metrics = metrics
         self._clock = clock
@@ -101,9 +84,7 @@ class Admission:
     def admit(self, scope: Mapping[str, Any]) -> Ticket:
         """Look at the headers of a request. Never raises: a refusal stands on the ticket."""
         now = self._clock()
-        ticket = Ticket(
-            request_id=b"", received_at=now, deadline=now + self._timeout_s, max_body_bytes=self._max_body_bytes
-        )
+        ticket = Ticket(request_id=b"", received_at=now, deadline=now + self._timeout_s)
         for name, value in scope["headers"]:
             if name == b"content-type":
                 ticket.content_type = value.partition(b";")[0].strip().lower()
@@ -123,6 +104,48 @@ class Admission:
         if not ticket.request_id:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
         return ticket
+
+    async def read_body(self, ticket: Ticket, receive: Receive) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            BodyTooLarge: It grew beyond the limit; what came is forgotten and the rest not read.
+            Overloaded: Too many bytes of other bodies are on their way.
+            DeadlineExceeded: The deadline passed before its end.
+            ClientGone: The caller hung up before its end.
+        """
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > self._max_body_bytes:
+                raise BodyTooLarge(self._max_body_bytes)
+            return body
+        try:
+            async with asyncio.timeout(ticket.deadline - self._clock()):
+                return await self._read_parts(message, receive)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the body came") from None
+
+    async def _read_parts(self, message: Message, receive: Receive) -> bytes:
+        """Read a body that comes in several parts, counting what all such bodies hold."""
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while message["type"] == "http.request":
+                part = message.get("body", b"")
+                size += len(part)
+                self._bytes_on_their_way += len(part)
+                if size > self._max_body_bytes:
+                    raise BodyTooLarge(self._max_body_bytes)
+                if self._bytes_on_their_way > self._max_bytes_on_their_way:
+                    raise Overloaded("too many large bodies are on their way", retry_after_s=1.0)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+                message = await receive()
+            raise ClientGone("the caller hung up before the whole body had come")
+        finally:
+            self._bytes_on_their_way -= size
 
     def receipts(self, ticket: Ticket) -> list[tuple[bytes, bytes]]:
         """Return the headers that every answer carries."""

@@ -12,6 +12,7 @@
     │   ├── InvalidInput       well-formed, but its values are not what the model takes
     │   ├── BodyTooLarge       more bytes than the service takes
     │   ├── TooManyInstances   more instances than one request may hold
+    │   ├── TooManyValues      more arrays, objects or values than any good request holds
     │   ├── UnsupportedMedia   a media type that this door does not read
     │   ├── UnknownModel       no model of that name
     │   ├── UnknownVersion     the model has no such version
@@ -136,6 +137,13 @@ class TooManyInstances(RequestError):
 
     def __init__(self, count: int, limit: int) -> None:
         super().__init__(f"{count} instances in one request, at most {limit} are taken; send several requests")
+
+
+class TooManyValues(RequestError):
+    """The body holds more arrays, objects or values than any good one does; it is not even parsed."""
+
+    code = "too_many_values"
+    title = "Too many values"
 
 
 class UnsupportedMedia(RequestError):

@@ -1,10 +1,8 @@
 """``create_app(settings)``: reads the manifests, mounts the doors; the lifespan loads and proves."""
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -20,17 +18,13 @@ from app.bundle.manifest import Manifest
 from app.errors import BundleError, ServingError
 from app.metrics import Metrics
 from app.protocols import health, metrics, models, openapi, page, problem
+from app.protocols.decoders import Decoders
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
 from app.serving.service import Service
-from app.serving.versions import State
 from app.settings import Settings
 from app.tasks import Task
 
-logger = logging.getLogger("app.main")
-
-# each holds one picture of at most `max_image_pixels` while it decodes: two bound the memory
-DECODER_THREADS = 2
 _TICKET = "zto.ticket"
 
 
@@ -85,26 +79,21 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         SettingsError: The models folder is missing or empty, or a model that the settings name is not in it.
     """
     figures = Metrics()
-    by_name: dict[str, Task] = {}
+    catalog = Catalog(settings, figures, clock=clock)
     limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
-
-    def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
-        tasks.check_contract(by_name[manifest.name], golden)
-
-    catalog = Catalog(settings, figures, check_contract=check_contract, clock=clock)
-    _create_tasks(catalog, limits, by_name)
+    by_name = _create_tasks(catalog, limits)
     admission = Admission(settings, figures, clock=clock)
-    decoders = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
+    decoders = Decoders(clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(catalog))
+        loading = asyncio.create_task(_load(catalog, by_name))
         yield
         loading.cancel()
         with suppress(asyncio.CancelledError):
             await loading
         catalog.close()
-        decoders.shutdown(wait=False, cancel_futures=True)
+        decoders.close()
 
     app = ZeroToOne(
         title="Zero to One",
@@ -128,8 +117,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     return app
 
 
-def _create_tasks(catalog: Catalog, limits: tasks.Limits, by_name: dict[str, Task]) -> None:
-    """Create the task of every model that has a manifest; where its tensors do not fit, its versions have failed."""
+def _create_tasks(catalog: Catalog, limits: tasks.Limits) -> dict[str, Task]:
+    """Create the task of every model that has a manifest; where its tensors do not fit it, its versions have failed."""
+    by_name: dict[str, Task] = {}
     for name, model in catalog.models.items():
         if model.manifest is None:
             continue
@@ -137,12 +127,16 @@ def _create_tasks(catalog: Catalog, limits: tasks.Limits, by_name: dict[str, Tas
             by_name[name] = tasks.create(model.manifest, limits)
         except BundleError as exc:
             for version in model.versions:
-                version.state, version.reason, version.bundle = State.FAILED, str(exc), None
-            logger.error("%s failed: %s", name, exc)
+                version.bundle = None
+                version.fail(str(exc))
+    return by_name
 
 
-async def _load(catalog: Catalog) -> None:
-    await catalog.load()
+async def _load(catalog: Catalog, by_name: Mapping[str, Task]) -> None:
+    def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
+        tasks.check_contract(by_name[manifest.name], golden)
+
+    await catalog.load(check_contract)
     memory.settle()
 
 

@@ -47,6 +47,11 @@ class Settings(BaseModel):
         "decided by the time that a full batch takes in the warm-up.",
     )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest request body.")
+    max_incoming_bytes: int = Field(
+        default=128 * 2**20,
+        ge=1024,
+        description="Bytes that all bodies together may hold while they come in; more are refused with 503.",
+    )
     max_instances: int = Field(default=1024, ge=1, description="Most instances in one request.")
     max_image_pixels: int = Field(default=2**24, ge=1, description="Most pixels of a picture, before it is decoded.")
     max_queue_rows: int = Field(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import floors, machine, page, pictures, report, rounds, servers
+from benchmarks.calm import Patience
 
 PAGE = pictures.REPOSITORY / "docs" / "benchmarks.md"
 MODELS_DIR = pictures.REPOSITORY / "models"
@@ -29,16 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         clients=(1, 32, 128),
         seconds=options.seconds,
         warm_up_s=min(1.0, options.seconds / 2),
-        patience_s=options.patience,
         server_core=server_core,
         load_core=load_core,
     )
     peers = [servers.plain_fastapi("async", bundle), servers.plain_fastapi("def", bundle)]
     ours = servers.service(options.model, MODELS_DIR)
     rounds.expect_same_answers([ours, *peers], server_core)
+    patience = Patience(options.patience)
     with servers.pinned(server_core):
-        floors_us = floors.measure(bundle, pictures.bodies(64), seconds=min(1.0, options.seconds))
-    visits = rounds.run([ours, *peers, servers.floor_read()], plan, _tell)
+        floors_us, _ = patience.measure(
+            lambda: floors.measure(bundle, pictures.bodies(64), seconds=min(1.0, options.seconds))
+        )
+    visits = rounds.run([ours, *peers, servers.floor_read()], plan, patience, _tell)
     run = report.Run(
         model=options.model,
         models=tuple(sorted({path.parent.parent.name for path in MODELS_DIR.glob("*/*/manifest.json")})),

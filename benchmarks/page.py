@@ -1,5 +1,8 @@
 """``docs/benchmarks.md``: the tables, and what one has to know to read them."""
 
+import re
+import textwrap
+
 from benchmarks import report, servers
 from benchmarks.calm import CALM_CORES
 from benchmarks.report import Run
@@ -15,7 +18,7 @@ def render(run: Run) -> str:
         if plan.server_core != plan.load_core
         else "The server and the load generator share the only core, so all servers look slower than they are."
     )
-    return f"""# Benchmarks
+    return _wrapped(f"""# Benchmarks
 
 Written by `make bench`; do not edit. What is measured is one picture of 28 x 28 numbers in one JSON body, answered with
 the label and all probabilities of the model `{run.model}`, over HTTP/1.1 connections that are kept open, on the
@@ -25,8 +28,9 @@ loopback.
 
 ## How to read it
 
-{_noise(run)} "CPU us" is what the server's process computed for a request, by the kernel's account: it hardly depends
-on what else the machine did, and its inverse is what that server could give at the most.
+{_noise(run)} "CPU us" is what the server's process computed for a request, by the kernel's account: other
+work on the machine raises it too, but by far less than it lowers requests/s. Its inverse is what that
+server could give at the most.
 
 - **{servers.SERVICE_NAME}**: `python -m app serve` with its defaults: every check, limit, deadline, count and receipt
   is on. Loaded and proven: {", ".join(run.models)}.
@@ -50,7 +54,27 @@ uncounted and then {plan.seconds:g} s counted. Tables hold the median of the rou
 {settings}
 
 To measure on another machine: `make bench`, or `python -m benchmarks --help` for fewer rounds and other models.
-"""
+""")
+
+
+def _wrapped(text: str) -> str:
+    """Break the lines of paragraphs and lists anew; tables and headings stay as they are."""
+    blocks = [
+        block if block.startswith(("|", "#")) else "\n".join(map(_filled, re.split(r"\n(?=- )", block)))
+        for block in text.strip().split("\n\n")
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _filled(paragraph: str) -> str:
+    indent = "  " if paragraph.startswith("- ") else ""
+    return textwrap.fill(
+        " ".join(paragraph.split()),
+        width=120,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _noise(run: Run) -> str:

@@ -24,7 +24,6 @@ class Plan:
         clients: Numbers of clients, one load after the other.
         seconds: Measured for each load.
         warm_up_s: Before each.
-        patience_s: Lost at the most to other work on the machine, waiting for its end and measuring again.
         server_core: Where the servers run.
         load_core: Where the load is made.
     """
@@ -33,7 +32,6 @@ class Plan:
     clients: tuple[int, ...]
     seconds: float
     warm_up_s: float
-    patience_s: float
     server_core: int
     load_core: int
 
@@ -80,12 +78,15 @@ class Visit:
     other_cores: float = 0.0
 
 
-def run(servers: Sequence[Server], plan: Plan, tell: Callable[[str], None]) -> dict[str, list[Visit]]:
+def run(
+    servers: Sequence[Server], plan: Plan, patience: Patience, tell: Callable[[str], None]
+) -> dict[str, list[Visit]]:
     """Measure all servers, in turn, as often as the plan says.
 
     Args:
         servers: The first is the one that the others' answers are held against.
         plan: How.
+        patience: With other work on the machine.
         tell: Told of every visit.
 
     Returns:
@@ -93,7 +94,6 @@ def run(servers: Sequence[Server], plan: Plan, tell: Callable[[str], None]) -> d
     """
     bodies = pictures.bodies(64)
     visits: dict[str, list[Visit]] = {server.name: [] for server in servers}
-    patience = Patience(plan.patience_s)
     for number in range(1, plan.rounds + 1):
         for server in servers:
             requests = pictures.http_requests(server.path, bodies)

@@ -76,7 +76,9 @@ class LoaderBatches(Batches):
 
     def _raw(self, order_N: Tensor) -> Iterator[Batch]:
         dataset = _RowsDataset(self._images_NHW, self._labels_N)
-        yield from DataLoader(dataset, batch_size=self._batch_size, sampler=order_N.tolist())
+        # a generator of its own: the loader draws a seed for its workers, and the global one is the dropout's
+        generator = torch.Generator()
+        yield from DataLoader(dataset, batch_size=self._batch_size, sampler=order_N.tolist(), generator=generator)
 
 
 class _RowsDataset(Dataset[Batch]):

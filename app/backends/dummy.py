@@ -4,6 +4,7 @@ Its artifact is a JSON file, :class:`Behavior`. The outputs of a row depend on t
 ``sum(row) * (k + 1) / 1000`` for logits, their softmax for ``probabilities``.
 """
 
+import threading
 import time
 from typing import Annotated
 
@@ -22,6 +23,8 @@ class Behavior(BaseModel):
     Attributes:
         sleep_s: Seconds that every call takes.
         raise_on: The call raises where any input value equals this.
+        panics_on: So, with what is no Exception, as a Rust extension does.
+        hangs_on: The call never returns where any input value equals this.
         nan_on: The rows where any input value equals this come out as NaN.
         extra_rows: Rows returned beyond those that went in; negative for fewer.
         fails_after_calls: From this call on, every one raises; None for never.
@@ -31,9 +34,15 @@ class Behavior(BaseModel):
 
     sleep_s: Annotated[float, Field(ge=0)] = 0.0
     raise_on: float | None = None
+    panics_on: float | None = None
+    hangs_on: float | None = None
     nan_on: float | None = None
     extra_rows: int = 0
     fails_after_calls: Annotated[int, Field(ge=0)] | None = None
+
+
+class Panic(BaseException):
+    """What PyO3's ``PanicException`` is to Python: not an Exception."""
 
 
 class DummyBackend:
@@ -53,8 +62,12 @@ class DummyBackend:
             time.sleep(behavior.sleep_s)
         if behavior.fails_after_calls is not None and len(self.rows_per_call) > behavior.fails_after_calls:
             raise RuntimeError("the dummy was told to fail from now on")
-        if behavior.raise_on is not None and any((array == behavior.raise_on).any() for array in inputs.values()):
+        if _holds(inputs, behavior.raise_on):
             raise RuntimeError(f"the dummy was told to raise on {behavior.raise_on}")
+        if _holds(inputs, behavior.panics_on):
+            raise Panic(f"the dummy was told to panic on {behavior.panics_on}")
+        if _holds(inputs, behavior.hangs_on):
+            threading.Event().wait()
         sums_B = np.sum([array.reshape(len(array), -1).sum(axis=1, dtype=np.float64) for array in inputs.values()], 0)
         if behavior.nan_on is not None:
             for array in inputs.values():
@@ -68,6 +81,10 @@ class DummyBackend:
     def close(self) -> None:
         """Note that it was closed."""
         self.is_closed = True
+
+
+def _holds(inputs: Tensors, value: float | None) -> bool:
+    return value is not None and any(bool((array == value).any()) for array in inputs.values())
 
 
 def _output(spec: TensorSpec, sums_B: Array) -> Array:

@@ -5,14 +5,18 @@ is used, even when the folder changes in between.
 """
 
 import hashlib
+import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from app.bundle.golden import GoldenRows, parse_golden
-from app.bundle.manifest import Artifact, FileRef, Manifest, is_version
+from app.bundle.manifest import NAME_PATTERN, Artifact, FileRef, Manifest, is_version
 from app.errors import BundleError
+
+logger = logging.getLogger("app.bundle")
 
 MANIFEST_FILE = "manifest.json"
 
@@ -94,21 +98,35 @@ def find_bundles(models_dir: Path) -> list[BundleRef]:
     """List the bundles below a folder, ``<name>/<version>/manifest.json``, by name and rising version.
 
     A version's folder without a manifest is listed too: it is a damaged bundle, not none. Hidden folders (a bundle
-    that is being written is one) and names that are no version are passed over.
+    that is being written is one) and names that are no version are passed over. So are, with a warning, folders whose
+    name no bundle can have, and folders that cannot be read: ``lost+found`` stands on every ext4 volume.
 
     Raises:
-        BundleError: The folder is missing or unreadable.
+        BundleError: The models folder itself is missing or unreadable.
     """
     try:
-        names = sorted(path for path in models_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
-        return sorted(
-            BundleRef(name=name.name, version=int(version.name), folder=version)
-            for name in names
-            for version in name.iterdir()
-            if is_version(version.name) and version.is_dir()
-        )
+        paths = [path for path in models_dir.iterdir() if not path.name.startswith(".")]
     except OSError as exc:
         raise BundleError(f"the models folder {models_dir} cannot be read: {exc.strerror or exc}") from exc
+    return sorted(ref for path in paths for ref in _versions(path))
+
+
+def _versions(folder: Path) -> list[BundleRef]:
+    """List the versions below the folder of a name."""
+    try:
+        if not folder.is_dir():
+            return []
+        if not re.fullmatch(NAME_PATTERN, folder.name):
+            logger.warning("passed over the folder %r: no bundle can have that name", folder.name)
+            return []
+        return [
+            BundleRef(name=folder.name, version=int(version.name), folder=version)
+            for version in folder.iterdir()
+            if is_version(version.name) and version.is_dir()
+        ]
+    except OSError as exc:
+        logger.warning("passed over the folder %r: it cannot be read: %s", folder.name, exc.strerror or exc)
+        return []
 
 
 def open_bundle(ref: BundleRef) -> Bundle:

@@ -7,7 +7,6 @@ which carry the OpenAPI types and serve whoever mounts the app below another.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -16,15 +15,25 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.admission import Admission, Receive, Ticket
-from app.errors import Fault, InvalidInput, MalformedBody, ServingError, UnsupportedMedia
+from app.errors import (
+    Fault,
+    InvalidInput,
+    MalformedBody,
+    ModelNotReady,
+    ServingError,
+    UnknownModel,
+    UnsupportedMedia,
+    quoted,
+)
 from app.metrics import Metrics
 from app.protocols import problem
+from app.protocols.decoders import Decoders
 from app.serving.batcher import Answer
 from app.serving.service import Service
 from app.serving.versions import Version
 from app.tasks import Task
-from app.tasks.decoding.fast_json import peek_model
-from app.tasks.decoding.strict_json import parse_json
+from app.tasks.decoding.fast_json import guess_model
+from app.tasks.decoding.strict_json import JsonLimits, parse_json
 from app.tensors import Tensors
 
 logger = logging.getLogger("app.predict")
@@ -32,6 +41,10 @@ logger = logging.getLogger("app.predict")
 DOOR = "predict"
 _JSON = b"application/json"
 _MULTIPART = b"multipart/form-data"
+
+# an answer of more numbers is written on a thread
+MAX_NUMBERS_ON_LOOP = 50_000
+_UNREAD = object()
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -44,6 +57,13 @@ class Reply(NamedTuple):
     body: bytes
 
 
+class _Read(NamedTuple):
+    """What is known of a body already: its JSON document, or its tensors."""
+
+    document: object = _UNREAD
+    tensors: Tensors | None = None
+
+
 class PredictDoor:
     """Translates prediction requests.
 
@@ -52,7 +72,7 @@ class PredictDoor:
         tasks: By name of the model.
         admission: Whose tickets the requests hold.
         metrics: Told of every answer.
-        decoders: Threads on which pictures and doubtful bodies are read, so that they never hold the event loop.
+        decoders: Where pictures and doubtful bodies are read, and large answers written, off the event loop.
         default_model: Answers a body that names no model; None for none.
     """
 
@@ -63,7 +83,7 @@ class PredictDoor:
         admission: Admission,
         metrics: Metrics,
         *,
-        decoders: Executor,
+        decoders: Decoders,
         default_model: str | None,
     ) -> None:
         self._service = service
@@ -73,6 +93,7 @@ class PredictDoor:
         self._decoders = decoders
         self._default_model = default_model
         self._parse_s = {name: metrics.stage_s[name, "parse"] for name in tasks}
+        self._json_limits = JsonLimits.loosest(task.json_limits for task in tasks.values())
 
     async def serve(
         self, ticket: Ticket, model: str | None, scope: Mapping[str, Any], receive: Receive, send: Send
@@ -101,10 +122,18 @@ class PredictDoor:
             asked = query.pop("model", None) if model is None else None
             if model is not None:  # an unknown or unready model is told before its body is read
                 version = self._service.catalog.resolve(model, number)
-            body = await ticket.read_body(receive)
+            body = await self._admission.read_body(ticket, receive)
+            read = _Read()
             if version is None:
-                version = self._service.catalog.resolve(await self._named(ticket, body, asked), number)
-            reply = await self._predict(ticket, version, query, body, scope, receive)
+                name, read = await self._named(ticket, body, asked)
+                version = self._service.catalog.resolve(name, number)
+            reply = await self._predict(ticket, version, query, body, read, scope, receive)
+        except asyncio.CancelledError:  # uvicorn cuts what has outlasted the end of the service
+            if not self._admission.is_draining:
+                raise
+            cut = ModelNotReady("the service is shutting down")
+            self._admission.count_refusal(cut)
+            reply = Reply(*problem.render(cut, ticket.request_id))
         except Exception as exc:
             if not isinstance(exc, ServingError):
                 logger.exception("request %s failed", ticket.request_id.decode("ascii"))
@@ -120,22 +149,31 @@ class PredictDoor:
         version: Version,
         query: dict[str, str],
         body: bytes,
+        read: "_Read",
         scope: Mapping[str, Any],
         receive: Receive,
     ) -> Reply:
         name = version.ref.name
         task = self._tasks[name]
         options = task.parse_options(query)
-        tensors = task.decode_fast(body) if ticket.content_type == _JSON else None
+        self._service.expect_room(version)  # before the body costs anything
+        tensors = read.tensors
+        if tensors is None and read.document is _UNREAD and ticket.content_type == _JSON:
+            tensors = task.decode_fast(body)
         if tensors is None:
-            tensors = await self._decode(ticket, task, body, scope)
+            tensors = await self._decode(ticket, task, body, read.document, scope)
         parse_s = self._service.clock() - ticket.received_at
         self._parse_s[name].observe(parse_s)
         answer = await self._service.predict(
             version, tensors, deadline=ticket.deadline, hung_up=lambda: _hung_up(receive)
         )
         number = str(version.ref.version)
-        data = orjson.dumps({"model": name, "version": number, "predictions": task.encode(answer.outputs, options)})
+
+        def encode() -> bytes:
+            return orjson.dumps({"model": name, "version": number, "predictions": task.encode(answer.outputs, options)})
+
+        is_large = sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
+        data = await self._decoders.run(ticket.deadline, encode) if is_large else encode()
         headers = [
             (b"content-type", _JSON),
             (b"content-length", b"%d" % len(data)),
@@ -144,41 +182,55 @@ class PredictDoor:
         ]
         return Reply(200, headers, data)
 
-    async def _decode(self, ticket: Ticket, task: Task, body: bytes, scope: Mapping[str, Any]) -> Tensors:
+    async def _decode(
+        self, ticket: Ticket, task: Task, body: bytes, document: object, scope: Mapping[str, Any]
+    ) -> Tensors:
         """Read what the fast decoder did not accept: the rest of JSON, a raw file, an upload."""
-        loop = asyncio.get_running_loop()
         media_type = ticket.content_type
         if media_type in (_JSON, b""):
-            return await loop.run_in_executor(self._decoders, lambda: task.decode_json(parse_json(body)))
+            return await self._decoders.run(
+                ticket.deadline,
+                lambda: task.decode_json(parse_json(body, task.json_limits) if document is _UNREAD else document),
+            )
         if task.media_types:
             if media_type == _MULTIPART:
                 body = await _uploaded_file(body, scope)
-                return await loop.run_in_executor(self._decoders, task.decode_file, body)
+                return await self._decoders.run(ticket.deadline, task.decode_file, body)
             if media_type.decode("latin-1") in task.media_types:
-                return await loop.run_in_executor(self._decoders, task.decode_file, body)
+                return await self._decoders.run(ticket.deadline, task.decode_file, body)
         taken = ["application/json", *task.media_types, *(["multipart/form-data"] if task.media_types else [])]
         raise UnsupportedMedia(
-            f"the body is {media_type.decode('latin-1')!r}, this model takes {', '.join(taken)}; say so in Content-Type"
+            f"the body is {quoted(media_type.decode('latin-1'))!r}, this model takes {', '.join(taken)}; say so in "
+            "Content-Type"
         )
 
-    async def _named(self, ticket: Ticket, body: bytes, asked: str | None) -> str:
-        """Return the name of the model that a body asks for; where it names none, the query's, or the default."""
+    async def _named(self, ticket: Ticket, body: bytes, asked: str | None) -> tuple[str, "_Read"]:
+        """Return the name of the model that a body asks for, else the query's, else the default; and what was read.
+
+        A plain body says its model at its beginning or end. The fast decoder then holds the whole body against that
+        name, so that a guess is never more than a guess.
+        """
+        known = self._service.catalog.models
+        if asked is not None and asked not in known:
+            raise UnknownModel(asked, tuple(known))
         name: object = None
+        document: object = _UNREAD
         if ticket.content_type in (_JSON, b""):
-            name = peek_model(body)
-            if name is None:
-                document = await asyncio.get_running_loop().run_in_executor(self._decoders, parse_json, body)
-                name = document.get("model") if isinstance(document, dict) else None
+            guess = guess_model(body)
+            tensors = self._tasks[guess].decode_fast(body) if guess is not None and guess in self._tasks else None
+            if guess is not None and tensors is not None:
+                return guess, _Read(tensors=tensors)
+            document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits)
+            name = document.get("model") if isinstance(document, dict) else None
         if name is None:
             name = asked or self._default_model
         if isinstance(name, str):
-            return name
-        known = ", ".join(self._service.catalog.models)
+            return name, _Read(document=document)
         raise InvalidInput(
             Fault(
                 pointer="#/model",
                 code="missing" if name is None else "wrong_type",
-                message=f'expected "model": one of {known}; or ask POST /predict/{{model}}, or ?model=',
+                message=f'expected "model": one of {", ".join(known)}; or ask POST /predict/{{model}}, or ?model=',
             )
         )
 

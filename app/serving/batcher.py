@@ -32,6 +32,7 @@ logger = logging.getLogger("app.batcher")
 
 # weight of the newest batch in the running mean of seconds per row
 _EWMA_WEIGHT = 0.1
+SWEEP_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,7 @@ class Batcher:
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._next_deadline = float("inf")
         self._seconds_per_row = 0.0
+        self._swept_at = float("-inf")
         self._closed_because: str | None = None
 
     @property
@@ -136,6 +138,21 @@ class Batcher:
     def predicted_wait_s(self) -> float:
         """Seconds that the rows waiting now will take, by the mean of the last batches."""
         return (self._waiting_rows + sum(part.stop - part.start for part in self._running)) * self._seconds_per_row
+
+    def expect_room(self, rows: int) -> None:
+        """Raise :class:`Overloaded` where so many rows more do not fit the queue."""
+        if self._waiting_rows + rows <= self._max_queue_rows:
+            return
+        now = self._clock()
+        if now - self._swept_at >= SWEEP_EVERY_S:  # a look at the whole queue, which a refusal must not cost each time
+            self._swept_at = now
+            self._drop_answered()
+            if self._waiting_rows + rows <= self._max_queue_rows:
+                return
+        raise Overloaded(
+            f"{self._waiting_rows} rows wait already, at most {self._max_queue_rows} may",
+            retry_after_s=self.predicted_wait_s(),
+        )
 
     def submit(self, tensors: Tensors, *, deadline: float) -> "asyncio.Future[Answer]":
         """Queue a request.
@@ -155,13 +172,7 @@ class Batcher:
         if self._closed_because is not None:
             raise ModelNotReady(self._closed_because)
         rows = num_rows(tensors)
-        if self._waiting_rows + rows > self._max_queue_rows:
-            self._drop_answered()
-            if self._waiting_rows + rows > self._max_queue_rows:
-                raise Overloaded(
-                    f"{self._waiting_rows} rows wait already, at most {self._max_queue_rows} may",
-                    retry_after_s=self.predicted_wait_s(),
-                )
+        self.expect_room(rows)
         job = Job(
             tensors=tensors,
             rows=rows,
@@ -189,6 +200,12 @@ class Batcher:
             _fail(self._queue.popleft(), ModelNotReady(reason))
         self._waiting_rows = 0
 
+    def abandon(self, reason: str) -> None:
+        """Close, and answer what runs with :class:`ModelNotReady` too: nobody will wait for the backend any more."""
+        self.close(reason)
+        for part in self._running:
+            _fail(part.job, ModelNotReady(reason))
+
     def _schedule(self) -> None:
         """Start a turn now, or when the head of the queue has waited long enough for company."""
         if self._max_wait_s > 0 and self._waiting_rows < self._max_rows:
@@ -213,7 +230,7 @@ class Batcher:
             return
         try:
             self._loop.run_in_executor(self._executor, self._execute).add_done_callback(self._settle_from_thread)
-        except RuntimeError as exc:  # the executor is shut down: the process is leaving
+        except RuntimeError as exc:  # no thread can be started
             self._settle(exc)
 
     def _gather(self) -> list[_Slice]:
@@ -251,8 +268,8 @@ class Batcher:
         try:
             inputs = concat([_rows_of(part) for part in self._running])
             return run_isolated(self._run, inputs, is_well=self._is_well, clock=self._clock)
-        except Exception as exc:
-            return exc
+        except BaseException as exc:
+            return BackendFailed(f"{type(exc).__name__}: {exc}")
 
     def _settle_from_thread(self, done: "asyncio.Future[BatchResult | Exception]") -> None:
         self._settle(BackendFailed("the thread was stopped") if done.cancelled() else done.result())
@@ -274,9 +291,9 @@ class Batcher:
 
     def _answer(self, slices: list[_Slice], result: BatchResult) -> None:
         batch_rows = sum(part.stop - part.start for part in slices)
-        self._seconds_per_row += (_EWMA_WEIGHT if self._seconds_per_row else 1.0) * (
-            result.compute_s / batch_rows - self._seconds_per_row
-        )
+        if not result.rejected_rows:  # a bisected batch says nothing of what a row costs
+            weight = _EWMA_WEIGHT if self._seconds_per_row else 1.0
+            self._seconds_per_row += weight * (result.compute_s / batch_rows - self._seconds_per_row)
         self._on_batch(batch_rows, result)
         if result.sick_because is not None:
             self.close(result.sick_because)

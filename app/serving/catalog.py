@@ -4,11 +4,11 @@ Loading runs in the background, one version after the other, so that the port an
 that fails stays failed with its reason, and the others go on.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from app import backends
 from app.bundle.golden import GoldenRows
@@ -18,7 +18,8 @@ from app.errors import BundleError, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.isolation import BatchResult
-from app.serving.proof import is_well, prove, warm_up
+from app.serving.proof import is_well, promised, prove, warm_up
+from app.serving.threads import on_daemon_thread
 from app.serving.versions import State, Version, read_manifests
 from app.settings import Settings
 
@@ -35,8 +36,6 @@ class Catalog:
     Args:
         settings: Of the service.
         metrics: Told of every batch.
-        check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or the
-            golden outputs not the golden responses.
         clock: Monotonic seconds.
 
     Raises:
@@ -48,12 +47,10 @@ class Catalog:
         settings: Settings,
         metrics: Metrics,
         *,
-        check_contract: Callable[[Manifest, GoldenRows], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._check_contract = check_contract
         self._clock = clock
         self.models = read_manifests(settings)
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", ("model", "version"), self._queue_rows)
@@ -96,44 +93,50 @@ class Catalog:
             raise ModelNotReady(f"{found.label} is {found.state}" + (f": {found.reason}" if found.reason else ""))
         return found
 
-    async def load(self) -> None:
-        """Load, prove and warm up every version, one after the other; none that fails stops the others."""
+    async def load(self, check_contract: Callable[[Manifest, GoldenRows], None]) -> None:
+        """Load, prove and warm up every version, one after the other; none that fails stops the others.
+
+        Args:
+            check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
+                the golden outputs not the golden responses.
+        """
         for version in self.versions():
             if version.bundle is None or version.state is State.FAILED:
                 continue
             started_at = self._clock()
             try:
-                golden = await asyncio.to_thread(self._load_and_prove, version, version.bundle)
+                golden = await on_daemon_thread(partial(self._load_and_prove, version, version.bundle, check_contract))
+                self._open_queue(version, version.bundle.manifest, golden)
             except Exception as exc:  # whatever it is, it is this version's alone
                 if not isinstance(exc, BundleError):
                     logger.exception("%s: unexpected failure while loading", version.label)
-                self._fail(version, str(exc) or type(exc).__name__)
+                version.fail(str(exc) or type(exc).__name__)
             else:
-                self._open_queue(version, version.bundle.manifest, golden)
                 logger.info(
                     "%s ready in %.0f ms: %s, batches on the %s",
                     version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.runs_on,
                 )  # fmt: skip
 
     def close(self) -> None:
-        """Close every queue and give back every runtime."""
+        """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""
         for version in self.versions():
             if version.batcher is not None:
-                version.batcher.close("the service is shutting down")
+                version.batcher.abandon("the service is shutting down")
             if version.executor is not None:
                 version.executor.shutdown(wait=False, cancel_futures=True)
-            elif version.backend is not None:
-                version.backend.close()
 
-    def _load_and_prove(self, version: Version, bundle: Bundle) -> GoldenRows:
+    def _load_and_prove(
+        self, version: Version, bundle: Bundle, check_contract: Callable[[Manifest, GoldenRows], None]
+    ) -> GoldenRows:
         settings = self._settings
         version.backend_name, backend = backends.load(settings.backend, bundle, threads=settings.threads)
         version.backend = backend
         version.state = State.PROVING
         golden = bundle.golden()
-        self._check_contract(bundle.manifest, golden)
-        prove(backend.run, bundle.manifest, golden, version.backend_name)
-        version.batch_s = warm_up(backend.run, golden.inputs, bundle.manifest.batching.max_rows, clock=self._clock)
+        check_contract(bundle.manifest, golden)
+        run = promised(backend.run, bundle.manifest)
+        prove(run, bundle.manifest, golden, version.backend_name)
+        version.batch_s = warm_up(run, golden.inputs, bundle.manifest.batching.max_rows, clock=self._clock)
         return golden
 
     def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:
@@ -146,7 +149,7 @@ class Catalog:
         if run_on == "thread":
             version.executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{version.label}")
         version.runs_on = run_on
-        backend_name = version.backend_name or ""
+        run, backend_name = promised(backend.run, manifest), version.backend_name or ""
         batch_rows = self._metrics.batch_rows[manifest.name]
         compute_s = self._metrics.stage_s[manifest.name, "compute"]
 
@@ -157,24 +160,17 @@ class Catalog:
                 self._metrics.rejected_rows[manifest.name] += len(result.rejected_rows)
 
         version.batcher = Batcher(
-            backend.run,
-            is_well=lambda: is_well(backend.run, manifest, golden, backend_name),
+            run,
+            is_well=lambda: is_well(run, manifest, golden, backend_name),
             max_rows=manifest.batching.max_rows,
             max_queue_rows=self._settings.max_queue_rows,
             max_wait_s=manifest.batching.max_wait_ms / 1e3,
             executor=version.executor,
             on_batch=count,
-            on_sick=lambda reason: self._fail(version, reason),
+            on_sick=version.fail,
             clock=self._clock,
         )
         version.state = State.READY
-
-    def _fail(self, version: Version, reason: str) -> None:
-        version.state, version.reason = State.FAILED, reason
-        if version.backend is not None:  # nothing runs on it: it never served, or its last batch has just failed
-            version.backend.close()
-            version.backend = None
-        logger.error("%s failed: %s", version.label, reason)
 
     def _queue_rows(self) -> Iterable[tuple[tuple[str, str], float]]:
         for version in self.versions():

@@ -62,7 +62,7 @@ def run_checked(run: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
     try:
         outputs = run(inputs)
         rows, expected = num_rows(outputs), num_rows(inputs)
-    except Exception as exc:  # a runtime may raise anything: here it becomes ours
+    except BaseException as exc:  # a runtime may raise anything, a Rust panic is no Exception: here it becomes ours
         raise BackendFailed(f"{type(exc).__name__}: {exc}") from exc
     if rows != expected:
         raise BackendFailed(f"the backend returned {rows} rows for {expected}")

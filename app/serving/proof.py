@@ -16,6 +16,24 @@ WARM_UP_BATCHES = 5
 Run = Callable[[Tensors], Tensors]
 
 
+def promised(run: Run, manifest: Manifest) -> Run:
+    """Hold every answer of a backend against the names, dtypes and shapes that the manifest promises.
+
+    The function returned raises :class:`BackendFailed` where they differ.
+    """
+
+    def checked(inputs: Tensors) -> Tensors:
+        outputs = run(inputs)
+        for spec in manifest.outputs:
+            array = outputs.get(spec.name)
+            if array is None or not spec.describes(array):
+                found = "nothing" if array is None else f"{array.dtype} of shape {array.shape}"
+                raise BackendFailed(f"expected {spec.name!r} as {spec.dtype} of shape {spec.shape}, found {found}")
+        return outputs
+
+    return checked
+
+
 def prove(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> None:
     """Replay the golden rows: in batches against the trainer's outputs, and each alone against its batch.
 

@@ -29,6 +29,11 @@ class Service:
         self.clock = clock
         self._queue_s = {name: metrics.stage_s[name, "queue"] for name in catalog.models}
 
+    def expect_room(self, version: Version) -> None:
+        """Raise :class:`Overloaded` where the queue of a version is full."""
+        if version.batcher is not None:
+            version.batcher.expect_room(1)
+
     async def predict(
         self,
         version: Version,

@@ -58,6 +58,23 @@ class Version:
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None
 
+    def fail(self, reason: str) -> None:
+        """Take it out of rotation for good, and give back what its runtime holds.
+
+        Nothing runs on it: it has never served, or its last batch has just failed.
+        """
+        self.state, self.reason = State.FAILED, reason
+        logger.error("%s failed: %s", self.label, reason)
+        backend, self.backend = self.backend, None
+        executor, self.executor = self.executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+        if backend is not None:
+            try:
+                backend.close()
+            except Exception:
+                logger.exception("%s: its runtime does not close", self.label)
+
     @property
     def label(self) -> str:
         """Name and version, as logs and errors write them."""
@@ -105,8 +122,8 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
             version.bundle = open_bundle(ref)
             _expect_same_contract(version.bundle.manifest, model.versions)
         except BundleError as exc:
-            version.bundle, version.state, version.reason = None, State.FAILED, str(exc)
-            logger.error("%s failed: %s", version.label, exc)
+            version.bundle = None
+            version.fail(str(exc))
         model.versions.append(version)
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):

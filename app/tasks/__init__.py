@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, RequestError
+from app.tasks.decoding.strict_json import JsonLimits
 from app.tensors import Array, Tensors
 
 
@@ -34,12 +35,14 @@ class Task(Protocol):
         response_model: The body of the answer.
         options_model: The query parameters that shape the answer.
         media_types: What a raw body may be, beside JSON; empty where the task takes JSON only.
+        json_limits: What its largest good JSON body holds.
     """
 
     request_model: type[BaseModel]
     response_model: type[BaseModel]
     options_model: type[BaseModel]
     media_types: tuple[str, ...]
+    json_limits: JsonLimits
 
     def decode_fast(self, body: bytes) -> Tensors | None:
         """Return the tensors of a plain, valid JSON body; None where there is any doubt, and never a fault.

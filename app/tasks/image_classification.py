@@ -13,6 +13,7 @@ from app.preprocess.image import ImageRefused, decode_image
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.pictures import describe, picture_type
+from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
 from app.tensors import Tensors
@@ -34,6 +35,13 @@ class ImageClassificationTask(LabelAnswers):
         self._limits = limits
         self._input_name = manifest.inputs[0].name
         self._fast = FastDecoder(manifest.name, max_instances=limits.max_instances)
+        instances = limits.max_instances
+        self.json_limits = JsonLimits(
+            arrays=1 + instances * (1 + image.height),
+            objects=1 + instances,
+            members=2 + 2 * instances,  # a data: URL has a colon of its own
+            values=1 + instances * image.height * image.width,
+        )
         picture = picture_type(image, max_pixels=limits.max_image_pixels)
         self.request_model = request_model(manifest, limits, image=(picture, ...))
 

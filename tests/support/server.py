@@ -55,12 +55,12 @@ class RunningService:
 
 
 @contextmanager
-def serve(models_dir: Path, *, ready: int = 200, **settings: object) -> Iterator[RunningService]:
+def serve(models_dir: Path, *, ready: int | None = 200, **settings: object) -> Iterator[RunningService]:
     """Start ``python -m app serve``, wait until /readyz answers ``ready``, and end it afterwards.
 
     Args:
         models_dir: The bundles.
-        ready: The status to wait for.
+        ready: The status to wait for; None to wait for the port alone.
         settings: ``max_body_bytes=...`` becomes ``ZTO_MAX_BODY_BYTES=...``.
     """
     with start({"ZTO_MODELS_DIR": str(models_dir)} | {f"ZTO_{k.upper()}": str(v) for k, v in settings.items()}) as run:
@@ -70,7 +70,8 @@ def serve(models_dir: Path, *, ready: int = 200, **settings: object) -> Iterator
                 raise RuntimeError(f"the service did not start:\n{run.log()}")
             time.sleep(0.02)
         run.url = found[1]
-        run.wait_until(ready)
+        if ready is not None:
+            run.wait_until(ready)
         yield run
 
 

@@ -5,6 +5,7 @@ everything is checked here that it does not check, and any doubt is answered wit
 the body or names its faults. A property test feeds both with the same bodies and demands the same verdict.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import simdjson
 
 from app.tensors import Array
 
+KEPT_BODY_BYTES = 64 * 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBERS = frozenset((int, float))
 
@@ -71,7 +73,9 @@ class FastDecoder:
             return None
 
     def _instances(self, body: bytes) -> simdjson.Array | None:
-        document = self._parser.parse(body)
+        # a parser keeps the memory of its largest body for good
+        parser = self._parser if len(body) <= KEPT_BODY_BYTES else simdjson.Parser()
+        document = parser.parse(body)
         if not isinstance(document, simdjson.Object):
             return None
         # two members are this one and "model", each once; a repeated key counts twice in len()
@@ -130,11 +134,12 @@ def _flat(rows: object, shape: tuple[int, int]) -> Array | None:
     return flat if flat.size == height * width else None
 
 
-def peek_model(body: bytes) -> str | None:
-    """Return the ``"model"`` of a plain body, for the door that learns from it whom to ask; None where in doubt."""
-    try:
-        document = simdjson.Parser().parse(body)
-        model = document["model"] if isinstance(document, simdjson.Object) and len(document) == 2 else None
-    except (ValueError, TypeError, KeyError, RuntimeError):
-        return None
-    return model if isinstance(model, str) else None
+_MODEL = rb'"model"\s*:\s*"([a-z0-9_-]{1,64})"\s*'
+_MODEL_FIRST = re.compile(rb"\s*\{\s*" + _MODEL + rb",")
+_MODEL_LAST = re.compile(rb",\s*" + _MODEL + rb"\}\s*$")
+
+
+def guess_model(body: bytes) -> str | None:
+    """Return the ``"model"`` that a plain body seems to name first or last; only a look at both ends, so a guess."""
+    found = _MODEL_FIRST.match(body) or _MODEL_LAST.search(body, max(0, len(body) - 128))
+    return found[1].decode() if found else None

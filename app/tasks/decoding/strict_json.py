@@ -5,25 +5,63 @@ with a pointer to their place.
 """
 
 import json
+import math
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from app.errors import MalformedBody, quoted
+from app.errors import MalformedBody, TooManyValues, quoted
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def parse_json(body: bytes) -> Any:
+# what a faulty body may hold beyond a good one, so that its faults are named
+_SLACK = 65_536
+_MAX_DIGITS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonLimits:
+    """What the largest good body of a task holds. The parser is not interrupted, so it is not begun on more."""
+
+    arrays: int
+    objects: int
+    members: int
+    values: int
+
+    @classmethod
+    def loosest(cls, limits: Iterable["JsonLimits"]) -> "JsonLimits":
+        """Return limits that hold for every body that one of the given ones allows."""
+        every = list(limits)
+        return cls(
+            arrays=max((each.arrays for each in every), default=0),
+            objects=max((each.objects for each in every), default=0),
+            members=max((each.members for each in every), default=0),
+            values=max((each.values for each in every), default=0),
+        )
+
+
+def parse_json(body: bytes, limits: JsonLimits) -> Any:
     """Parse a body.
 
     Raises:
+        TooManyValues: It holds more than any good body does.
         MalformedBody: It is empty, not UTF-8, starts with a byte order mark, is not JSON, nests too deep, holds an
             integer of thousands of digits, or names a key twice.
     """
     if body.startswith(_BYTE_ORDER_MARK):
         raise MalformedBody("the body starts with a byte order mark, which JSON does not allow; send plain UTF-8")
+    for kind, mark, most in (
+        ("arrays", b"[", limits.arrays),
+        ("objects", b"{", limits.objects),
+        ("members", b":", limits.members),
+        ("values", b",", limits.values),
+    ):
+        if (count := body.count(mark)) > most + _SLACK:
+            raise TooManyValues(f"the body holds about {count} {kind}, a good one at most {most}")
     try:
-        return json.loads(body.decode(), object_pairs_hook=_distinct_keys)
+        return json.loads(body.decode(), object_pairs_hook=_distinct_keys, parse_int=_integer)
     except UnicodeDecodeError as exc:
         raise MalformedBody(f"the body is not UTF-8: {exc.reason} at byte {exc.start}") from exc
     except json.JSONDecodeError as exc:
@@ -32,6 +70,10 @@ def parse_json(body: bytes) -> Any:
         raise MalformedBody("the body nests too deep") from exc
     except ValueError as exc:  # an integer of more digits than Python converts
         raise MalformedBody(f"the body holds a number that cannot be read: {exc}") from exc
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf  # the validator names the place
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

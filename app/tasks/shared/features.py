@@ -11,6 +11,7 @@ from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.faults import MAX_MEMBERS
 from app.tasks.decoding.numbers import number_fault
+from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import STRICT, read_instances, request_model, type_prefix
 from app.tensors import Array, Tensors
 
@@ -37,6 +38,14 @@ class FeatureRequests:
         self._names = tuple(feature.name for feature in features)
         self._low_F = np.array([feature.low for feature in features])
         self._high_F = np.array([feature.high for feature in features])
+        instances, quoted_marks = limits.max_instances, sum(name.count(mark) for name in self._names for mark in "[{:,")
+        numbers = len(features) + quoted_marks
+        self.json_limits = JsonLimits(
+            arrays=1 + instances * quoted_marks,
+            objects=1 + instances * (2 + quoted_marks),
+            members=2 + instances * (1 + numbers),
+            values=1 + instances * numbers,
+        )
         row: Any = create_model(f"{type_prefix(manifest)}Features", __config__=STRICT, **_fields(features))
         self.request_model = request_model(manifest, limits, features=(row, ...))
 

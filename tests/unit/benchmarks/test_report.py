@@ -34,7 +34,7 @@ def visit(
 
 
 def run_of(*ours: Visit, model: str = "cnn") -> report.Run:
-    plan = Plan(rounds=len(ours), clients=(1, 32), seconds=1, warm_up_s=1, patience_s=0, server_core=0, load_core=1)
+    plan = Plan(rounds=len(ours), clients=(1, 32), seconds=1, warm_up_s=1, server_core=0, load_core=1)
     return report.Run(
         model=model,
         models=("cnn", "mlp"),
@@ -89,3 +89,9 @@ def test_failures_stand_in_the_table() -> None:
 @pytest.mark.parametrize(("other_cores", "words"), [(0.05, "was calm"), (0.5, "was not calm")])
 def test_the_page_says_whether_the_machine_was_calm(other_cores: float, words: str) -> None:
     assert words in page.render(run_of(visit(1000), visit(1000, other_cores=other_cores)))
+
+
+def test_the_page_fits_its_lines_but_for_tables_and_lists_its_items() -> None:
+    lines = page.render(run_of(visit(1000))).splitlines()
+    assert all(len(line) <= 120 for line in lines if not line.startswith("|"))
+    assert "- processor: a slide rule" in lines

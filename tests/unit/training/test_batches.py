@@ -60,3 +60,13 @@ def test_order_changes_with_epoch_and_seed_and_with_nothing_else(path):
 def test_a_batch_of_no_rows_is_refused():
     with pytest.raises(ValueError, match="batch_size"):
         MemoryBatches(numbered(), batch_size=0, seed=1)
+
+
+@BOTH
+def test_batches_draw_nothing_from_the_global_generator_that_dropout_draws_from(path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    for _ in path(numbered(), batch_size=16, seed=1).epoch(1):
+        pass
+    assert torch.equal(torch.rand(3), expected)

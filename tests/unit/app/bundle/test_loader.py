@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +165,57 @@ def test_hidden_folders_files_and_what_is_no_version_are_passed_over(folder: Pat
     (models_dir / "manifest.schema.json").write_text("{}")
     (models_dir / "dummy" / "3").write_text("a file")
     assert found(models_dir) == [("dummy", 1)]
+
+
+@pytest.mark.parametrize("name", ["Upper", "with space", "lost+found", "a" * 65, "new\nline", "_first", "\udcff\udcfe"])
+def test_a_folder_whose_name_no_bundle_can_have_is_passed_over_with_a_warning(
+    folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that is no UTF-8 could not even be told in an answer."""
+    (folder.parent.parent / name / "1").mkdir(parents=True)
+    assert found(folder.parent.parent) == [("dummy", 1)]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("app.bundle", "WARNING")
+    assert record.getMessage() == f"passed over the folder {name!r}: no bundle can have that name"
+    record.getMessage().encode()
+
+
+UNPRIVILEGED = """
+import logging, os, sys
+from pathlib import Path
+from app.bundle.loader import find_bundles
+logging.basicConfig()
+if os.geteuid() == 0:  # whom no mode keeps out
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+print([(ref.name, ref.version) for ref in find_bundles(Path(sys.argv[1]))])
+"""
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["unreadable", "only listed"])
+def test_a_folder_that_cannot_be_read_is_passed_over_with_a_warning(folder: Path, mode: int) -> None:
+    models_dir = folder.parent.parent
+    (models_dir / "sealed" / "1").mkdir(parents=True)
+    (models_dir / "sealed").chmod(mode)
+    for path in (folder, folder.parent, models_dir):
+        path.chmod(0o755)
+    # a descriptor spares the test the modes of the folders above
+    descriptor = os.open(models_dir, os.O_RDONLY)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", UNPRIVILEGED, f"/proc/self/fd/{descriptor}"],
+            capture_output=True,
+            text=True,
+            pass_fds=[descriptor],
+            cwd=Path(__file__).parents[4],
+        )
+    finally:
+        os.close(descriptor)
+        (models_dir / "sealed").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[('dummy', 1)]\n"
+    assert "passed over the folder 'sealed': it cannot be read: Permission denied" in done.stderr
 
 
 def test_a_version_without_a_manifest_is_found_and_cannot_be_opened(tmp_path: Path) -> None:

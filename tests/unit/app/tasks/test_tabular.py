@@ -174,14 +174,14 @@ def test_a_plain_body_is_read_fast_and_as_strictly(text: bytes) -> None:
     fast = TASK.decode_fast(text)
     assert fast is not None
     assert fast["features"].dtype == np.float32
-    assert np.array_equal(fast["features"], TASK.decode_json(parse_json(text))["features"])
+    assert np.array_equal(fast["features"], TASK.decode_json(parse_json(text, TASK.json_limits))["features"])
 
 
 @pytest.mark.parametrize("text", DECLINED)
 def test_what_the_strict_reading_refuses_the_fast_one_declines(text: bytes) -> None:
     assert TASK.decode_fast(text) is None
     with pytest.raises(RequestError):
-        TASK.decode_json(parse_json(text))
+        TASK.decode_json(parse_json(text, TASK.json_limits))
 
 
 NUMBERS = st.one_of(
@@ -198,7 +198,7 @@ def test_what_the_fast_reading_accepts_the_strict_one_does_to_the_bit(rows: list
     text = ('{"instances":[' + ",".join(f'{{"features":{row}}}' for row in members) + "]}").encode()
     fast = TASK.decode_fast(text)
     if fast is not None:
-        strict = TASK.decode_json(parse_json(text))
+        strict = TASK.decode_json(parse_json(text, TASK.json_limits))
         assert fast["features"].tobytes() == strict["features"].tobytes()
 
 
@@ -207,7 +207,7 @@ def test_every_plain_body_is_taken_by_both(rows: list[tuple[float, float, int]])
     text = json.dumps({"instances": [{"features": dict(zip(FEATURES, row, strict=True))} for row in rows]}).encode()
     fast = TASK.decode_fast(text)
     assert fast is not None
-    assert fast["features"].tobytes() == TASK.decode_json(parse_json(text))["features"].tobytes()
+    assert fast["features"].tobytes() == TASK.decode_json(parse_json(text, TASK.json_limits))["features"].tobytes()
 
 
 def test_a_classification_is_answered_as_of_pictures() -> None:
