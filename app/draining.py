@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module does not name it
@@ -32,7 +32,7 @@ _DROP_SYN = b"".join(
 )
 _TCP_INFO_UNACKED = struct.Struct("=24xI")  # of a listener: the length of its accept queue
 
-MAX_POLLS = 50
+STOP_OPENING_S = 1.0
 POLL_S = 0.02
 
 
@@ -41,17 +41,27 @@ class _Socket(Protocol):
 
 
 async def stop_opening(listeners: Iterable[_Socket]) -> None:
-    """Let no further connection open, and return when those that were opened have been accepted; within a second."""
+    """Let no further connection open, and return when those that were opened have been accepted.
+
+    Takes :data:`STOP_OPENING_S` at most, and the turn of the loop that is under way by then.
+    """
     sockets = [socket.socket(fileno=os.dup(listener.fileno())) for listener in listeners]
     try:
         filtered = [sock for sock in sockets if _attach_filter(sock)]
-        for _ in range(MAX_POLLS if filtered else 0):
+        if filtered:
             await asyncio.sleep(POLL_S)  # at least one turn of the loop, which accepts
-            if not any(_queue_length(sock) for sock in filtered):
-                break
+            await wait_until(lambda: not any(_queue_length(sock) for sock in filtered), within_s=STOP_OPENING_S)
     finally:
         for sock in sockets:
             sock.close()
+
+
+async def wait_until(is_done: Callable[[], bool], *, within_s: float) -> None:
+    """Return when it is done, or the time is over: by the clock, since one turn of a busy loop may take long."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + within_s
+    while not is_done() and loop.time() < ends_at:  # noqa: ASYNC110  neither a queue in the kernel nor uvicorn tells
+        await asyncio.sleep(POLL_S)
 
 
 def close(servers: Iterable[asyncio.Server]) -> list[socket.socket]:

@@ -1,8 +1,9 @@
 """uvicorn, with a way of leaving that loses no request.
 
 On SIGTERM or SIGINT: readiness goes and every answer says ``Connection: close``, while new connections are still taken
-for ``drain_s`` (load balancers need to notice); then the port is closed, what is in flight is answered, the last idle
-connections get a moment to send what is already on its way, and the process exits with 0.
+for ``drain_s`` (load balancers need to notice); then the port is closed, the last idle connections get a moment to send
+what is already on its way, what is in flight is answered (what is not after ``shutdown_s``, with 503), and the process
+exits with 0.
 """
 
 import asyncio
@@ -17,12 +18,14 @@ import uvicorn
 from app import draining
 from app.main import ZeroToOne
 from app.settings import Settings
+from app.wire import WireProtocol
 
 logger = logging.getLogger("app.server")
 
 # a request that a client sent on an idle connection just before it learned of the end is on its way for less
 LINGER_S = 0.5
-_POLL_S = 0.02
+# after the hook has answered everybody: uvicorn's own way of ending requests is a bare 500 and a traceback
+_FORCE_AFTER_S = 1
 
 
 class Server(uvicorn.Server):
@@ -40,18 +43,19 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http="httptools",
+                http=WireProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=settings.keep_alive_s,
-                timeout_graceful_shutdown=settings.shutdown_s,
+                timeout_graceful_shutdown=settings.shutdown_s + _FORCE_AFTER_S,
             )
         )
-        self._admission = app.admission
+        self._app = app
         self._drain_s = settings.drain_s
+        self._shutdown_s = settings.shutdown_s
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -68,17 +72,24 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end as uvicorn does."""
         logger.info("draining for %.1f s", self._drain_s)
-        self._admission.is_draining = True
+        self._app.admission.is_draining = True
         await asyncio.sleep(self._drain_s)
         await draining.stop_opening(sock for server in self.servers for sock in server.sockets)
         loop = asyncio.get_running_loop()
         for connection in draining.close(self.servers):
             await loop.connect_accepted_socket(self._create_protocol, connection)
-        for _ in range(round(LINGER_S / _POLL_S)):
-            if not self.server_state.connections:
-                break
-            await asyncio.sleep(_POLL_S)
+        await draining.wait_until(lambda: not self.server_state.connections, within_s=LINGER_S)
+        cutting = loop.call_later(self._shutdown_s, self._cut)
         await super().shutdown(sockets)
+        cutting.cancel()
+
+    def _cut(self) -> None:
+        """Answer everybody who still waits, with 503."""
+        logger.warning("%d requests are cut after %d s", len(self.server_state.tasks), self._shutdown_s)
+        self._app.catalog.close()
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, WireProtocol)
+            connection.cut()
 
     def _create_protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself calls it

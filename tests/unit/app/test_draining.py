@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 
 import pytest
 
@@ -65,6 +66,39 @@ def test_stop_opening_accepts_what_was_opened_and_opens_no_more_where_the_kernel
         await asyncio.sleep(0)
 
     asyncio.run(scenario())
+
+
+def test_stop_opening_ends_by_the_clock_where_the_loop_is_busy_and_nobody_accepts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(draining, "STOP_OPENING_S", 0.3)
+    monkeypatch.setattr(draining, "_attach_filter", lambda sock: True)  # whether the kernel allows it or not
+
+    async def scenario() -> float:
+        loop = asyncio.get_running_loop()
+
+        def block() -> None:
+            time.sleep(0.05)
+            nonlocal handle
+            handle = loop.call_soon(block)
+
+        handle = loop.call_soon(block)
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+            started_at = loop.time()
+            await draining.stop_opening([listener])
+            handle.cancel()
+            return loop.time() - started_at
+
+    assert 0.3 <= asyncio.run(scenario()) < 1.0
+
+
+def test_wait_until_returns_once_it_is_done() -> None:
+    async def scenario() -> float:
+        started_at = time.monotonic()
+        await draining.wait_until(lambda: time.monotonic() - started_at > 0.1, within_s=30)
+        return time.monotonic() - started_at
+
+    assert 0.1 <= asyncio.run(scenario()) < 5
 
 
 def test_closing_without_a_listener_is_nothing() -> None:

@@ -1,0 +1,230 @@
+"""HTTP/1.1 on the wire: uvicorn's protocol over httptools, with what a server at an open port needs besides.
+
+- An ``Upgrade`` is ignored, as RFC 9110, section 7.8 lets a server do; the body of its request is not. (The parser
+  stops behind such a head and would skip the body. ``curl --http2`` and Java's HttpClient send one.)
+- The head and the trailers of a request have a limit, in bytes and in number, before anything is kept of them.
+- Trailers never become headers (RFC 9110, section 6.5.1).
+- What cannot be read is answered with a problem, behind the answers to what was read before it, and the connection is
+  closed only when the caller has had time to read it: closing a socket that still receives would reset it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.admission import REQUEST_ID_HEADER, Admission
+from app.protocols.problem import MEDIA_TYPE, Problem
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 128
+# a caller that is still sending gets this long to notice the answer
+LINGER_S = 1.0
+_FIELD_OVERHEAD_BYTES = 4  # ": " and CRLF
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something is refused before it has become a request."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+
+
+MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "Bad request", "this is not HTTP/1.1 that can be read")
+HEAD_TOO_LARGE = Refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "request_header_fields_too_large",
+    "Request header fields too large",
+    f"request line, headers and trailers may have {MAX_HEAD_BYTES} bytes, and headers be {MAX_HEADERS}",
+)
+NO_PROXY = Refusal(HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "Not implemented", "this service is no proxy")
+SHUTTING_DOWN = Refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "service_unavailable",
+    "Service unavailable",
+    "the service is shutting down, and the body of the request has not come in time",
+)
+
+
+class _Refused(Exception):  # inside the callbacks of the parser
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        self.code = refusal.code
+
+
+class _App(Protocol):
+    admission: Admission
+
+
+class WireProtocol(HttpToolsProtocol):
+    """One connection; ``uvicorn.Config(app, http=WireProtocol)``. The app is a :class:`app.main.ZeroToOne`."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._admission = cast("_App", config.app).admission
+        self._head_bytes = 0  # of the request being read, trailers included
+        self._unparsed_bytes = 0  # since the parser last handed over a whole head or a piece of a body
+        self._is_head_read = False
+        self._refusal: Refusal | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, past any upgrade."""
+        if self._refusal is not None:
+            return  # nobody reads it any more
+        self._unset_keepalive_if_required()
+        self._unparsed_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as exc:
+            ours = exc.__context__  # where a callback raised
+            self._refuse(ours.refusal if isinstance(ours, _Refused) else MALFORMED)
+        else:
+            # one endless header is invisible to the callbacks: the parser keeps it until its end
+            if self._unparsed_bytes > MAX_HEAD_BYTES:
+                self._refuse(HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Count from zero."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._is_head_read = False
+
+    def on_url(self, url: bytes) -> None:
+        """Keep a piece of the request's target, within the limit."""
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _Refused(HEAD_TOO_LARGE)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, within the limit; count a trailer."""
+        # written out, without super() and helpers: the one place that runs for every header of every request
+        self._head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
+        if self._head_bytes > MAX_HEAD_BYTES or (len(self.headers) >= MAX_HEADERS and not self._is_head_read):
+            raise _Refused(HEAD_TOO_LARGE)
+        if self._is_head_read:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Start the request; not yet where its head asks for an upgrade, since it is fed again without."""
+        self._unparsed_bytes = 0
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _Refused(NO_PROXY)
+            return
+        self._is_head_read = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand over a piece of the body."""
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request; not where it will be fed again."""
+        self._unparsed_bytes = 0
+        if self._is_head_read:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what is next in the pipeline: a request, or the refusal behind them."""
+        is_last = not self.pipeline
+        super().on_response_complete()
+        if is_last and self._refusal is not None:
+            self._answer(self._refusal)
+
+    def cut(self) -> None:
+        """Refuse the request whose body is still coming, if there is one."""
+        if self._refusal is None and self._is_receiving():
+            self._refuse(SHUTTING_DOWN)
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                head = self._head_without_upgrade()
+                # a view: many such requests in one packet would be copied as often
+                data = memoryview(data)[upgrade.args[0] :]  # type: ignore[assignment]  # the parser takes both
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as the base class
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """Write the head that was just read once more; it is whole, and has passed the parser."""
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
+
+    def _last_cycle(self) -> RequestResponseCycle | None:
+        return self.cycle  # which uvicorn declares without the None that it starts as
+
+    def _is_receiving(self) -> bool:
+        cycle = self._last_cycle()
+        return cycle is not None and cycle.more_body and not cycle.response_complete
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Read no further, and answer with the refusal once what came before it is answered."""
+        self._refusal = refusal
+        cycle = self._last_cycle()
+        if cycle is None or cycle.response_complete:
+            self._answer(refusal)
+        elif not cycle.more_body:
+            return  # on_response_complete() answers
+        elif self.pipeline:  # the request at fault is the last of those that wait, and has not started
+            self.pipeline.popleft()
+        elif cycle.response_started:
+            self.transport.close()
+        else:  # to the app, the caller is gone
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._answer(refusal)
+
+    def _answer(self, refusal: Refusal) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self._admission.count_refusal(_Refused(refusal))
+        request_id = self._admission.admit({"headers": self.headers or ()}).request_id
+        problem = Problem(
+            type=f"urn:zero-to-one:problem:{refusal.code}",
+            title=refusal.title,
+            status=refusal.status,
+            detail=refusal.detail,
+            code=refusal.code,
+            request_id=request_id.decode("ascii"),
+        )
+        body = problem.model_dump_json(exclude_none=True).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (REQUEST_ID_HEADER, request_id),
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", b"1"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
