@@ -48,16 +48,21 @@ def _serve() -> int:
 
     memory.return_large_blocks()
     server = Server(create_app(settings), settings)
-    server.run()
-    status = 0 if server.started else 1
-    workers = [
-        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
-    ]
+    try:
+        server.run()
+        status = 0 if server.started else 1
+    except SystemExit as exc:  # uvicorn's way of saying that it cannot start
+        status = exc.code if isinstance(exc.code, int) else 1
+    return _leave(status)
+
+
+def _leave(status: int) -> int:
+    """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
+    workers = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     for worker in workers:
         worker.join(WORKER_END_S)
     if any(worker.is_alive() for worker in workers):
-        # a batch hangs in its runtime: everybody was answered, and Python would wait for it for good
-        logging.getLogger("app").warning("leaving while a batch still runs")
+        logging.getLogger("app").warning("leaving while a model still loads or runs; everybody was answered")
         logging.shutdown()
         os._exit(status)
     return status
