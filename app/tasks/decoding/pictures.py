@@ -50,6 +50,7 @@ def _json_schema(spec: ImageInput) -> dict[str, Any]:
             {
                 "type": "string",
                 "contentEncoding": "base64",
+                "pattern": "^(data:[^,]*,)?[A-Za-z0-9+/]+={0,2}$",
                 "description": f"a {' or '.join(FORMATS)} file as base64, bare or as a data: URL; {describe(spec)}",
             },
         ],
