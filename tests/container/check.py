@@ -223,7 +223,8 @@ def _() -> None:
         "import importlib.util as u, shutil, pathlib;"
         "assert u.find_spec('onnxruntime') and not any(map(u.find_spec, ('torch', 'pip', 'setuptools', 'training')));"
         "assert not any(map(shutil.which, ('gcc', 'cc', 'g++', 'make')));"
-        "assert not any(p.exists() for p in map(pathlib.Path, ('/root/.cache/pip', '/srv/tests', '/build')))"
+        "root = pathlib.Path('/');"
+        "assert not any((root / name).exists() for name in ('root/.cache', 'srv/tests', 'build'))"
     )
     docker("run", "--rm", "--label", LABEL, "--user", "0", SERVICE, "python", "-c", script)
 
