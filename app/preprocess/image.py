@@ -95,6 +95,12 @@ class ImageRefused(ValueError):
         self.code = code
 
 
+def num_pixels(data: bytes) -> int:
+    """Return width times height of a picture that :func:`decode_image` has taken, from its header."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return image.width * image.height
+
+
 def decode_image(data: bytes, spec: ImageInput, *, max_pixels: int) -> Array:
     """Decode a PNG or JPEG file and convert it as ``spec.conversion`` says.
 

@@ -12,7 +12,7 @@ from app.errors import BundleError, Fault, InvalidInput
 from app.preprocess.image import ImageRefused, decode_image
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
-from app.tasks.decoding.pictures import describe, picture_type
+from app.tasks.decoding.pictures import PixelBudget, describe, picture_type
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
@@ -42,8 +42,7 @@ class ImageClassificationTask(LabelAnswers):
             members=2 + 2 * instances,  # a data: URL has a colon of its own
             values=1 + instances * image.height * image.width,
         )
-        picture = picture_type(image, max_pixels=limits.max_image_pixels)
-        self.request_model = request_model(manifest, limits, image=(picture, ...))
+        self.request_model = request_model(manifest, limits, image=(picture_type(image), ...))
 
     def decode_fast(self, body: bytes) -> Tensors | None:
         """Read rows of numbers; see :class:`app.tasks.Task`."""
@@ -53,7 +52,8 @@ class ImageClassificationTask(LabelAnswers):
 
     def decode_json(self, document: object) -> Tensors:
         """Validate whatever is there; see :class:`app.tasks.Task`."""
-        instances = read_instances(self.request_model, document, self._limits)
+        budget = PixelBudget(self._limits.max_image_pixels)
+        instances = read_instances(self.request_model, document, self._limits, context=budget)
         return {self._input_name: np.stack([instance.image for instance in instances])}
 
     def decode_file(self, data: bytes) -> Tensors:

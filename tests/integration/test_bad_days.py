@@ -1,5 +1,6 @@
 """What hurts a service in a bad hour: bodies made to cost much, runtimes that hang, and an end in the midst of it."""
 
+import base64
 import json
 import signal
 import socket
@@ -149,3 +150,17 @@ def test_large_answer_is_whole(tmp_path: Path) -> None:
             f"{running.url}/predict/wide", json={"instances": DUMMY_BODY["instances"] * 200}, timeout=60
         )
         assert [len(p["probabilities"]) for p in json.loads(answer.content)["predictions"]] == [500] * 200
+
+
+def test_pictures_of_one_request_are_bounded_together() -> None:
+    large = base64.b64encode(png(Image.new("L", (100, 100)))).decode()
+    with serve(MODELS, max_image_pixels=10_000) as running, httpx.Client(base_url=running.url) as client:
+        enough = {"instances": [{"image": large}] * 4}
+        assert len(client.post("/predict/mlp", json=enough).json()["predictions"]) == 4
+        too_many = {"instances": [{"image": large}] * 6}
+        response = client.post("/predict/mlp", json=too_many)
+        assert response.status_code == 422
+        assert [(fault["pointer"], fault["code"]) for fault in response.json()["errors"]] == [
+            ("#/instances/4/image", "too_many_pixels"),
+            ("#/instances/5/image", "too_many_pixels"),
+        ]

@@ -7,25 +7,54 @@ from itertools import islice
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import PlainValidator, ValidationError, WithJsonSchema
+from pydantic import PlainValidator, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.preprocess.image import FORMATS, ImageInput, ImageRefused, decode_image
+from app.preprocess.image import FORMATS, ImageInput, ImageRefused, decode_image, num_pixels
 from app.tasks.decoding.numbers import custom_fault, kind_of, number_fault
 from app.tensors import Array
 
 MAX_FAULTS_PER_PICTURE = 8
+# how many pictures of the most pixels one request may hold
+LARGEST_PICTURES = 4
 
 
-def picture_type(spec: ImageInput, *, max_pixels: int) -> Any:
-    """Return the annotated type of one picture: a validator to float32 ``(height, width)``, and its JSON schema."""
-    return Annotated[Any, PlainValidator(_validator(spec, max_pixels)), WithJsonSchema(_json_schema(spec))]
+def picture_type(spec: ImageInput) -> Any:
+    """Return the annotated type of one picture: a validator to float32 ``(height, width)``, and its JSON schema.
+
+    The context of a validation is a :class:`PixelBudget`.
+    """
+    return Annotated[Any, PlainValidator(_validator(spec)), WithJsonSchema(_json_schema(spec))]
 
 
-def _validator(spec: ImageInput, max_pixels: int) -> Callable[[object], Array]:
-    def validate(value: object) -> Array:
+class PixelBudget:
+    """What the pictures of one request may have together: a few large ones, or many small ones.
+
+    Passed as the context of a validation. The picture that uses it up is still decoded, the next one is not.
+    """
+
+    def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+        self._left = LARGEST_PICTURES * max_pixels
+
+    def decode(self, data: bytes, spec: ImageInput) -> Array:
+        """Decode one more picture; see :func:`app.preprocess.image.decode_image`."""
+        if self._left <= 0:
+            raise ImageRefused(
+                "too_many_pixels",
+                f"the pictures of one request may have {LARGEST_PICTURES * self.max_pixels} pixels together; send "
+                "several requests",
+            )
+        pixels_HW = decode_image(data, spec, max_pixels=self.max_pixels)
+        self._left -= num_pixels(data)
+        return pixels_HW
+
+
+def _validator(spec: ImageInput) -> Callable[[object, ValidationInfo], Array]:
+    def validate(value: object, info: ValidationInfo) -> Array:
         if isinstance(value, str):
-            return _from_base64(value, spec, max_pixels)
+            assert isinstance(info.context, PixelBudget)
+            return _from_base64(value, spec, info.context)
         faults = list(islice(_matrix_faults(value, spec), MAX_FAULTS_PER_PICTURE))
         if faults:
             raise ValidationError.from_exception_data("image", faults)
@@ -74,7 +103,7 @@ def describe(spec: ImageInput) -> str:
     return f"color {color}, transparency is put on {conversion.background}, {resize}"
 
 
-def _from_base64(text: str, spec: ImageInput, max_pixels: int) -> Array:
+def _from_base64(text: str, spec: ImageInput, budget: PixelBudget) -> Array:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
@@ -82,7 +111,7 @@ def _from_base64(text: str, spec: ImageInput, max_pixels: int) -> Array:
     except (binascii.Error, ValueError) as exc:
         raise PydanticCustomError("not_base64", "expected base64, found {reason}", {"reason": str(exc)}) from exc
     try:
-        return decode_image(data, spec, max_pixels=max_pixels)
+        return budget.decode(data, spec)
     except ImageRefused as exc:
         raise custom_fault(exc.code, str(exc)) from exc
 

@@ -36,7 +36,12 @@ def response_model(manifest: Manifest, **fields: Any) -> type[BaseModel]:
 
 
 def read_instances(
-    model: type[BaseModel], document: object, limits: Limits, *, members: Mapping[str, int] | None = None
+    model: type[BaseModel],
+    document: object,
+    limits: Limits,
+    *,
+    members: Mapping[str, int] | None = None,
+    context: object = None,
 ) -> Any:
     """Validate a request and return its instances.
 
@@ -45,6 +50,7 @@ def read_instances(
         document: The parsed body, whatever it is.
         limits: What one request may hold.
         members: Most members that the object behind a key of an instance may have.
+        context: Of the validation; what the types of the instances make of it is theirs.
 
     Raises:
         InvalidInput: With every fault, by its place.
@@ -60,7 +66,7 @@ def read_instances(
             for key, most in (members or {}).items() if isinstance(instance, dict) else ():
                 expect_few_members(instance.get(key), "instances", index, key, most=most)
     try:
-        request: Any = model.model_validate(document)
+        request: Any = model.model_validate(document, context=context)
     except ValidationError as exc:
         raise invalid_input(exc) from exc
     return request.instances

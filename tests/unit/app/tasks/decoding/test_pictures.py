@@ -9,10 +9,11 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from app.preprocess.image import ImageConversion, ImageInput
-from app.tasks.decoding.pictures import MAX_FAULTS_PER_PICTURE, describe, picture_type
+from app.tasks.decoding.pictures import MAX_FAULTS_PER_PICTURE, PixelBudget, describe, picture_type
 
 SPEC = ImageInput(height=2, width=3)
-PICTURE = TypeAdapter(picture_type(SPEC, max_pixels=100))
+PICTURE = TypeAdapter(picture_type(SPEC))
+MAX_PIXELS = 100
 PIXELS_HW = [[0, 1, 2], [253, 254, 255]]
 EXPECTED = "expected 2 rows of 3 numbers, or a string of base64"
 RANGE = "expected a number from 0 to 255"
@@ -26,7 +27,7 @@ def as_base64(pixels_HW: Any = PIXELS_HW, fmt: str = "PNG") -> str:
 
 def faults(value: object) -> list[tuple[tuple[int | str, ...], str, str]]:
     with pytest.raises(ValidationError) as caught:
-        PICTURE.validate_python(value)
+        PICTURE.validate_python(value, context=PixelBudget(MAX_PIXELS))
     return [(error["loc"], error["type"], error["msg"]) for error in caught.value.errors()]
 
 
@@ -42,13 +43,15 @@ def faults(value: object) -> list[tuple[tuple[int | str, ...], str, str]]:
     ids=["integers", "floats", "base64", "data URL", "bare data URL"],
 )
 def test_a_picture_becomes_float32(value: object) -> None:
-    pixels_HW = PICTURE.validate_python(value)
+    pixels_HW = PICTURE.validate_python(value, context=PixelBudget(MAX_PIXELS))
     assert pixels_HW.dtype == np.float32
     assert pixels_HW.tolist() == PIXELS_HW
 
 
 def test_numbers_are_rounded_once_and_to_the_nearest_float32() -> None:
-    pixels_HW = PICTURE.validate_python([[0.1, 1 / 3, 254.99999999], [1e-46, 16777217 / 2**20, 0]])
+    pixels_HW = PICTURE.validate_python(
+        [[0.1, 1 / 3, 254.99999999], [1e-46, 16777217 / 2**20, 0]], context=PixelBudget(MAX_PIXELS)
+    )
     assert pixels_HW.tolist() == [
         [np.float32(0.1), np.float32(1 / 3), 255.0],
         [0.0, np.float32(16777217 / 2**20), 0.0],
@@ -139,7 +142,7 @@ def test_a_string_that_is_no_picture_is_told(text: str, code: str, message: str)
 
 
 def test_a_jpeg_as_base64_is_taken() -> None:
-    assert PICTURE.validate_python(as_base64([[128] * 3] * 2, "JPEG")).shape == (2, 3)
+    assert PICTURE.validate_python(as_base64([[128] * 3] * 2, "JPEG"), context=PixelBudget(MAX_PIXELS)).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_the_json_schema_says_what_the_validator_does(value: object, is_valid: b
     Draft202012Validator.check_schema(schema)
     assert Draft202012Validator(schema).is_valid(value) == is_valid
     if is_valid:
-        PICTURE.validate_python(value)
+        PICTURE.validate_python(value, context=PixelBudget(MAX_PIXELS))
     else:
         assert faults(value)
 
