@@ -44,7 +44,7 @@ def test_body_made_to_cost_much_leaves_nothing_behind(kind: str) -> None:
 
 def test_bodies_on_their_way_are_bounded_together_and_by_their_deadlines() -> None:
     with (
-        serve(MODELS, max_incoming_bytes=4 * MIB, timeout_ms=1500) as running,
+        serve(MODELS, max_incoming_bytes=4 * MIB, timeout_ms=4000) as running,
         slow_bodies(running, count=6, size=MIB) as statuses,
         httpx.Client(base_url=running.url) as client,
     ):
