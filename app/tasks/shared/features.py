@@ -99,8 +99,8 @@ def _json_schema(feature: Feature) -> dict[str, Any]:
         "title": feature.name if feature.unit is None else f"{feature.name} ({feature.unit})",
         "type": "number",
         "format": "float",
-        "minimum": feature.minimum,
-        "maximum": feature.maximum,
+        "minimum": feature.low,
+        "maximum": feature.high,
         "description": feature.description or None,
         "examples": [feature.typical],
     }

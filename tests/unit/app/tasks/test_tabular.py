@@ -253,12 +253,15 @@ def test_the_schema_names_every_feature_with_bounds_and_unit() -> None:
     assert features["properties"] == {
         "mean radius": {
             "title": "mean radius (mm)", "type": "number", "format": "float", "minimum": 0.0,
-            "description": "of the nuclei", "examples": [0.0],
+            "maximum": FLOAT32_MAX, "description": "of the nuclei", "examples": [0.0],
         },
         "a/b~c": {
             "title": "a/b~c", "type": "number", "format": "float", "minimum": -1.0, "maximum": 1.0, "examples": [0.5],
         },
-        "model": {"title": "model", "type": "number", "format": "float", "examples": [0.0]},
+        "model": {
+            "title": "model", "type": "number", "format": "float", "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX,
+            "examples": [0.0],
+        },
     }  # fmt: skip
     assert features["required"] == list(FEATURES)
     assert features["additionalProperties"] is False
