@@ -19,6 +19,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -167,6 +168,11 @@ def test_no_block_is_of_an_unknown_kind(page: Page) -> None:
 # Commands
 
 
+# where the machine has no curl, one that knows the options of the examples
+USES_CURL_OF_OURS = shutil.which("curl") is None
+CURL_OF_OURS = f'curl() {{ {shlex.quote(sys.executable)} -m tests.support.curl "$@"; }}; '
+
+
 def run(command: str, block: Block, service: RunningService) -> str:
     """Run a command, or check what it names; return what it prints."""
     words = shlex.split(command)
@@ -175,7 +181,8 @@ def run(command: str, block: Block, service: RunningService) -> str:
         name, _, environ[name] = words.pop(0).partition("=")
     fails = [int(word.removeprefix("fails=")) for word in block.words if word.startswith("fails=")]
     if "curl" in words:
-        return output(["bash", "-o", "pipefail", "-c", command.replace(LOCAL, service.url.removeprefix("http://"))])
+        script = command.replace(LOCAL, service.url.removeprefix("http://"))
+        return output(["bash", "-o", "pipefail", "-c", (CURL_OF_OURS if USES_CURL_OF_OURS else "") + script])
     if words[:2] == ["python", "-m"] and fails:
         return output([sys.executable, *words[1:]], environ, status=fails[0])
     check_environ(environ)
