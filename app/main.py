@@ -15,7 +15,7 @@ from app import __version__, memory, tasks
 from app.admission import Admission, Ticket
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, ServingError
+from app.errors import BundleError, ServingError, quoted
 from app.metrics import Metrics
 from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.decoders import Decoders
@@ -196,7 +196,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
         type=f"urn:zero-to-one:problem:{code}",
         title=phrase,
         status=exc.status_code,
-        detail=f"{request.method} {request.url.path}: {exc.detail}",
+        detail=f"{request.method} {quoted(request.url.path)}: {exc.detail}",
         code=code,
         request_id=ticket.request_id.decode("ascii"),
     )

@@ -41,8 +41,8 @@ class Decoders:
         with self._lock:
             if self._pending >= MAX_PENDING:
                 raise Overloaded(f"{MAX_PENDING} bodies wait to be read already", retry_after_s=RETRY_AFTER_S)
+            future = self._threads.submit(function, *arguments)
             self._pending += 1
-        future = self._threads.submit(function, *arguments)
         future.add_done_callback(self._done)
         try:
             async with asyncio.timeout(deadline - self._clock()):

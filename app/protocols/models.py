@@ -13,7 +13,7 @@ from app.protocols.openapi import problems
 from app.serving.catalog import Catalog
 from app.serving.versions import Model, Version
 from app.settings import Settings
-from app.tasks import Task
+from app.tasks import Task, body_types
 
 
 class ModelSummary(VersionState):
@@ -106,14 +106,13 @@ def _summary(model: Model) -> dict[str, Any]:
 
 def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
     manifest = model.manifest
-    media_types = () if task is None else ("application/json", *task.media_types)
     return ModelCard(
         **_summary(model),
         license=None if manifest is None else manifest.license,
         task_settings=None if manifest is None else manifest.task,
         inputs=() if manifest is None else manifest.inputs,
         outputs=() if manifest is None else manifest.outputs,
-        media_types=(*media_types, "multipart/form-data") if task is not None and task.media_types else media_types,
+        media_types=() if task is None else body_types(task),
         conversion=None if task is None else task.conversion(),
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,

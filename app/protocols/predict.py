@@ -31,7 +31,7 @@ from app.protocols.decoders import Decoders
 from app.serving.batcher import Answer
 from app.serving.service import Service
 from app.serving.versions import Version
-from app.tasks import Task
+from app.tasks import Task, body_types
 from app.tasks.decoding.fast_json import guess_model
 from app.tasks.decoding.strict_json import JsonLimits, parse_json
 from app.tensors import Tensors
@@ -198,10 +198,9 @@ class PredictDoor:
                 return await self._decoders.run(ticket.deadline, task.decode_file, body)
             if media_type.decode("latin-1") in task.media_types:
                 return await self._decoders.run(ticket.deadline, task.decode_file, body)
-        taken = ["application/json", *task.media_types, *(["multipart/form-data"] if task.media_types else [])]
         raise UnsupportedMedia(
-            f"the body is {quoted(media_type.decode('latin-1'))!r}, this model takes {', '.join(taken)}; say so in "
-            "Content-Type"
+            f"the body is {quoted(media_type.decode('latin-1'))!r}, this model takes {', '.join(body_types(task))}; "
+            "say so in Content-Type"
         )
 
     async def _named(self, ticket: Ticket, body: bytes, asked: str | None) -> tuple[str, "_Read"]:

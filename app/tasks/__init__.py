@@ -89,6 +89,11 @@ class Task(Protocol):
         ...
 
 
+def body_types(task: Task) -> tuple[str, ...]:
+    """Return every media type that a body for a task may have; a task that takes files takes them as an upload too."""
+    return ("application/json", *task.media_types, *(("multipart/form-data",) if task.media_types else ()))
+
+
 class _TaskModule(Protocol):
     def create(self, manifest: Manifest, limits: Limits) -> Task: ...
 

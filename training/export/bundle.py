@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from app.bundle.loader import MANIFEST_FILE
 from app.bundle.manifest import FileRef, Manifest, is_version
 from training.errors import VersionExists
-
-MANIFEST_FILE = "manifest.json"
 
 _TEMPORARY = ".tmp-"
 
@@ -65,7 +64,8 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes
     """
     for described in (*manifest.artifacts, manifest.golden):
         data = files.get(described.path)
-        if data is None or (described.sha256, described.size_bytes) != _digest_and_size(data):
+        given = None if data is None else file_ref(described.path, data)
+        if given is None or (given.sha256, given.size_bytes) != (described.sha256, described.size_bytes):
             raise ValueError(f"the manifest describes {described.path}, but that is not the file to be written")
     content = {**files, MANIFEST_FILE: (manifest.model_dump_json(indent=2) + "\n").encode()}
     with _locked(models_dir / manifest.name) as folder:
@@ -89,15 +89,25 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """Hold a model's folder for one writer; it is removed again where nothing came of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = _open_locked(folder)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield folder
     finally:
-        os.close(descriptor)
         with suppress(OSError):  # not empty, as it should be
             folder.rmdir()
+        os.close(descriptor)
+
+
+def _open_locked(folder: Path) -> int:
+    """Lock the folder that bears the name once the lock is held: the one waited for may have been removed."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        os.close(descriptor)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -121,7 +131,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _digest_and_size(data: bytes) -> tuple[str, int]:
-    return hashlib.sha256(data).hexdigest(), len(data)

@@ -6,6 +6,7 @@ the body or names its faults. A property test feeds both with the same bodies an
 """
 
 import re
+from codecs import BOM_UTF8
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import simdjson
 from app.tensors import Array
 
 KEPT_BODY_BYTES = 64 * 1024
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBERS = frozenset((int, float))
 
 
@@ -44,7 +44,7 @@ class FastDecoder:
         Returns:
             float32, shape ``(instances, *shape)``; or None for any other body.
         """
-        if body.startswith(_BYTE_ORDER_MARK):  # the parser would let it through
+        if body.startswith(BOM_UTF8):  # the parser would let it through
             return None
         try:
             return self._matrices(body, key, shape, low, high)
@@ -65,7 +65,7 @@ class FastDecoder:
         Returns:
             float64, shape ``(instances, names)``; or None for any other body.
         """
-        if body.startswith(_BYTE_ORDER_MARK):
+        if body.startswith(BOM_UTF8):
             return None
         try:
             return self._rows(body, key, names, low_F, high_F)

@@ -38,5 +38,6 @@ def expect_few_members(value: object, *place: str | int, most: int = MAX_MEMBERS
 
 
 def _fault(detail: ErrorDetails, place: Literal["body", "query"]) -> Fault:
-    where = pointer(*detail["loc"]) if place == "body" else "query:" + ".".join(str(part) for part in detail["loc"])
+    names = ".".join(str(part) for part in detail["loc"])
+    where = pointer(*detail["loc"]) if place == "body" else f"query:{quoted(names)}"
     return Fault(pointer=where, code=detail["type"], message=detail["msg"])

@@ -6,15 +6,13 @@ with a pointer to their place.
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import MalformedBody, TooManyValues, quoted
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 # what a faulty body may hold beyond a good one, so that its faults are named
 _SLACK = 65_536
@@ -50,7 +48,7 @@ def parse_json(body: bytes, limits: JsonLimits) -> Any:
         MalformedBody: It is empty, not UTF-8, starts with a byte order mark, is not JSON, nests too deep, holds an
             integer of thousands of digits, or names a key twice.
     """
-    if body.startswith(_BYTE_ORDER_MARK):
+    if body.startswith(BOM_UTF8):
         raise MalformedBody("the body starts with a byte order mark, which JSON does not allow; send plain UTF-8")
     for kind, mark, most in (
         ("arrays", b"[", limits.arrays),

@@ -110,7 +110,8 @@ def test_a_model_that_answers_is_not_asked_whether_it_is_well() -> None:
     def never() -> bool:
         raise AssertionError("asked")
 
-    run_isolated(dummy().run, batch(3), is_well=never)
+    result = run_isolated(dummy().run, batch(3), is_well=never)
+    assert (result.sick_because, result.rejected_rows) == (None, ())
 
 
 @pytest.mark.parametrize(("extra_rows", "returned"), [(1, 4), (-1, 2), (-3, 0)])

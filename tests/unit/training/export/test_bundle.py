@@ -1,5 +1,6 @@
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,29 @@ def test_a_file_that_the_manifest_does_not_describe_is_refused(tmp_path, files):
     with pytest.raises(ValueError, match=r"model\.onnx"):
         bundle.write_bundle(tmp_path, manifest(), files)
     assert everything(tmp_path) == []
+
+
+def test_a_writer_that_waited_for_a_folder_that_was_removed_locks_the_new_one(tmp_path):
+    folder = tmp_path / "mlp"
+    folder.mkdir()
+    first = os.open(folder, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    inside, leave = threading.Event(), threading.Event()
+
+    def write():
+        with bundle._locked(folder):
+            inside.set()
+            leave.wait(10)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert not inside.wait(0.2)
+    folder.rmdir()  # as a writer does that has written nothing
+    os.close(first)
+    assert inside.wait(10)
+    second = os.open(folder, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(second)
+    leave.set()
+    writer.join()
