@@ -1,6 +1,10 @@
 """Named arrays that share their first axis: what every door, task, batcher and backend hands to the next.
 
-Shape suffixes used across the package: B rows of a batch, H height, W width, C channels or classes.
+Rows of different lengths (series, texts) share an array all the same: the shorter ones are filled up with zeros along
+the second axis, and an array named ``lengths``, int64 of shape (B,), tells how much of each row is real.
+
+Shape suffixes used across the package: B rows of a batch, H height, W width, C channels or classes, T steps of a series
+or tokens of a text.
 """
 
 from collections.abc import Sequence
@@ -11,6 +15,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = dict[str, Array]
+
+LENGTHS = "lengths"
 
 
 def num_rows(tensors: Tensors) -> int:
@@ -36,6 +42,34 @@ def concat(parts: Sequence[Tensors]) -> Tensors:
 def take(tensors: Tensors, start: int, stop: int) -> Tensors:
     """Return rows ``start`` to ``stop`` of every array, as views."""
     return {name: array[start:stop] for name, array in tensors.items()}
+
+
+def trim(tensors: Tensors) -> Tensors:
+    """Cut off the padding that no row needs, as views; tensors without ``lengths`` are returned as they are."""
+    if LENGTHS not in tensors:
+        return tensors
+    longest = int(tensors[LENGTHS].max(initial=0))
+    return {name: array if name == LENGTHS else array[:, :longest] for name, array in tensors.items()}
+
+
+def concat_padded(parts: Sequence[Tensors]) -> Tensors:
+    """Join parts with ``lengths`` along the first axis, each filled up with zeros to the longest of all."""
+    if len(parts) == 1:
+        return parts[0]
+    joined: Tensors = {}
+    for name, first in parts[0].items():
+        arrays = [part[name] for part in parts]
+        if name == LENGTHS:
+            joined[name] = np.concatenate(arrays)
+            continue
+        longest = max(array.shape[1] for array in arrays)
+        padded = np.zeros((sum(len(array) for array in arrays), longest, *first.shape[2:]), first.dtype)
+        start = 0
+        for array in arrays:
+            padded[start : start + len(array), : array.shape[1]] = array
+            start += len(array)
+        joined[name] = padded
+    return joined
 
 
 def all_finite(tensors: Tensors) -> bool:

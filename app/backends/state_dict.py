@@ -60,5 +60,7 @@ def load(bundle: Bundle, *, threads: int) -> StateDictBackend:
     except Exception as exc:  # an unknown name, an impossible config, missing or misshapen weights, a broken file
         raise BundleError(f"the weights do not fit architecture {manifest.architecture.name!r}: {exc}") from exc
     return StateDictBackend(
-        as_served(network).eval(), [spec.name for spec in manifest.inputs], [spec.name for spec in manifest.outputs]
+        as_served(network, temperature=manifest.temperature).eval(),
+        [spec.name for spec in manifest.inputs],
+        [spec.name for spec in manifest.outputs],
     )

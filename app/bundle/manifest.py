@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app.preprocess.image import FLOAT32_MAX, ImageInput
-from app.tensors import Array
+from app.tensors import LENGTHS, Array
 
 SCHEMA_VERSION = 1
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -189,9 +189,91 @@ class TabularRegression(_Part):
     target: Target
 
 
+class SequenceInput(_Part):
+    """A series as the model takes it: steps in their order, each a list of numbers, one per channel.
+
+    Attributes:
+        num_channels: Numbers of each step.
+        min_length: Fewest steps.
+        max_length: Most steps.
+        low: Least number that is accepted.
+        high: Greatest number that is accepted.
+    """
+
+    num_channels: Annotated[int, Field(gt=0, le=4096)]
+    min_length: Annotated[int, Field(gt=0)] = 1
+    max_length: Annotated[int, Field(gt=0, le=65_536)]
+    low: Float32 = -FLOAT32_MAX
+    high: Float32 = FLOAT32_MAX
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length ({self.min_length}) must not be above max_length ({self.max_length})")
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class SequenceClassification(_Part):
+    """One series in, one of ``labels`` out. The inputs are the padded series and their ``lengths``."""
+
+    kind: Literal["sequence_classification"] = "sequence_classification"
+    sequence: SequenceInput
+    labels: Labels
+
+
+class TextInput(_Part):
+    """A text as the model takes it.
+
+    Attributes:
+        tokenizer: A ``tokenizer.json`` of the `tokenizers` library; special tokens and their ids are its own.
+        max_chars: Characters that are read; what follows is cut off before the text is tokenized, in training too.
+        max_tokens: Tokens that are kept, special ones included; what follows is cut off.
+    """
+
+    tokenizer: FileRef
+    max_chars: Annotated[int, Field(gt=0, le=1_000_000)]
+    max_tokens: Annotated[int, Field(gt=0, le=65_536)]
+
+
+class TextClassification(_Part):
+    """One text in, one of ``labels`` out. The inputs are the padded token ids and their ``lengths``."""
+
+    kind: Literal["text_classification"] = "text_classification"
+    text: TextInput
+    labels: Labels
+
+
+class ImageReconstruction(_Part):
+    """One picture in; out comes what is left of it after a narrow code, and how far that is from the picture.
+
+    The outputs are ``error``, the mean squared difference on a scale from 0 (``image.low``) to 1 (``image.high``),
+    shape (batch,); ``code``, shape (batch, code_size); ``reconstruction``, in the units of the picture.
+
+    Attributes:
+        image: As the model takes it.
+        code_size: Numbers of the code.
+        threshold: A picture with an error above this is called an anomaly.
+        threshold_quantile: Share of the validation pictures whose error lies at or below ``threshold``.
+    """
+
+    kind: Literal["image_reconstruction"] = "image_reconstruction"
+    image: ImageInput
+    code_size: Annotated[int, Field(gt=0)]
+    threshold: Annotated[float, Field(gt=0)]
+    threshold_quantile: Fraction
+
+
 # A further task is a further class here, joined by its ``kind``; a contract test holds the list against `app/tasks`.
 TaskSettings: TypeAlias = Annotated[
-    ImageClassification | TabularClassification | TabularRegression, Field(discriminator="kind")
+    ImageClassification
+    | ImageReconstruction
+    | SequenceClassification
+    | TabularClassification
+    | TabularRegression
+    | TextClassification,
+    Field(discriminator="kind"),
 ]
 
 
@@ -200,6 +282,18 @@ class Architecture(_Part):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     config: dict[str, Any] = {}
+
+
+class Calibration(_Part):
+    """How sure the network may claim to be: its logits are divided by ``temperature`` (Guo et al., arXiv:1706.04599).
+
+    The division is part of every exported graph; ``logits`` and ``probabilities`` are those after it.
+
+    Attributes:
+        temperature: Fitted on the validation split; 1 leaves the logits as they are.
+    """
+
+    temperature: Annotated[float, Field(gt=0)]
 
 
 class Batching(_Part):
@@ -277,6 +371,7 @@ class Manifest(_Part):
     license: str
     task: TaskSettings
     architecture: Architecture
+    calibration: Calibration | None = None
     inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
     artifacts: Annotated[tuple[Artifact, ...], Field(min_length=1)]
@@ -301,9 +396,19 @@ class Manifest(_Part):
         if without:
             raise ValueError(f"golden.tolerance says nothing of the formats {without}")
         inputs = {spec.name for spec in self.inputs}
+        for spec in self.inputs:
+            if spec.name == LENGTHS and (spec.dtype != "int64" or len(spec.shape) != 1):
+                raise ValueError(f"the input {LENGTHS!r} tells the length of every row, as int64 of shape (batch,)")
+            if spec.name != LENGTHS and LENGTHS in inputs and (len(spec.shape) < 2 or isinstance(spec.shape[1], int)):
+                raise ValueError(f"beside {LENGTHS!r}, the second axis of {spec.name!r} must be a named one")
         if unknown := sorted(key for key in self.input_statistics if key.partition("/")[0] not in inputs):
             raise ValueError(f"input_statistics name no input: {unknown}")
         return self
+
+    @property
+    def temperature(self) -> float:
+        """What the logits of the network are divided by."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
     def artifact(self, fmt: str) -> Artifact | None:
         """Return the artifact of a format, or None where the bundle has none."""

@@ -5,7 +5,7 @@ A new file is a new architecture; there is no list to edit. Such a module define
 - ``Config``: a frozen dataclass whose ``__post_init__`` raises ValueError for an impossible value, naming the field;
 - ``Network``: a `torch.nn.Module` built from one ``Config``, whose ``forward`` takes raw inputs and returns logits. One
   that returns something else has a method ``as_served()``, which wraps it in a module that returns the outputs of the
-  manifest.
+  manifest, or returns None where these are logits and probabilities all the same.
 
 Modules whose name starts with an underscore are helpers, not architectures.
 """
@@ -22,15 +22,23 @@ from torch import Tensor, nn
 
 
 class Served(nn.Module):
-    """A classifier as it is served: the network, and softmax behind it, so that both outputs come from one graph."""
+    """A classifier as it is served: the network, its temperature, and softmax behind it, all in one graph.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: Returns logits of shape (B, classes).
+        temperature: The logits are divided by it; 1 leaves no trace in the graph.
+    """
+
+    def __init__(self, network: nn.Module, *, temperature: float = 1.0) -> None:
         super().__init__()
         self.network = network
+        self.temperature = temperature
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities, both float32 of shape (B, classes)."""
         logits_BC: Tensor = self.network(*inputs)
+        if self.temperature != 1.0:
+            logits_BC = logits_BC / self.temperature
         return logits_BC, torch.softmax(logits_BC, dim=-1)
 
 
@@ -73,13 +81,18 @@ def build(name: str, config: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def as_served(network: nn.Module) -> nn.Module:
+def as_served(network: nn.Module, *, temperature: float = 1.0) -> nn.Module:
     """Wrap a network so that a call returns what is served, in the manifest's order: mostly (logits, probabilities).
+
+    Args:
+        network: Built by :func:`build`.
+        temperature: What the logits of a classifier are divided by; without a meaning where there are none.
 
     The network is kept, not copied: weights loaded into it later are the weights that are served.
     """
-    wrap: Callable[[], nn.Module] | None = getattr(network, "as_served", None)
-    return Served(network) if wrap is None else wrap()
+    wrap: Callable[[], nn.Module | None] | None = getattr(network, "as_served", None)
+    served = None if wrap is None else wrap()
+    return Served(network, temperature=temperature) if served is None else served
 
 
 def describe(name: str) -> str:

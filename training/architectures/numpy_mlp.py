@@ -12,7 +12,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from training.architectures import Served
 from training.architectures._checks import require_size
 
 _ACTIVATIONS = {
@@ -90,9 +89,9 @@ class Network(nn.Module):
             return outputs_BK
         return (outputs_BK * self.targets.std + self.targets.mean)[:, 0]
 
-    def as_served(self) -> nn.Module:
+    def as_served(self) -> nn.Module | None:
         """Return the module that answers what is served; see :mod:`training.architectures`."""
-        return Served(self) if self.targets is None else _Value(self)
+        return None if self.targets is None else _Value(self)
 
 
 class _Scale(nn.Module):
