@@ -2,7 +2,8 @@
 
 Such a module defines ``load(data_dir: Path | None) -> DataSet``, which raises
 :class:`training.errors.DataError` where the files are missing or damaged. Its rows are of the kind that its networks
-take: :class:`Rows` of pictures, :class:`TableRows` of named numbers.
+take: :class:`Rows` of pictures, :class:`TableRows` of named numbers, :class:`SequenceRows` of ragged series,
+:class:`TextRows` of texts.
 """
 
 import importlib
@@ -13,67 +14,28 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.bundle.manifest import Feature, Target
+from training.data._rows import Rows, SequenceRows, TableRows, TextRows
+
+__all__ = [
+    "SPLIT_SEED",
+    "DataSet",
+    "Pictures",
+    "Rows",
+    "SequenceRows",
+    "Sequences",
+    "Table",
+    "TableRows",
+    "TextRows",
+    "Texts",
+    "load",
+    "names",
+    "split",
+]
 
 # One split for every seed and architecture, so that their validation scores can be compared.
 SPLIT_SEED = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Pictures and their classes.
-
-    Attributes:
-        images: uint8, shape (N, height, width).
-        labels: int64, shape (N,).
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels):
-            raise ValueError(f"there are {len(self.images)} images and {len(self.labels)} labels")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: NDArray[np.int64]) -> "Rows":
-        """Return the rows at ``indices``, int64 of shape (M,), as a copy."""
-        return Rows(images=self.images[indices], labels=self.labels[indices])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableRows:
-    """Rows of a table, and what is to be told of each.
-
-    Attributes:
-        features: float64, shape (N, F).
-        targets: int64 of shape (N,), the class of each row; or float64, a number.
-    """
-
-    features: NDArray[np.float64]
-    targets: NDArray[Any]
-
-    def __post_init__(self) -> None:
-        if len(self.features) != len(self.targets):
-            raise ValueError(f"there are {len(self.features)} rows of features and {len(self.targets)} targets")
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def take(self, indices: NDArray[np.int64]) -> "TableRows":
-        """Return the rows at ``indices``, int64 of shape (M,), as a copy."""
-        return TableRows(features=self.features[indices], targets=self.targets[indices])
-
-    def and_rows(self, other: "TableRows") -> "TableRows":
-        """Return these rows, and the others behind them."""
-        return TableRows(
-            features=np.concatenate([self.features, other.features]),
-            targets=np.concatenate([self.targets, other.targets]),
-        )
 
 
 RowsT = TypeVar("RowsT", bound=Sized)
@@ -116,6 +78,26 @@ class Table(DataSet[TableRows]):
 
     features: tuple[Feature, ...]
     target: Target | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequences(DataSet[SequenceRows]):
+    """A data set whose rows are series of several lengths.
+
+    Attributes:
+        num_channels: Numbers of each step.
+        min_length: Steps of the shortest series, as the source states it.
+        max_length: Steps of the longest, as the source states it.
+    """
+
+    num_channels: int
+    min_length: int
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts(DataSet[TextRows]):
+    """A data set whose rows are texts."""
 
 
 def split(rows: Rows, num_validation: int, *, seed: int = SPLIT_SEED) -> tuple[Rows, Rows]:
