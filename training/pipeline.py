@@ -1,30 +1,23 @@
-"""The whole way of a picture classifier: data and config in, a proven bundle out."""
+"""The whole way of a network: data and config in, a proven bundle out."""
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import nn
-
 from app.bundle.golden import dump_golden
-from app.bundle.manifest import Architecture, Batching, ImageClassification, Manifest
+from app.bundle.manifest import Architecture, Batching, Calibration, Manifest
 from app.tensors import Tensors
-from training import architectures
+from training import architectures, problems
 from training.batches import LoaderBatches, MemoryBatches
-from training.config import TrainConfig
-from training.data import Pictures
-from training.evaluate import Scores, score
-from training.export import bundle, golden, onnx, state_dict, verify
+from training.config import Config, NumpyConfig, TrainConfig
+from training.data import DataSet, Table
+from training.export import bundle, onnx, state_dict, verify
 from training.export import manifest as parts
 from training.export.candidates import (
     GOLDEN_FILE,
     MAX_ROWS,
-    NUM_BATCH_CHECKED,
     Candidate,
     Say,
     golden_part,
@@ -32,98 +25,124 @@ from training.export.candidates import (
     prove,
     report_json,
 )
-from training.loop import Epoch, Fit, fit
-from training.provenance import code_revision
+from training.loop import Epoch, fit
+from training.problems import Problem
+from training.provenance import code_revision, libraries
 from training.seeding import seed_everything
+from training.trained import Trained
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A network that has been trained, and what it needs to be exported.
+def problem_of(config: Config, data: DataSet[Any]) -> Problem[Any]:
+    """Return the data, seen as what the config trains for.
 
-    Attributes:
-        network: Holds its best weights.
-        network_config: Its whole config, as the manifest holds it.
-        fit: How training went.
-        duration_s: How long it took.
-        code_revision: Of the code that trained it, taken at the start: a repository may move on meanwhile.
+    Raises:
+        ValueError: The data set or an option does not fit the problem.
     """
-
-    network: nn.Module
-    network_config: dict[str, Any]
-    fit: Fit
-    duration_s: float
-    code_revision: str
+    if isinstance(config, NumpyConfig):
+        if not isinstance(data, Table):
+            raise ValueError(f"a NumPy network takes a table, {data.name} is none")
+        return problems.create("tabular_classification" if data.target is None else "tabular_regression", config, data)
+    return problems.create(config.problem, config, data)
 
 
 def train(
     config: TrainConfig,
-    data: Pictures,
+    problem: Problem[Any],
     *,
     loader: bool = False,
+    num_workers: int = 0,
+    run_dir: Path | None = None,
+    device: str = "auto",
     show_progress: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
     """Train one network.
 
     Args:
         config: Everything that decides the weights.
-        data: Fashion-MNIST or another data set of grey pictures.
+        problem: From :func:`problem_of`.
         loader: Take the batches from a ``DataLoader``; they are the same.
+        num_workers: Processes of that loader.
+        run_dir: Where checkpoints are written, and found again; without it, there are none.
+        device: ``cpu``, ``cuda`` or ``auto``.
         show_progress: Draw bars on stderr.
         on_epoch: Called with each finished epoch.
-        clock: Seconds, for the record only.
 
     Raises:
         ValueError: The architecture or its config is impossible.
         NonFiniteLoss: The loss became NaN or infinite.
         Interrupted: KeyboardInterrupt came before the first epoch was done.
     """
-    revision = code_revision()
-    _, height, width = data.train.images.shape
-    pixels = parts.pixel_statistics(data.train.images)
-    measured = {
-        "height": height,
-        "width": width,
-        "num_classes": len(data.classes),
-        "input_mean": round(pixels.mean, 4),
-        "input_std": round(pixels.std, 4),
-    }
+    revision = _first_revision(run_dir)
     seed_everything(config.seed)
-    network_config = architectures.make_config(config.architecture, {**measured, **config.network})
+    network_config = architectures.make_config(
+        config.architecture, architectures.known(config.architecture, problem.measured()) | dict(config.network)
+    )
     network = architectures.build(config.architecture, dataclasses.asdict(network_config))
-    batches = (LoaderBatches if loader else MemoryBatches)(
-        data.train, batch_size=config.batch_size, seed=config.seed, augmentation=config.augmentation
-    )
-    started = clock()
+    examples = problem.examples(problem.data.train, augmented=True)
+    order: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "by_length": config.by_length,
+    }
+    batches = LoaderBatches(examples, num_workers=num_workers, **order) if loader else MemoryBatches(examples, **order)
+    network.to(choose_device(device))
     outcome = fit(
-        network, batches, data.validation, config, show_progress=show_progress, on_epoch=on_epoch, clock=clock
+        network,
+        batches,
+        problem,
+        config,
+        run_dir=run_dir,
+        show_progress=show_progress,
+        on_epoch=on_epoch,
     )
+    network.cpu()
     return Trained(
-        network=network,
+        name=config.name,
+        architecture=config.architecture,
         network_config=json.loads(json.dumps(dataclasses.asdict(network_config))),
-        fit=outcome,
-        duration_s=clock() - started,
+        network=network,
+        history=outcome.history,
+        best_epoch=outcome.best.number,
+        stopped=outcome.stopped,
+        validation={
+            "validation_loss": outcome.best.validation_loss,
+            f"validation_{problem.score_name}": outcome.best.validation_score,
+        },
+        seed=config.seed,
+        batch_size=config.batch_size,
+        optimizer=parts.optimizer_settings(config, outcome.stopped),
+        duration_s=sum(epoch.duration_s for epoch in outcome.history),
         code_revision=revision,
+        libraries=libraries(),
+        weights=state_dict.dump(network),
     )
+
+
+def _first_revision(run_dir: Path | None) -> str:
+    """Return the revision of the code that began a training, which later ones may go on with."""
+    if run_dir is None:
+        return code_revision()
+    note = run_dir / "code_revision.txt"
+    if not (run_dir / CHECKPOINT_FILE).exists() or not note.exists():
+        run_dir.mkdir(parents=True, exist_ok=True)
+        note.write_text(code_revision())
+    return note.read_text()
 
 
 def export(
     trained: Trained,
-    config: TrainConfig,
-    data: Pictures,
+    problem: Problem[Any],
     models_dir: Path,
     *,
     version: int | None = None,
     say: Say = lambda text: None,
 ) -> Path:
-    """Export a trained network in every format, prove each on the whole test set, and write the bundle.
+    """Export a trained network, prove each artifact on the whole test set, and write the bundle.
 
     Args:
-        trained: What :func:`train` returned.
-        config: What it was trained with.
-        data: What it was trained on; the test split is looked at here for the first time.
+        trained: A finished training.
+        problem: What it was trained for; the test split is looked at here for the first time.
         models_dir: Where bundles lie.
         version: Of the bundle; without it the next free one.
         say: Called with lines for people.
@@ -135,65 +154,64 @@ def export(
         NotProven: An artifact does not answer as the network does.
         VersionExists: That version is there already.
     """
-    name = config.architecture
-    task = parts.image_task(data)
-    inputs, outputs = parts.image_tensors(task)
-    weights = state_dict.dump(trained.network)
-    # everything below is measured on the weights as they are shipped, in the memory layout that serving uses
-    served = architectures.as_served(state_dict.load(architectures.build(name, trained.network_config), weights)).eval()
-    graph = onnx.dump(served, inputs, outputs)
+    data, inputs, outputs = problem.data, problem.inputs, problem.outputs
+    temperature = None if trained.reference else problem.temperature(trained.network)
+    # everything below is measured on the weights as they are shipped
+    served = trained.served(temperature=temperature)
+    run = trained.run(served, outputs)
+    settings = problem.settings(run)
+    golden = problem.golden(run, settings)
+    golden_bytes = dump_golden(golden)
+    graph = trained.onnx(served, inputs, outputs)
     eager = verify.eager_runner(served, tuple(spec.name for spec in outputs))
-
-    rows = golden.make_golden(eager, data.validation.images, data.classes)
-    golden_bytes = dump_golden(rows)
-    test_inputs: Tensors = {"image": data.test.images.astype(np.float32)}
-    expected = verify.run_in_batches(eager, test_inputs, MAX_ROWS)
     candidates = (
         Candidate(fmt=onnx.FORMAT, path=onnx.FILE_NAME, content=graph, run=verify.onnx_runner(graph)),
-        Candidate(fmt=state_dict.FORMAT, path=state_dict.FILE_NAME, content=weights, run=eager),
+        Candidate(fmt=state_dict.FORMAT, path=state_dict.FILE_NAME, content=trained.weights, run=eager),
     )
-    pictures: Tensors = {"image": data.validation.images[:NUM_BATCH_CHECKED].astype(np.float32)}
+    validation_inputs = problem.tensors(data.validation)
     for candidate in candidates:
-        prove(candidate, rows, pictures, say)
+        prove(candidate, golden, validation_inputs, say)
 
-    def accuracy(outputs: Tensors) -> float:
-        return score(outputs["logits"], data.test.labels).accuracy
+    test_inputs = problem.tensors(data.test)
+    expected = verify.run_in_batches(run, test_inputs, MAX_ROWS)
+
+    def accuracy(tensors: Tensors) -> float | None:
+        return problem.accuracy(tensors, data.test)
 
     artifacts = tuple(measure(each, test_inputs, expected, say, accuracy=accuracy) for each in candidates)
-    test_scores = score(expected["logits"], data.test.labels)
-    say(f"test accuracy {test_scores.accuracy:.4f}, loss {test_scores.loss:.4f}, macro F1 {test_scores.macro_f1:.4f}")
+    measured = problem.metrics(expected, data.test) | trained.validation | trained.further_metrics
+    measured |= problem.baselines()
+    for name, value in measured.items():
+        say(f"{name} {value:.4f}")
     manifest = Manifest(
         schema_version=1,
-        name=name,
-        version=version or bundle.next_version(models_dir, name),
-        description=f"{architectures.describe(name)} Trained on {data.name}.",
+        name=trained.name,
+        version=version or bundle.next_version(models_dir, trained.name),
+        description=f"{architectures.describe(trained.architecture)} Trained on {data.name}.",
         license="Apache-2.0",
-        task=task,
-        architecture=Architecture(name=name, config=trained.network_config),
+        task=settings,
+        architecture=Architecture(name=trained.architecture, config=trained.network_config),
+        calibration=None if temperature is None else Calibration(temperature=temperature),
         inputs=inputs,
         outputs=outputs,
         artifacts=artifacts,
-        batching=Batching(max_rows=MAX_ROWS),
-        golden=golden_part(golden_bytes, len(rows), artifacts),
-        training=parts.training_record(
-            config, data, trained.fit, duration_s=trained.duration_s, revision=trained.code_revision
-        ),
-        metrics=parts.metrics(test_scores, trained.fit, data.classes),
-        input_statistics={"image": parts.pixel_statistics(data.train.images)},
+        batching=Batching(max_rows=MAX_ROWS, max_elements=problem.max_elements),
+        golden=golden_part(golden_bytes, len(golden), artifacts),
+        training=parts.training_record(trained, data),
+        metrics=measured,
+        input_statistics=problem.statistics(),
     )
     files = {
         onnx.FILE_NAME: graph,
-        state_dict.FILE_NAME: weights,
+        state_dict.FILE_NAME: trained.weights,
         GOLDEN_FILE: golden_bytes,
-        **_reports(trained.fit, test_scores, task),
+        **problem.files(),
+        **_reports(trained, problem, expected),
     }
     return bundle.write_bundle(models_dir, manifest, files)
 
 
-def _reports(outcome: Fit, test: Scores, task: ImageClassification) -> dict[str, bytes]:
-    history = [dataclasses.asdict(epoch) for epoch in outcome.history]
-    confusion = {"labels": task.labels, "rows_are_true_columns_are_predicted": test.confusion.tolist()}
-    return {
-        "report/history.json": report_json(history),
-        "report/confusion_matrix.json": report_json(confusion),
-    }
+def _reports(trained: Trained, problem: Problem[Any], outputs: Tensors) -> dict[str, bytes]:
+    reports: dict[str, object] = {"history": [dataclasses.asdict(epoch) for epoch in trained.history]}
+    reports |= trained.further_reports
+    return {f"report/{name}.json": report_json(report) for name, report in reports.items()}

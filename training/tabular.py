@@ -4,40 +4,22 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import safetensors.numpy
 
-from app.tensors import Array
 from training import architectures
 from training.config import NumpyConfig
-from training.data import Table, TableRows
-from training.numpy_network.fitting import Epoch, Fit, fit
-from training.numpy_network.losses import LOSSES, one_hot
-from training.numpy_network.model import Model, Scale
-from training.numpy_network.network import Network
-from training.numpy_network.optimizers import Adam
-from training.provenance import code_revision
+from training.data import Table
+from training.export import numpy_onnx, state_dict, tables
+from training.numpy_network.fitting import Epoch
+from training.numpy_network.model import Model
+from training.provenance import code_revision, libraries
+from training.tabular_fitting import fit_model, network_config_of
+from training.tabular_scores import compare_on_folds, fold_metrics, score_name, score_of
+from training.trained import Trained
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A model that has been trained, and what it needs to be exported.
-
-    Attributes:
-        model: Holds its best weights, in float64.
-        network_config: The whole config of its architecture, as the manifest holds it.
-        fit: How training went.
-        duration_s: How long it took.
-        code_revision: Of the code that trained it, taken at the start.
-    """
-
-    model: Model
-    network_config: dict[str, Any]
-    fit: Fit
-    duration_s: float
-    code_revision: str
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "safetensors", "scikit-learn", "torch")
 
 
 def train(
@@ -47,7 +29,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
-    """Train one model.
+    """Train one model, and measure its recipe on folds of the table.
 
     Args:
         config: Everything that decides the weights.
@@ -64,72 +46,44 @@ def train(
     network_config = network_config_of(config, data)
     started = clock()
     model, outcome = fit_model(config, network_config, data.train, data.validation, stream=0, on_epoch=on_epoch)
+    duration_s = clock() - started
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(network_config)))
+    # everything that is measured afterwards is measured on the weights as they are shipped, float32
+    state = model.state()
+    shipped = Model.from_state(state, activation=network_config.activation)
+    weights = safetensors.numpy.save(state)
+    name = score_name(data)
+    validation = score_of(shipped.run(data.validation.features), data.validation)
+    folds = compare_on_folds(config, data)
     return Trained(
-        model=model,
-        network_config=json.loads(json.dumps(dataclasses.asdict(network_config))),
-        fit=outcome,
-        duration_s=clock() - started,
-        code_revision=revision,
-    )
-
-
-def network_config_of(config: NumpyConfig, data: Table) -> Any:
-    """Return the config of the architecture, with what follows from the data.
-
-    Raises:
-        ValueError: There is no such architecture or field, or a value is impossible; the message names it.
-    """
-    measured: dict[str, Any] = {"num_features": len(data.features)}
-    measured |= {"num_classes": len(data.classes)} if data.target is None else {"output": "value"}
-    return architectures.make_config(config.architecture, {**measured, **config.network})
-
-
-def fit_model(
-    config: NumpyConfig,
-    network_config: Any,
-    train_rows: TableRows,
-    validation: TableRows,
-    *,
-    stream: int,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> tuple[Model, Fit]:
-    """Train on some rows.
-
-    Args:
-        config: Everything that decides the weights.
-        network_config: From :func:`network_config_of`.
-        train_rows: What the weights, and the scales, are fitted to.
-        validation: Decides which weights are kept.
-        stream: Keeps the draws of one fit apart from those of another.
-        on_epoch: Called with each finished epoch.
-
-    Returns:
-        The model with its best weights, in float64, and how training went.
-
-    Raises:
-        NonFiniteLoss: The loss became NaN or infinite.
-        Interrupted: KeyboardInterrupt came before the first epoch was done.
-    """
-    rng = np.random.default_rng([config.seed, stream])
-    inputs = Scale.of(train_rows.features)
-    targets = Scale.of(train_rows.targets[:, None]) if network_config.output == "value" else None
-
-    def prepare(rows: TableRows) -> tuple[Array, Array]:
-        if targets is None:
-            return inputs.standardize(rows.features), one_hot(rows.targets, network_config.num_classes)
-        return inputs.standardize(rows.features), targets.standardize(rows.targets[:, None])
-
-    network = Network.fresh(network_config.sizes, activation=network_config.activation, rng=rng)
-    outcome = fit(
-        network,
-        prepare(train_rows),
-        prepare(validation),
-        loss=LOSSES["categorical_cross_entropy" if targets is None else "mean_squared_error"],
-        optimizer=Adam(config.learning_rate, weight_decay=config.weight_decay),
-        epochs=config.epochs,
+        name=config.name,
+        architecture=config.architecture,
+        network_config=values,
+        network=state_dict.load(architectures.build(config.architecture, values), weights),
+        history=outcome.history,
+        best_epoch=outcome.best.number,
+        stopped=outcome.stopped,
+        validation={"validation_loss": outcome.best.validation_loss, f"validation_{name}": validation},
+        seed=config.seed,
         batch_size=config.batch_size,
-        patience=config.patience,
-        rng=rng,
-        on_epoch=on_epoch,
+        optimizer=_optimizer_settings(config, outcome.stopped),
+        duration_s=duration_s,
+        code_revision=revision,
+        libraries=libraries(LIBRARIES),
+        weights=weights,
+        reference=lambda tensors: shipped.run(tensors[tables.INPUT]),
+        graph=lambda inputs, outputs: numpy_onnx.dump(shipped, inputs, outputs),
+        further_metrics=fold_metrics(data, folds),
+        further_reports={"cross_validation": {contender: scores.scores for contender, scores in folds.items()}},
     )
-    return Model(inputs=inputs, network=network, targets=targets), outcome
+
+
+def _optimizer_settings(config: NumpyConfig, stopped: str) -> dict[str, Any]:
+    return {
+        "name": "AdamW",
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "max_epochs": config.epochs,
+        "patience": config.patience,
+        "stopped": stopped,
+    }

@@ -1,7 +1,5 @@
 """What a NumPy network reaches on its table, and what the simple model beside it."""
 
-import dataclasses
-
 from app.tensors import Array, Tensors
 from training.baselines import logistic_regression, ridge
 from training.config import NumpyConfig
@@ -9,7 +7,7 @@ from training.cross_validation import FoldScores, cross_validate
 from training.data import Table, TableRows
 from training.evaluate import score, score_values
 from training.export.verify import VALUE
-from training.tabular import Trained, fit_model, network_config_of
+from training.tabular_fitting import fit_model, network_config_of
 
 NETWORK = "network"
 
@@ -26,19 +24,15 @@ def score_of(outputs: Tensors, rows: TableRows) -> float:
     return score(outputs["logits"], rows.targets).accuracy
 
 
-def metrics(trained: Trained, data: Table, outputs: Tensors, folds: dict[str, FoldScores]) -> dict[str, float]:
-    """Return all that was measured.
+def fold_metrics(data: Table, folds: dict[str, FoldScores]) -> dict[str, float]:
+    """Return what the network and its baseline reached, as metrics of the manifest.
 
     Args:
-        trained: The model.
         data: The table.
-        outputs: What the shipped weights make of the test rows.
         folds: From :func:`compare_on_folds`.
     """
     name, baseline = score_name(data), _baseline_name(data)
-    validation = score_of(trained.model.run(data.validation.features), data.validation)
-    measured = _test_metrics(data, outputs) | {f"validation_{name}": validation}
-    measured |= {f"{baseline}/{name}": _baseline_score(data.train, data.validation, data.test)}
+    measured = {f"{baseline}/{name}": _baseline_score(data.train, data.validation, data.test)}
     for contender, scores in folds.items():
         prefix = "cross_validation" if contender == NETWORK else f"cross_validation/{contender}"
         measured |= {f"{prefix}/{name}_mean": scores.mean, f"{prefix}/{name}_std": scores.std}
@@ -59,14 +53,6 @@ def compare_on_folds(config: NumpyConfig, data: Table) -> dict[str, FoldScores]:
 
     rows = data.train.and_rows(data.validation).and_rows(data.test)
     return cross_validate(rows, contest, num_folds=config.folds, seed=config.seed)
-
-
-def _test_metrics(data: Table, outputs: Tensors) -> dict[str, float]:
-    if data.target is not None:
-        return dataclasses.asdict(score_values(outputs[VALUE], data.test.targets))
-    scores = score(outputs["logits"], data.test.targets)
-    recalls = {f"recall/{label}": recall for label, recall in zip(data.classes, scores.recall, strict=True)}
-    return {"accuracy": scores.accuracy, "loss": scores.loss, "macro_f1": scores.macro_f1} | recalls
 
 
 def _baseline_name(data: Table) -> str:

@@ -67,6 +67,16 @@ def make_config(name: str, values: Mapping[str, Any]) -> Any:
         raise ValueError(f"config of architecture {name!r}: {exc}") from exc
 
 
+def known(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the values that an architecture's ``Config`` has a field for.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    fields = {field.name for field in dataclasses.fields(_module(name).Config)}
+    return {key: value for key, value in values.items() if key in fields}
+
+
 def build(name: str, config: Mapping[str, Any]) -> nn.Module:
     """Build a network with fresh weights.
 

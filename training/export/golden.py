@@ -1,6 +1,6 @@
-"""The golden rows of a bundle: edges that no data set holds, real pictures, and the trainer's own answers.
+"""What golden rows are made of: pictures at the edges that no data set holds, and the answer of a classifier.
 
-Shape suffixes: B golden rows, H height, W width, C classes.
+Shape suffixes: H height, W width, C classes.
 """
 
 from typing import Any
@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.bundle.golden import GoldenRows
 from app.tensors import Array
-from training.export.verify import PROBABILITIES, Run
 
 NUM_REAL_ROWS = 20
 
@@ -36,26 +34,6 @@ def edge_images(height: int, width: int) -> NDArray[np.uint8]:
         np.random.default_rng(0).integers(0, 256, (height, width)),
     ]
     return np.stack(images).astype(np.uint8)
-
-
-def make_golden(run: Run, validation_images: NDArray[np.uint8], classes: tuple[str, ...]) -> GoldenRows:
-    """Build golden rows of the edges and of the first validation pictures; none is of the test set.
-
-    Args:
-        run: The eager network as it is served, taking ``image``, float32 of shape (B, H, W).
-        validation_images: uint8, shape (N, H, W).
-        classes: The label of each class index.
-    """
-    edges_BHW = edge_images(*validation_images.shape[1:])
-    images_BHW = np.concatenate([edges_BHW, validation_images[:NUM_REAL_ROWS]])
-    inputs = {"image": images_BHW.astype(np.float32)}
-    outputs = run(inputs)
-    return GoldenRows(
-        requests=[{"image": image_HW.tolist()} for image_HW in images_BHW],
-        inputs=inputs,
-        outputs=outputs,
-        responses=[response(probabilities_C, classes) for probabilities_C in outputs[PROBABILITIES]],
-    )
 
 
 def response(probabilities_C: Array, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -83,10 +83,13 @@ def make_golden(run: Run, data: Table) -> GoldenRows:
 def feature_statistics(data: Table) -> dict[str, InputStatistics]:
     """Return moments and histogram of every column of the training rows."""
     columns = data.train.features.T
-    return {f"{INPUT}/{f.name}": _statistics(column_N) for f, column_N in zip(data.features, columns, strict=True)}
+    return {
+        f"{INPUT}/{f.name}": column_statistics(column_N) for f, column_N in zip(data.features, columns, strict=True)
+    }
 
 
-def _statistics(column_N: Array) -> InputStatistics:
+def column_statistics(column_N: Array) -> InputStatistics:
+    """Return moments and histogram of numbers, float64 of shape (N,)."""
     counts, _ = np.histogram(column_N, bins=NUM_BINS)
     return InputStatistics(
         minimum=float(column_N.min()),

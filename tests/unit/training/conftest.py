@@ -9,6 +9,8 @@ from training import pipeline
 from training.config import TrainConfig
 from training.data import DataSet, Rows, split
 from training.data.fashion_mnist import CLASSES
+from training.problems import Problem
+from training.trained import Trained
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FIXTURE = REPOSITORY / "tests" / "fixtures" / "fashion_mnist_test_512.npz"
@@ -58,6 +60,12 @@ def small_config() -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture(scope="session")
-def trained(small_data: DataSet, small_config: Callable[..., TrainConfig]) -> pipeline.Trained:
+def problem(small_data: DataSet, small_config: Callable[..., TrainConfig]) -> Problem:
+    """The classification of these pictures."""
+    return pipeline.problem_of(small_config(), small_data)
+
+
+@pytest.fixture(scope="session")
+def trained(problem: Problem, small_config: Callable[..., TrainConfig]) -> Trained:
     """A small network after three epochs."""
-    return pipeline.train(small_config(), small_data)
+    return pipeline.train(small_config(), problem)

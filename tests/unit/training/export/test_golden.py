@@ -5,7 +5,9 @@ import pytest
 
 from app.bundle.golden import dump_golden, parse_golden
 from training.data.fashion_mnist import CLASSES
-from training.export.golden import edge_images, make_golden, response
+from training.config import TrainConfig
+from training.export.golden import edge_images, response
+from training.problems.image_classification import ImageClassificationProblem
 
 
 def flat(inputs):
@@ -17,7 +19,8 @@ def flat(inputs):
 
 @pytest.fixture
 def golden(small_data):
-    return make_golden(flat, small_data.validation.images, CLASSES)
+    problem = ImageClassificationProblem(TrainConfig(architecture="mlp"), small_data)
+    return problem.golden(flat, problem.settings(flat))
 
 
 def test_edges_hold_all_black_all_white_a_checkerboard_and_single_pixels():

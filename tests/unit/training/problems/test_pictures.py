@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.export.manifest import image_task, image_tensors, pixel_statistics
+from training.problems._pictures import pixel_statistics
 
 
 def test_pixel_statistics_are_those_of_the_pixels():
@@ -18,14 +18,3 @@ def test_pixels_that_are_all_alike_have_a_histogram_too():
     found = pixel_statistics(np.full((3, 4, 4), 255, np.uint8))
     assert (found.mean, found.std) == (255, 0)
     assert found.histogram == (0.0,) * 15 + (1.0,)
-
-
-def test_task_and_tensors_follow_the_data(small_data):
-    task = image_task(small_data)
-    assert (task.image.height, task.image.width, task.labels) == (28, 28, small_data.classes)
-    inputs, outputs = image_tensors(task)
-    assert [(spec.name, spec.dtype, spec.shape) for spec in inputs] == [("image", "float32", ("batch", 28, 28))]
-    assert [(spec.name, spec.shape) for spec in outputs] == [
-        ("logits", ("batch", 10)),
-        ("probabilities", ("batch", 10)),
-    ]

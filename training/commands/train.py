@@ -1,0 +1,104 @@
+"""Train a network, prove its exports and write a bundle."""
+
+import argparse
+import dataclasses
+import sys
+
+import torch
+from tqdm import tqdm
+
+from training import data, pipeline, tabular
+from training.commands import _all
+from training.commands._shared import (
+    add_folders,
+    add_recipe,
+    add_threads,
+    models_to_train,
+    positive,
+    recipe_of,
+    say,
+    say_json,
+)
+from training.config import NumpyConfig, TrainConfig, recipe_names
+from training.data import DataSet
+from training.errors import TrainingError
+from training.export.bundle import expect_free
+from training.loop import Epoch
+from training.problems import Problem
+from training.trained import Trained
+
+ALL = "all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("model", choices=[*models_to_train(), ALL], help="what to train", metavar="MODEL")
+    add_recipe(parser)
+    parser.add_argument("--version", type=positive, help="of the bundle; never one that exists (default: the next)")
+    parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of the same training, if any")
+    parser.add_argument("--loader", action="store_true", help="take the same batches from a torch DataLoader, slower")
+    parser.add_argument("--workers", type=positive, help="processes of that loader")
+    parser.add_argument("--jobs", type=positive, help="trainings at a time, where all are asked for (default: cores)")
+    parser.add_argument("--json", action="store_true", help="tell epochs and the bundle as lines of JSON on stdout")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add_threads(parser)
+    add_folders(parser, "--data-dir", "--models-dir", "--runs-dir")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    if args.model == ALL:
+        if args.version is not None:
+            raise TrainingError("--version is of one bundle; leave it out where all are trained")
+        _all.train_all(args, recipe_names())
+        return
+    config = recipe_of(args.model, args)
+    if args.version is not None:
+        expect_free(args.models_dir, config.name, args.version)  # now, rather than after an hour of training
+    torch.set_num_threads(args.threads)
+    rows: DataSet[object] = data.load(config.data_set, args.data_dir)
+    try:
+        problem = pipeline.problem_of(config, rows)
+    except ValueError as exc:
+        raise TrainingError(f"{args.model}: {exc}") from exc
+    tell = (lambda text: None) if args.json else say
+    trained = _train(args, config, problem)
+    tell(
+        f"{trained.stopped} after {len(trained.history)} epochs and {trained.duration_s:.1f} s; kept epoch "
+        f"{trained.best_epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in trained.validation.items())
+    )
+    folder = pipeline.export(trained, problem, args.models_dir, version=args.version, say=tell)
+    tell(f"wrote {folder}")
+    if args.json:
+        say_json({"bundle": str(folder), "stopped": trained.stopped, "best_epoch": trained.best_epoch})
+
+
+def _train(args: argparse.Namespace, config: NumpyConfig | TrainConfig, problem: Problem[object]) -> Trained:
+    if isinstance(config, NumpyConfig):
+        if args.loader:
+            raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
+        assert isinstance(problem.data, data.Table)
+        return tabular.train(config, problem.data)  # in a second or two, so that no epoch needs to be told
+    run_dir = args.runs_dir / config.name / f"seed-{config.seed}"
+    if args.fresh:
+        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
+    return pipeline.train(
+        config,
+        problem,
+        loader=args.loader or args.workers is not None,
+        num_workers=args.workers or 0,
+        run_dir=run_dir,
+        device=args.device,
+        show_progress=not args.json,
+        on_epoch=(lambda epoch: say_json(dataclasses.asdict(epoch))) if args.json else _tell_epoch,
+    )
+
+
+def _tell_epoch(epoch: Epoch) -> None:
+    tqdm.write(
+        f"epoch {epoch.number:>3}  train loss {epoch.train_loss:.4f}  validation loss {epoch.validation_loss:.4f}  "
+        f"score {epoch.validation_score:.4f}  {epoch.duration_s:.1f} s",
+        file=sys.stderr,
+    )
+
+

@@ -1,0 +1,85 @@
+"""What all classifiers share: cross-entropy, labels, and how they are judged.
+
+Shape suffixes: N rows of the split, B rows of the batch, C classes.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.bundle.golden import GoldenRows
+from app.bundle.manifest import TensorSpec
+from app.tensors import Array, Tensors
+from training.data import DataSet
+from training.evaluate import score
+from training.export.golden import response
+from training.export.verify import PROBABILITIES, Run
+from training.inference import outputs_of
+from training.loop import Validation
+from training.problems import Problem, RowsT
+
+LabeledT = TypeVar("LabeledT", bound=DataSet[Any])
+
+
+def class_outputs(num_classes: int) -> tuple[TensorSpec, ...]:
+    """Return the tensors that come out of every classifier."""
+    shape = ("batch", num_classes)
+    return tuple(TensorSpec(name=name, dtype="float32", shape=shape) for name in ("logits", PROBABILITIES))
+
+
+class Classification(Problem[RowsT]):
+    """Logits in, the one true class to be told.
+
+    Args:
+        data: Its classes are the labels.
+        label_smoothing: Share of the target spread over all classes while training.
+    """
+
+    score_name: ClassVar[str] = "accuracy"
+    main_metric: ClassVar[str] = "accuracy"
+
+    def __init__(self, data: DataSet[RowsT], *, label_smoothing: float) -> None:
+        self.data = data
+        self.outputs = class_outputs(len(data.classes))
+        self._label_smoothing = label_smoothing
+        self._validation = self.examples(data.validation)
+
+    @abstractmethod
+    def labels(self, rows: RowsT) -> Array:
+        """Return the class of each row, int64 of shape (N,)."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits, shape (B, C), against classes, shape (B,)."""
+        return functional.cross_entropy(outputs, targets, label_smoothing=self._label_smoothing)
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Return cross-entropy and accuracy; see :class:`training.problems.Problem`."""
+        (logits_NC,) = outputs_of(network, self._validation)
+        scores = score(logits_NC, self.labels(self.data.validation))
+        return Validation(loss=scores.loss, score=scores.accuracy)
+
+    def score(self, outputs: Tensors, rows: RowsT) -> float:
+        """Return the accuracy; see :class:`training.problems.Problem`."""
+        return score(outputs["logits"], self.labels(rows)).accuracy
+
+    def metrics(self, outputs: Tensors, rows: RowsT) -> dict[str, float]:
+        """Return accuracy, loss, F1 and the recall of every class; see :class:`training.problems.Problem`."""
+        scores = score(outputs["logits"], self.labels(rows))
+        recalls = {f"recall/{label}": recall for label, recall in zip(self.data.classes, scores.recall, strict=True)}
+        return {"accuracy": scores.accuracy, "loss": scores.loss, "macro_f1": scores.macro_f1} | recalls
+
+    def answer(self, requests: list[Any], inputs: Tensors, run: Run) -> GoldenRows:
+        """Return golden rows of requests and the inputs that they become."""
+        outputs = run(inputs)
+        responses = [response(probabilities_C, self.data.classes) for probabilities_C in outputs[PROBABILITIES]]
+        return GoldenRows(requests=requests, inputs=inputs, outputs=outputs, responses=responses)
+
+
+def column_moments(columns_NC: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each column, rounded, so that they read well in a config."""
+    wide_NC = torch.tensor(columns_NC, dtype=torch.float64)
+    means, stds = wide_NC.mean(dim=0).tolist(), wide_NC.std(dim=0, correction=0).tolist()
+    return tuple(float(f"{mean:.6g}") for mean in means), tuple(max(float(f"{std:.6g}"), 1e-6) for std in stds)

@@ -1,0 +1,26 @@
+"""Texts for golden rows, written for this: the mails of a data set are letters of real people."""
+
+GOLDEN_TEXTS = (
+    "a",
+    "   ",
+    "漢字かな交じり文",
+    "\U0001f680\U0001f4b0\U0001f525",
+    "\x00\x01\x02",
+    "!!!!!!!!!!!!!!!!",
+    "Meeting on Thursday\nCan we move the review of the build scripts to three o'clock? The room is free then.",
+    "Re: [dev] patch for the parser\nThanks, applied. The test fails on Solaris, though; see the log below.\n\n> +1\n",
+    "CONGRATULATIONS!!! You have been selected\nClick here now to claim your FREE prize of $1,000,000. Act today!",
+    "Lose weight fast\nOne small pill a day. No diet, no exercise. Order now and save 70%. Money back guarantee.",
+    "Lunch?\nPizza or noodles. Your turn to choose.",
+    "Re: kernel panic after upgrade\nWhich version of gcc did you use? I could not reproduce it with 3.2 here.",
+    "Urgent business proposal\nI am writing to ask for your help to move funds out of the country, in confidence.",
+    "Weekly digest\n1. New release of the library\n2. Call for papers\n3. Minutes of the last meeting",
+    "Lowest rates in 40 years!\nRefinance your home now. No hidden fees. To be removed from this list, reply REMOVE.",
+    "Grüße aus Köln\nDas Wetter ist schön, wir fahren morgen weiter nach Süden. Bis bald!",
+    "<html><body><h1>SALE</h1><p>Buy one, get one <b>free</b></p></body></html>",
+    "def add(a, b):\n    return a + b  # the smallest function there is\n",
+    "0123456789 " * 40,
+    "word " * 2000,
+    "All work and no play makes this a very long letter about nothing in particular, line after line.\n" * 100,
+    "abcdefghijklmnopqrstuvwxyz" * 300,
+)

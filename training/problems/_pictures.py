@@ -1,0 +1,42 @@
+"""What problems of grey pictures share: size, range and statistics.
+
+Shape suffixes: N rows of the split, H height, W width.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.bundle.manifest import InputStatistics, TensorSpec
+from app.preprocess.image import ImageInput
+from training.export.manifest import NUM_BINS
+
+PIXEL_RANGE = (0.0, 255.0)
+
+
+def image_input(images_NHW: NDArray[np.uint8]) -> ImageInput:
+    """Return what the service is to make of any picture."""
+    _, height, width = images_NHW.shape
+    low, high = PIXEL_RANGE
+    return ImageInput(height=height, width=width, mode="L", low=low, high=high)
+
+
+def image_spec(images_NHW: NDArray[np.uint8]) -> TensorSpec:
+    """Return the tensor that goes in."""
+    return TensorSpec(name="image", dtype="float32", shape=("batch", *images_NHW.shape[1:]))
+
+
+def pixel_statistics(images_NHW: NDArray[np.uint8]) -> InputStatistics:
+    """Return moments and histogram of pixels."""
+    low, high = PIXEL_RANGE
+    counts_256 = np.bincount(images_NHW.reshape(-1), minlength=256)
+    values_256 = np.arange(256, dtype=np.float64)
+    mean = float((counts_256 * values_256).sum() / images_NHW.size)
+    variance = float((counts_256 * (values_256 - mean) ** 2).sum() / images_NHW.size)
+    histogram, _ = np.histogram(values_256, bins=NUM_BINS, range=(low, high), weights=counts_256 / images_NHW.size)
+    return InputStatistics(
+        minimum=low,
+        maximum=high,
+        mean=round(mean, 6),
+        std=round(variance**0.5, 6),
+        histogram=tuple(float(share) for share in histogram.clip(0, 1)),
+    )

@@ -1,0 +1,36 @@
+"""What problems of tables share: one row of named numbers in."""
+
+from typing import Any
+
+from app.bundle.manifest import InputStatistics, TensorSpec
+from app.tensors import Tensors
+from training.data import Table, TableRows
+from training.examples import TableExamples
+from training.export import tables
+
+
+def feature_spec(data: Table) -> TensorSpec:
+    """Return the tensor that goes in."""
+    return TensorSpec(name=tables.INPUT, dtype="float32", shape=("batch", len(data.features)))
+
+
+class TableInputs:
+    """The half of a problem that turns rows of a table into tensors; see :class:`training.problems.Problem`."""
+
+    data: Table
+
+    def examples(self, rows: TableRows, *, augmented: bool = False) -> TableExamples:
+        """Return features and targets."""
+        del augmented
+        return TableExamples(rows.features, rows.targets)
+
+    def tensors(self, rows: TableRows) -> Tensors:
+        """Return the features."""
+        return tables.as_inputs(rows.features)
+
+    def statistics(self) -> dict[str, InputStatistics]:
+        """Return those of every column."""
+        return tables.feature_statistics(self.data)
+
+    def _size(self) -> dict[str, Any]:
+        return {"num_features": len(self.data.features)}

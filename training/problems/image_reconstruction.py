@@ -1,0 +1,141 @@
+"""One grey picture in; a narrow code, and what can be drawn again from it, out. The error tells what is unusual.
+
+Shape suffixes: N rows of the split, B rows of the batch, H height, W width, D numbers of the code.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from app.bundle.golden import GoldenRows
+from app.bundle.manifest import ImageReconstruction, InputStatistics, TaskSettings, TensorSpec
+from app.tensors import Tensors
+from training.config import TrainConfig
+from training.data import DataSet, Rows
+from training.examples import PictureExamples
+from training.export.golden import NUM_REAL_ROWS, edge_images
+from training.export.verify import Run, run_in_batches
+from training.inference import batches_in_order, inference
+from training.loop import Validation
+from training.problems import Problem
+from training.problems._options import expect_options, expect_positive
+from training.problems._pictures import PIXEL_RANGE, image_input, image_spec, pixel_statistics
+
+_SPAN = PIXEL_RANGE[1] - PIXEL_RANGE[0]
+_BATCH_SIZE = 500
+
+
+class ImageReconstructionProblem(Problem[Rows]):
+    """Pictures, which are their own targets; see :class:`training.problems.Problem`.
+
+    Args:
+        config: Of the training; the option ``threshold_quantile`` is the share of validation pictures whose error may
+            lie at or below the threshold of anomalies.
+        data: Its classes are not used.
+    """
+
+    score_name: ClassVar[str] = "negative_mse"
+    main_metric: ClassVar[str] = "mse"
+
+    def __init__(self, config: TrainConfig, data: DataSet[Rows], *, code_size: int, threshold_quantile: float) -> None:
+        self.data = data
+        self._augmentation = config.augmentation
+        self._code_size = code_size
+        self._quantile = threshold_quantile
+        self._validation = self.examples(data.validation)
+        self.inputs = (image_spec(data.train.images),)
+        shapes: dict[str, tuple[int, ...]] = {
+            "error": (),
+            "code": (code_size,),
+            "reconstruction": data.train.images.shape[1:],
+        }
+        self.outputs = tuple(
+            TensorSpec(name=name, dtype="float32", shape=("batch", *shape)) for name, shape in shapes.items()
+        )
+
+    def measured(self) -> dict[str, Any]:
+        """Return the sizes; see :class:`training.problems.Problem`."""
+        _, height, width = self.data.train.images.shape
+        return {"height": height, "width": width, "code_size": self._code_size}
+
+    def examples(self, rows: Rows, *, augmented: bool = False) -> PictureExamples:
+        """Return pictures; see :class:`training.problems.Problem`."""
+        return PictureExamples(rows.images, None, self._augmentation if augmented else None)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared difference on the scale from 0 to 1, of pixels of shape (B, H, W)."""
+        return (((outputs - targets) / _SPAN) ** 2).mean()
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Return the mean squared difference; see :class:`training.problems.Problem`."""
+        total = 0.0
+        with inference(network) as device:  # sums, as the reconstructions themselves are not needed
+            for indices_B, batch in batches_in_order(self._validation, _BATCH_SIZE):
+                pixels_BHW = batch.inputs[0].to(device)
+                total += self.loss(network(pixels_BHW), pixels_BHW).item() * len(indices_B)
+        mse = total / len(self._validation)
+        return Validation(loss=mse, score=-mse)
+
+    def settings(self, run: Run) -> ImageReconstruction:
+        """Return the size, and the threshold that follows from the validation pictures; see the base class."""
+        errors_N = run_in_batches(run, self.tensors(self.data.validation), _BATCH_SIZE)["error"]
+        return ImageReconstruction(
+            image=image_input(self.data.train.images),
+            code_size=self._code_size,
+            threshold=float(f"{np.quantile(errors_N, self._quantile):.6g}"),
+            threshold_quantile=self._quantile,
+        )
+
+    def tensors(self, rows: Rows) -> Tensors:
+        """Return the pixels; see :class:`training.problems.Problem`."""
+        return {"image": rows.images.astype(np.float32)}
+
+    def golden(self, run: Run, settings: TaskSettings) -> GoldenRows:
+        """Return edges and validation pictures; see :class:`training.problems.Problem`."""
+        assert isinstance(settings, ImageReconstruction)
+        images_NHW = self.data.validation.images
+        images_BHW = np.concatenate([edge_images(*images_NHW.shape[1:]), images_NHW[:NUM_REAL_ROWS]])
+        inputs: Tensors = {"image": images_BHW.astype(np.float32)}
+        outputs = run(inputs)
+        responses = [
+            {
+                "error": float(error),
+                "anomaly": float(error) > settings.threshold,
+                "code": code_D.tolist(),
+                "reconstruction": reconstruction_HW.tolist(),
+            }
+            for error, code_D, reconstruction_HW in zip(*outputs.values(), strict=True)
+        ]
+        requests = [{"image": image_HW.tolist()} for image_HW in images_BHW]
+        return GoldenRows(requests=requests, inputs=inputs, outputs=outputs, responses=responses)
+
+    def score(self, outputs: Tensors, rows: Rows) -> float:
+        """Return the mean squared difference, negated; see :class:`training.problems.Problem`."""
+        del rows  # the network has compared them itself
+        return -float(outputs["error"].mean(dtype=np.float64))
+
+    def metrics(self, outputs: Tensors, rows: Rows) -> dict[str, float]:
+        """Return MSE, MAE and the share of the pixels' variance that is kept; see the base class."""
+        pixels_NHW = rows.images.astype(np.float64) / _SPAN
+        differences_NHW = outputs["reconstruction"] / _SPAN - pixels_NHW
+        mse = float((differences_NHW**2).mean())
+        return {
+            "mse": mse,
+            "mae": float(np.abs(differences_NHW).mean()),
+            # against the mean picture, as PCA's explained variance is
+            "r2": 1 - mse / float(pixels_NHW.var(axis=0).mean()),
+        }
+
+    def statistics(self) -> dict[str, InputStatistics]:
+        """Return those of all pixels; see :class:`training.problems.Problem`."""
+        return {"image": pixel_statistics(self.data.train.images)}
+
+
+def create(config: TrainConfig, data: DataSet[Rows]) -> ImageReconstructionProblem:
+    """Return the problem; see :func:`training.problems.create`."""
+    options = expect_options(config.data_options, {"code_size": 32, "threshold_quantile": 0.99})
+    expect_positive(options, *options)
+    if options["threshold_quantile"] >= 1:
+        raise ValueError(f"threshold_quantile must be below 1, got {options['threshold_quantile']}")
+    return ImageReconstructionProblem(config, data, **options)

@@ -1,0 +1,76 @@
+"""One row of a table in, a number out.
+
+Shape suffixes: N rows of the split.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from app.bundle.golden import GoldenRows
+from app.bundle.manifest import TabularRegression, TaskSettings, TensorSpec
+from app.tensors import Tensors
+from training.config import Config
+from training.data import Table, TableRows
+from training.evaluate import score_values
+from training.export import tables
+from training.export.verify import VALUE, Run
+from training.inference import outputs_of
+from training.loop import Validation
+from training.problems import Problem
+from training.problems._tables import TableInputs, feature_spec
+
+
+class TabularRegressionProblem(TableInputs, Problem[TableRows]):
+    """Rows of features and the number of each; see :class:`training.problems.Problem`."""
+
+    score_name: ClassVar[str] = "r2"
+    main_metric: ClassVar[str] = "r2"
+    data: Table
+
+    def __init__(self, data: Table) -> None:
+        self.data = data
+        self.inputs = (feature_spec(data),)
+        self.outputs = (TensorSpec(name=VALUE, dtype="float32", shape=("batch",)),)
+
+    def measured(self) -> dict[str, Any]:
+        """Return the number of features; see :class:`training.problems.Problem`."""
+        return {**self._size(), "output": "value"}
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared error of values, shape (B,)."""
+        return ((outputs - targets) ** 2).mean()
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Return mean squared error and R2; see :class:`training.problems.Problem`."""
+        rows = self.data.validation
+        (values_N,) = outputs_of(network, self.examples(rows))
+        scores = score_values(values_N, rows.targets)
+        return Validation(loss=scores.rmse**2, score=scores.r2)
+
+    def settings(self, run: Run) -> TabularRegression:
+        """Return features and target; see :class:`training.problems.Problem`."""
+        del run
+        if self.data.target is None:
+            raise ValueError(f"{self.data.name} has classes, and no number to tell")
+        return TabularRegression(features=self.data.features, target=self.data.target)
+
+    def golden(self, run: Run, settings: TaskSettings) -> GoldenRows:
+        """Return edges and validation rows; see :class:`training.problems.Problem`."""
+        del settings
+        return tables.make_golden(run, self.data)
+
+    def score(self, outputs: Tensors, rows: TableRows) -> float:
+        """Return R2; see :class:`training.problems.Problem`."""
+        return score_values(outputs[VALUE], rows.targets).r2
+
+    def metrics(self, outputs: Tensors, rows: TableRows) -> dict[str, float]:
+        """Return R2 and errors; see :class:`training.problems.Problem`."""
+        return dataclasses.asdict(score_values(outputs[VALUE], rows.targets))
+
+
+def create(config: Config, data: Table) -> TabularRegressionProblem:
+    """Return the problem; see :func:`training.problems.create`."""
+    del config
+    return TabularRegressionProblem(data)

@@ -1,0 +1,132 @@
+"""One text in, one of the data set's classes out.
+
+Shape suffixes: N rows of the split.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from app.preprocess.text import TextPreparation
+
+from app.bundle.golden import GoldenRows
+from app.bundle.manifest import (
+    FileRef,
+    InputStatistics,
+    TaskSettings,
+    TensorSpec,
+    TextClassification,
+    TextInput,
+)
+from app.tensors import LENGTHS, Array, Tensors
+from training.config import TrainConfig
+from training.data import TextRows, Texts
+from training.examples import RaggedExamples, pad
+from training.export.tables import column_statistics
+from training.export.verify import Run
+from training.problems._classification import Classification
+from training.problems._golden_texts import GOLDEN_TEXTS
+from training.problems._options import expect_options, expect_positive
+from training.tokenizer import train_tokenizer
+
+INPUT = "tokens"
+TOKENIZER_FILE = "tokenizer.json"
+OPTIONS = {"vocab_size": 4000, "max_chars": 4096, "max_tokens": 256}
+MAX_ROWS = 32
+
+
+class TextClassificationProblem(Classification[TextRows]):
+    """Texts and their classes; see :class:`training.problems.Problem`.
+
+    The tokenizer is trained on the training split alone. No text of the data set goes into the bundle: the golden rows
+    are texts of our own.
+
+    Args:
+        config: Of the training; its options are the size of the vocabulary, and how much of a text is read.
+        data: Texts.
+    """
+
+    data: Texts
+
+    def __init__(self, config: TrainConfig, data: Texts, *, vocab_size: int, max_chars: int, max_tokens: int) -> None:
+        self._tokenizer_json = train_tokenizer(data.train.texts, vocab_size=vocab_size)
+        self._limits = {"max_chars": max_chars, "max_tokens": max_tokens}
+        self._preparation = TextPreparation(self._tokenizer_json, **self._limits)
+        self._prepared: dict[int, tuple[Array, ...]] = {}
+        super().__init__(data, label_smoothing=config.label_smoothing)
+        self.max_elements = MAX_ROWS * max_tokens
+        self.inputs = (
+            TensorSpec(name=INPUT, dtype="int64", shape=("batch", "tokens")),
+            TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",)),
+        )
+
+    @property
+    def preparation(self) -> TextPreparation:
+        """From a text to its token ids, as the service does it."""
+        return self._preparation
+
+    def measured(self) -> dict[str, Any]:
+        """Return the vocabulary and the greatest length; see :class:`training.problems.Problem`."""
+        return {
+            "vocab_size": self._preparation.vocab_size,
+            "max_tokens": self._limits["max_tokens"],
+            "num_classes": len(self.data.classes),
+        }
+
+    def labels(self, rows: TextRows) -> Array:
+        """Return the class of each text."""
+        return rows.labels
+
+    def tokens(self, rows: TextRows) -> tuple[Array, ...]:
+        """Return the token ids of each text, int64 of shape (length,); each split is prepared once."""
+        found = self._prepared.get(id(rows))
+        if found is None:
+            found = self._prepared[id(rows)] = tuple(self._preparation.ids(text) for text in rows.texts)
+        return found
+
+    def examples(self, rows: TextRows, *, augmented: bool = False) -> RaggedExamples:
+        """Return padded token ids and classes; see :class:`training.problems.Problem`."""
+        del augmented
+        return RaggedExamples(self.tokens(rows), rows.labels)
+
+    def settings(self, run: Run) -> TextClassification:
+        """Return tokenizer, limits and labels; see :class:`training.problems.Problem`."""
+        del run
+        tokenizer = FileRef(
+            path=TOKENIZER_FILE,
+            sha256=hashlib.sha256(self._tokenizer_json).hexdigest(),
+            size_bytes=len(self._tokenizer_json),
+        )
+        return TextClassification(text=TextInput(tokenizer=tokenizer, **self._limits), labels=self.data.classes)
+
+    def tensors(self, rows: TextRows) -> Tensors:
+        """Return the padded token ids and their lengths; see :class:`training.problems.Problem`."""
+        return as_inputs(self.tokens(rows))
+
+    def golden(self, run: Run, settings: TaskSettings) -> GoldenRows:
+        """Return golden rows of texts that nobody has sent; see :class:`training.problems.Problem`."""
+        del settings
+        inputs = as_inputs(tuple(self._preparation.ids(text) for text in GOLDEN_TEXTS))
+        return self.answer([{"text": text} for text in GOLDEN_TEXTS], inputs, run)
+
+    def statistics(self) -> dict[str, InputStatistics]:
+        """Return those of the lengths; see :class:`training.problems.Problem`."""
+        lengths_N = np.array([len(ids) for ids in self.tokens(self.data.train)], np.float64)
+        return {LENGTHS: column_statistics(lengths_N)}
+
+    def files(self) -> dict[str, bytes]:
+        """Return the tokenizer; see :class:`training.problems.Problem`."""
+        return {TOKENIZER_FILE: self._tokenizer_json}
+
+
+def as_inputs(tokens: tuple[Array, ...]) -> Tensors:
+    """Return token ids as they are fed to the served network."""
+    padded_NT, lengths_N = pad(tokens)
+    return {INPUT: padded_NT, LENGTHS: lengths_N}
+
+
+def create(config: TrainConfig, data: Texts) -> TextClassificationProblem:
+    """Return the problem; see :func:`training.problems.create`."""
+    options = expect_options(config.data_options, OPTIONS)
+    expect_positive(options, *options)
+    return TextClassificationProblem(config, data, **options)
