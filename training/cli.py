@@ -100,7 +100,7 @@ def _train_pictures(args: argparse.Namespace, settings: TrainConfig, rows: data.
     best = trained.fit.best
     _say(
         f"{trained.fit.stopped} after {len(trained.fit.history)} epochs and {trained.duration_s:.0f} s; kept epoch "
-        f"{best.number} with validation accuracy {best.validation_accuracy:.4f}"
+        f"{best.number} with validation accuracy {best.validation_score:.4f}"
     )
     return pipeline.export(trained, settings, rows, args.models_dir, version=args.version, say=_say)
 
@@ -164,7 +164,7 @@ def _fixture(args: argparse.Namespace) -> None:
 def _tell_epoch(epoch: Epoch) -> None:
     tqdm.write(
         f"epoch {epoch.number:>3}  train loss {epoch.train_loss:.4f}  validation loss {epoch.validation_loss:.4f}  "
-        f"accuracy {epoch.validation_accuracy:.4f}  {epoch.duration_s:.1f} s",
+        f"accuracy {epoch.validation_score:.4f}  {epoch.duration_s:.1f} s",
         file=sys.stderr,
     )
 

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from app.bundle.golden import dump_golden
 from app.bundle.manifest import Architecture, Batching, ImageClassification, Manifest
 from app.tensors import Tensors
 from training import architectures
-from training.batches import LoaderBatches, MemoryBatches
+from training.augment import Augmentation, augment
+from training.batches import Batch, LoaderBatches, MemoryBatches
 from training.config import TrainConfig
-from training.data import Pictures
-from training.evaluate import Scores, score
+from training.data import Pictures, Rows
+from training.evaluate import Scores, predict, score
 from training.export import bundle, golden, onnx, state_dict, verify
 from training.export import manifest as parts
 from training.export.candidates import (
@@ -32,7 +35,7 @@ from training.export.candidates import (
     prove,
     report_json,
 )
-from training.loop import Epoch, Fit, fit
+from training.loop import Epoch, Fit, Validation, fit
 from training.provenance import code_revision
 from training.seeding import seed_everything
 
@@ -54,6 +57,45 @@ class Trained:
     fit: Fit
     duration_s: float
     code_revision: str
+
+
+class _Pictures:
+    """Pictures as a network takes them: float32 pixels from 0 to 255."""
+
+    lengths_N = None
+
+    def __init__(self, rows: Rows, augmentation: Augmentation) -> None:
+        self._images_NHW = torch.tensor(rows.images)
+        self._labels_N = torch.tensor(rows.labels)
+        self._augmentation = augmentation
+
+    def __len__(self) -> int:
+        return len(self._labels_N)
+
+    def batch(self, indices_B: Tensor) -> Batch:
+        return Batch((self._images_NHW[indices_B].float(),), self._labels_N[indices_B])
+
+    def augment(self, batch: Batch, randomness: torch.Generator) -> Batch:
+        (pixels_BHW,), labels_B = batch
+        return Batch((augment(pixels_BHW, self._augmentation, randomness),), labels_B)
+
+
+class _Classification:
+    """Cross-entropy, judged by accuracy."""
+
+    score_name = "accuracy"
+
+    def __init__(self, validation: Rows, label_smoothing: float) -> None:
+        self._validation = validation
+        self._label_smoothing = label_smoothing
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, label_smoothing=self._label_smoothing)
+
+    def validate(self, network: nn.Module) -> Validation:
+        (logits_NC,) = predict(network, self._validation.images)
+        scores = score(logits_NC, self._validation.labels)
+        return Validation(scores.loss, scores.accuracy)
 
 
 def train(
@@ -94,12 +136,11 @@ def train(
     network_config = architectures.make_config(config.architecture, {**measured, **config.network})
     network = architectures.build(config.architecture, dataclasses.asdict(network_config))
     batches = (LoaderBatches if loader else MemoryBatches)(
-        data.train, batch_size=config.batch_size, seed=config.seed, augmentation=config.augmentation
+        _Pictures(data.train, config.augmentation), batch_size=config.batch_size, seed=config.seed
     )
+    objective = _Classification(data.validation, config.label_smoothing)
     started = clock()
-    outcome = fit(
-        network, batches, data.validation, config, show_progress=show_progress, on_epoch=on_epoch, clock=clock
-    )
+    outcome = fit(network, batches, objective, config, show_progress=show_progress, on_epoch=on_epoch, clock=clock)
     return Trained(
         network=network,
         network_config=json.loads(json.dumps(dataclasses.asdict(network_config))),

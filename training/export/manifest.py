@@ -116,5 +116,5 @@ def metrics(test: Scores, fit: Fit, classes: Sequence[str]) -> dict[str, float]:
         "accuracy": test.accuracy,
         "loss": test.loss,
         "macro_f1": test.macro_f1,
-        "validation_accuracy": fit.best.validation_accuracy,
+        "validation_accuracy": fit.best.validation_score,
     } | {f"recall/{label}": recall for label, recall in zip(classes, test.recall, strict=True)}

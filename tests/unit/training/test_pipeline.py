@@ -65,7 +65,7 @@ def test_the_record_says_how_the_network_came_to_be(exported, trained, small_dat
 def test_metrics_are_of_the_test_split_and_name_every_class(exported, small_data, trained):
     metrics = exported[0].manifest.metrics
     assert 0.3 < metrics["accuracy"] <= 1
-    assert metrics["validation_accuracy"] == trained.fit.best.validation_accuracy
+    assert metrics["validation_accuracy"] == trained.fit.best.validation_score
     recalls = [metrics[f"recall/{label}"] for label in small_data.classes]
     counts = np.bincount(small_data.test.labels, minlength=10)
     assert np.dot(recalls, counts) / counts.sum() == pytest.approx(metrics["accuracy"])
