@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -66,6 +66,20 @@ class Record:
         if self.best is None or _rank(epoch) > _rank(self.best):
             self.best = epoch
             self.best_weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the record as tensors, numbers and containers of them."""
+        return {
+            "history": [asdict(epoch) for epoch in self.history],
+            "best": None if self.best is None else asdict(self.best),
+            "best_weights": self.best_weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the record of another run."""
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.best = None if state["best"] is None else Epoch(**state["best"])
+        self.best_weights = dict(state["best_weights"])
 
     @property
     def epochs_without_gain(self) -> int:

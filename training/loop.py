@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.batches import Batch, Batches
+from training.checkpoint import Checkpoint, Stateful
 from training.config import TrainConfig
 from training.device import device_of, moved
+from training.distributed import Process, this_process
 from training.epochs import Epoch, Fit, Record, Stopped
 from training.errors import Interrupted, NonFiniteLoss
 from training.optim import Schedule, make_optimizer
@@ -83,35 +85,32 @@ def fit(
 
     Raises:
         NonFiniteLoss: The loss became NaN or infinite.
+        CheckpointError: A checkpoint is damaged, of another run, or cannot be written.
         Interrupted: KeyboardInterrupt came before the first epoch was done.
     """
     # convolutions run up to twice as fast on a CPU in this layout; the numbers stay the same weights
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs omit it
+    process = this_process()
+    trainer = _Trainer(network, batches, objective, config, process, show_progress=show_progress)
     record = Record()
-    trainer = _Trainer(network, batches, objective, config, show_progress=show_progress)
+    checkpoint: Checkpoint | None = None
     stopped: Stopped | None = None
+    if run_dir is not None:
+        parts = {**trainer.parts, "record": record}
+        checkpoint = Checkpoint(run_dir, parts, process=process, config=config, batches=batches)
+        stopped = checkpoint.resume()
     try:
         while stopped is None:
-            started = clock()
-            number = len(record.history) + 1
-            train_loss = trainer.train_epoch(number)
-            rate = trainer.schedule.rate
-            validation = objective.validate(network)
-            trainer.schedule.after_epoch(validation.score)
-            epoch = Epoch(
-                number=number,
-                train_loss=train_loss,
-                validation_loss=validation.loss,
-                validation_score=validation.score,
-                learning_rate=rate,
-                duration_s=clock() - started,
-            )
+            epoch = trainer.run_epoch(len(record.history) + 1, clock)
             record.add(epoch, network)
-            if number == config.epochs:
+            if epoch.number == config.epochs:
                 stopped = "finished"
             elif record.epochs_without_gain >= config.patience:
                 stopped = "early"
-            on_epoch(epoch)
+            if checkpoint:
+                checkpoint.save(stopped)
+            if process.is_first:
+                on_epoch(epoch)
     except KeyboardInterrupt:
         if record.best is None:
             raise Interrupted("interrupted before the first epoch was done, so there is nothing to keep") from None
@@ -126,17 +125,52 @@ class _Trainer:
     """The network and all that moves its weights."""
 
     def __init__(
-        self, network: nn.Module, batches: Batches, objective: Objective, config: TrainConfig, *, show_progress: bool
+        self,
+        network: nn.Module,
+        batches: Batches,
+        objective: Objective,
+        config: TrainConfig,
+        process: Process,
+        *,
+        show_progress: bool,
     ) -> None:
+        if batches.world_size != process.world_size:
+            raise ValueError(f"batches for {batches.world_size} processes, but there are {process.world_size}")
         self.network, self.batches, self.objective, self.config = network, batches, objective, config
+        self.process = process
         self.device = device_of(network)
         self.num_steps = -(-len(batches) // config.accumulate)
+        self.model = process.wrap(network, config.seed)
         self.optimizer = make_optimizer(network, config)
         self.schedule = Schedule(self.optimizer, config, steps_per_epoch=self.num_steps)
         self.scaler = make_scaler(config.precision, self.device)
-        self.show_progress = show_progress
+        self.parts: dict[str, Stateful] = {
+            "network": network,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+        self.show_progress = show_progress and process.is_first
 
-    def train_epoch(self, number: int) -> float:
+    def run_epoch(self, number: int, clock: Callable[[], float]) -> Epoch:
+        """Train for one epoch, and look at validation once."""
+        started = clock()
+        train_loss = self._train(number)
+        rate = self.schedule.rate
+        validation = self.process.of_first(lambda: self.objective.validate(self.network))
+        if not math.isfinite(validation.loss):
+            raise NonFiniteLoss(f"the validation loss became {validation.loss} in epoch {number}")
+        self.schedule.after_epoch(validation.score)
+        return Epoch(
+            number=number,
+            train_loss=train_loss,
+            validation_loss=validation.loss,
+            validation_score=validation.score,
+            learning_rate=rate,
+            duration_s=clock() - started,
+        )
+
+    def _train(self, number: int) -> float:
         """Train for one epoch and return the mean loss of its rows."""
         self.network.train()
         total_loss, total_rows = 0.0, 0
@@ -149,17 +183,20 @@ class _Trainer:
             disable=None if self.show_progress else True,
         )
         for step, group in enumerate(bar, start=1):
-            num_rows = sum(len(batch.targets) for batch in group)
+            num_rows = int(self.process.total(sum(len(batch.targets) for batch in group)))
             self.optimizer.zero_grad()
             step_loss = 0.0
             for batch in group:
                 inputs, targets = moved(batch, self.device)
                 share = len(targets) / num_rows
                 with mixed(self.config.precision, self.device):
-                    outputs = self.network(*inputs)
+                    outputs = self.model(*inputs)
                     loss = self.objective.loss(outputs, targets)
-                self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+                # torch averages the gradients of several processes, and what is wanted is their sum
+                loss_share: Tensor = self.scaler.scale(loss * share * self.process.world_size)
+                loss_share.backward()  # type: ignore[no-untyped-call]
                 step_loss += loss.item() * share
+            step_loss = self.process.total(step_loss)
             if not math.isfinite(step_loss):
                 raise self._non_finite(step_loss, number, step)
             self._step()
