@@ -2,12 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from training.augment import Augmentation
 
 DEFAULT_SEED = 20
+
+
+OptimizerName = Literal["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"]
+ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
+PrecisionName = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,43 +20,75 @@ class TrainConfig:
     """Everything that decides the weights, next to the data.
 
     Attributes:
+        name: Of the recipe and the bundle; without it that of the architecture.
         architecture: A name of `training.architectures`.
         network: Its config, as far as it differs from its defaults.
+        problem: A name of `training.problems`: what is learned, and how it is judged.
         data_set: A name of `training.data`.
+        data_options: How its rows are prepared, as far as that differs from the problem's defaults.
         seed: Decides weights, order, augmentation and dropout.
         epochs: At most.
-        batch_size: Rows of each step.
-        learning_rate: The peak of the one-cycle schedule.
-        warmup: Share of all steps until that peak.
-        weight_decay: Of AdamW.
+        batch_size: Rows of each batch.
+        by_length: Put rows of similar length into one batch, where rows differ in length.
+        accumulate: Batches of each step; their gradients add up to those of one large batch.
+        optimizer: See `training.optim`.
+        momentum: Of the optimizers ``momentum`` and ``nesterov``.
+        learning_rate: The schedule's peak.
+        schedule: See `training.optim`.
+        warmup: Share of all steps until the peak, of the schedules ``cosine`` and ``one_cycle``.
+        decay_epochs: Of the schedule ``step``, epochs between two falls; of ``plateau``, epochs without a better
+            validation score until one.
+        decay_factor: What ``step`` and ``plateau`` multiply the learning rate by.
+        weight_decay: Decoupled from the gradient in ``adamw``, part of it in the others.
+        decay_matrices_only: Leave biases and the scales of normalizations without weight decay.
+        clip_norm: Most that the norm of all gradients together may be; None leaves them as they are.
+        precision: Of the network's arithmetic while training; its weights are float32 in each.
         label_smoothing: Share of the target spread over all classes.
-        patience: Epochs without a better validation accuracy until training stops early.
+        patience: Epochs without a better validation score until training stops early.
         augmentation: What may happen to the training pictures.
     """
 
+    name: str = ""
     architecture: str
     network: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = "image_classification"
     data_set: str = "fashion_mnist"
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = DEFAULT_SEED
     epochs: int = 20
     batch_size: int = 128
+    by_length: bool = False
+    accumulate: int = 1
+    optimizer: OptimizerName = "adamw"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
+    schedule: ScheduleName = "one_cycle"
     warmup: float = 0.2
+    decay_epochs: int = 10
+    decay_factor: float = 0.1
     weight_decay: float = 0.01
+    decay_matrices_only: bool = False
+    clip_norm: float | None = None
+    precision: PrecisionName = "fp32"
     label_smoothing: float = 0.0
     patience: int = 10
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    @property
-    def name(self) -> str:
-        """Of the bundle."""
-        return self.architecture
-
     def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.architecture)
         _check(self)
+        for name in ("accumulate", "decay_epochs"):
+            _check_number(self, name, getattr(self, name) >= 1, "1 or more")
         for name in ("warmup", "weight_decay", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+            _check_number(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        for name in ("momentum", "decay_factor"):
+            _check_number(self, name, 0 < getattr(self, name) < 1, "above 0 and below 1")
+        possible = self.clip_norm is None or 0 < self.clip_norm < math.inf
+        _check_number(self, "clip_norm", possible, "above 0, or None for no clipping")
+        for name, choices in (("optimizer", OptimizerName), ("schedule", ScheduleName), ("precision", PrecisionName)):
+            if (value := getattr(self, name)) not in get_args(choices):
+                raise ValueError(f"there is no {name} {value!r}, there are: {', '.join(get_args(choices))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +136,14 @@ Config = TrainConfig | NumpyConfig
 
 def _check(config: Config) -> None:
     for name in ("epochs", "batch_size", "patience"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be 1 or more, got {getattr(config, name)}")
-    if config.seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {config.seed}")
-    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
-        raise ValueError(f"learning_rate must be above 0, got {config.learning_rate}")
+        _check_number(config, name, getattr(config, name) >= 1, "1 or more")
+    _check_number(config, "seed", config.seed >= 0, "0 or more")
+    _check_number(config, "learning_rate", 0 < config.learning_rate < math.inf, "above 0")
+
+
+def _check_number(config: Config, name: str, possible: bool, bounds: str) -> None:
+    if not possible:
+        raise ValueError(f"{name} must be {bounds}, got {getattr(config, name)}")
 
 
 # Chosen by validation accuracy alone. A mirrored shoe or bag is still one, so flips are free data.
@@ -149,8 +188,11 @@ def recipe(name: str, **overrides: Any) -> Config:
         overrides: Fields of the config that differ from the recipe.
 
     Raises:
-        ValueError: An override is impossible; the message names it.
+        ValueError: An override is unknown or impossible; the message names it.
     """
+    known = {field.name for field in fields(NumpyConfig if name in _NUMPY_RECIPES else TrainConfig)}
+    if unknown := sorted(set(overrides) - known):
+        raise ValueError(f"there is no setting {unknown[0]!r} of {name}, there are: {', '.join(sorted(known))}")
     if name in _NUMPY_RECIPES:
         return NumpyConfig(name=name, **{**_NUMPY_RECIPES[name], **overrides})
-    return TrainConfig(architecture=name, **{**_RECIPES.get(name, {}), **overrides})
+    return TrainConfig(**{"name": name, "architecture": name, **_RECIPES.get(name, {}), **overrides})

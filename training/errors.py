@@ -5,6 +5,7 @@
     TrainingError
     ├── DataError       the data set is missing, damaged or another one
     ├── NonFiniteLoss   the loss became NaN or infinite
+    ├── CheckpointError a checkpoint is damaged, of another run, or cannot be written
     ├── Interrupted     stopped before there was anything worth keeping
     ├── NotProven       an exported artifact does not answer as the trained network does
     └── VersionExists   a bundle of that version is there already
@@ -21,6 +22,10 @@ class DataError(TrainingError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite, so the weights are worth nothing from here on."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is damaged, of another run, or cannot be written."""
 
 
 class Interrupted(TrainingError):

@@ -1,185 +1,229 @@
 """The training loop, written out: forward, loss, zero_grad, backward, step.
 
-Shape suffixes: B rows of the batch, H height, W width, C classes.
+Shape suffixes: B rows of the batch.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
-from training.batches import Batches
+from training.batches import Batch, Batches
+from training.checkpoint import Checkpoint, Stateful
 from training.config import TrainConfig
-from training.data import Rows
+from training.device import device_of, moved
+from training.distributed import Process, this_process
+from training.epochs import Epoch, Fit, Record, Stopped
 from training.errors import Interrupted, NonFiniteLoss
-from training.evaluate import predict, score
+from training.optim import Schedule, make_optimizer
+from training.precision import make_scaler, mixed
+
+__all__ = ["Epoch", "Fit", "Objective", "Validation", "fit"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes:
-        number: Counted from 1.
-        train_loss: Mean over the epoch's rows, with dropout, augmentation and label smoothing.
-        validation_loss: Cross-entropy of the plain network.
-        validation_accuracy: Share of the validation rows that are right.
-        learning_rate: At its last step.
-        duration_s: Seconds for training and validation.
-    """
-
-    number: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
-    learning_rate: float
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """The outcome of training. The network itself holds the weights of ``best``.
+class Validation(NamedTuple):
+    """What the plain network, without dropout and augmentation, does on the validation split.
 
     Attributes:
-        history: All finished epochs.
-        best: The one whose weights were kept.
-        stopped: Why training ended.
+        loss: Mean over the rows.
+        score: A higher one is better.
     """
 
-    history: tuple[Epoch, ...]
-    best: Epoch
-    stopped: Literal["finished", "early", "interrupted"]
+    loss: float
+    score: float
+
+
+class Objective(Protocol):
+    """What a network is trained for."""
+
+    @property
+    def score_name(self) -> str:
+        """Of the validation score: ``accuracy``, ``-mse`` and so on."""
+        ...
+
+    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+        """Return the mean loss over the rows of a batch, a scalar; ``outputs`` are as the network returned them."""
+        ...
+
+    def validate(self, network: nn.Module) -> Validation:
+        """Return what the network does on the validation split; it is left in the mode it was in."""
+        ...
 
 
 def fit(
     network: nn.Module,
     batches: Batches,
-    validation: Rows,
+    objective: Objective,
     config: TrainConfig,
     *,
+    run_dir: Path | None = None,
     show_progress: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Fit:
     """Train a network, and leave it with the weights that did best on validation.
 
-    Best means the highest validation accuracy; among equals the lowest validation loss. Training stops after
-    ``config.epochs``, after ``config.patience`` epochs without a better accuracy, or on KeyboardInterrupt; what was
-    best until then is kept in each case.
+    Best means the highest validation score; among equals the lowest validation loss. Training stops after
+    ``config.epochs``, after ``config.patience`` epochs without a better score, or on KeyboardInterrupt; what was best
+    until then is kept in each case.
 
     Args:
-        network: Takes float32 pixels of shape (B, height, width), returns logits of shape (B, C); changed in place.
+        network: Called with the inputs of a batch; trained on the device that it is on, and changed in place.
         batches: The training split.
-        validation: Decides which weights are kept.
-        config: Optimizer, schedule and patience.
+        objective: Its loss, and the scores on validation that decide which weights are kept.
+        config: Optimizer, schedule, precision and patience.
+        run_dir: Where checkpoints are kept, from which an unfinished training goes on; None keeps none.
         show_progress: Draw a bar on stderr, where that is a terminal.
         on_epoch: Called with each finished epoch.
         clock: Seconds, for the record only.
 
     Raises:
         NonFiniteLoss: The loss became NaN or infinite.
+        CheckpointError: A checkpoint is damaged, of another run, or cannot be written.
         Interrupted: KeyboardInterrupt came before the first epoch was done.
     """
     # convolutions run up to twice as fast on a CPU in this layout; the numbers stay the same weights
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs omit it
-    optimizer, schedule = make_optimizer(network, config, steps=config.epochs * len(batches))
-    history: list[Epoch] = []
-    best: Epoch | None = None
-    best_weights: dict[str, Tensor] = {}
-    last_gain = 0
-    stopped: Literal["finished", "early", "interrupted"] = "finished"
+    process = this_process()
+    trainer = _Trainer(network, batches, objective, config, process, show_progress=show_progress)
+    record = Record()
+    checkpoint: Checkpoint | None = None
+    stopped: Stopped | None = None
+    if run_dir is not None:
+        parts = {**trainer.parts, "record": record}
+        checkpoint = Checkpoint(run_dir, parts, process=process, config=config, batches=batches)
+        stopped = checkpoint.resume()
     try:
-        for number in range(1, config.epochs + 1):
-            started = clock()
-            train_loss = _train_epoch(network, batches, number, optimizer, schedule, config, show_progress)
-            (logits_NC,) = predict(network, validation.images)
-            scores = score(logits_NC, validation.labels)
-            epoch = Epoch(
-                number=number,
-                train_loss=train_loss,
-                validation_loss=scores.loss,
-                validation_accuracy=scores.accuracy,
-                learning_rate=float(schedule.get_last_lr()[0]),
-                duration_s=clock() - started,
-            )
-            history.append(epoch)
-            if best is None or epoch.validation_accuracy > best.validation_accuracy:
-                last_gain = number
-            if best is None or _rank(epoch) > _rank(best):
-                weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-                best, best_weights = epoch, weights
-            on_epoch(epoch)
-            if number - last_gain >= config.patience and number < config.epochs:
+        while stopped is None:
+            epoch = trainer.run_epoch(len(record.history) + 1, clock)
+            record.add(epoch, network)
+            if epoch.number == config.epochs:
+                stopped = "finished"
+            elif record.epochs_without_gain >= config.patience:
                 stopped = "early"
-                break
+            if checkpoint:
+                checkpoint.save(stopped)
+            if process.is_first:
+                on_epoch(epoch)
     except KeyboardInterrupt:
-        if best is None:
+        if record.best is None:
             raise Interrupted("interrupted before the first epoch was done, so there is nothing to keep") from None
-        stopped = "interrupted"
-    assert best is not None
-    network.load_state_dict(best_weights)
+        stopped = stopped or "interrupted"
+    assert record.best is not None
+    network.load_state_dict(record.best_weights)
     network.eval()
-    return Fit(history=tuple(history), best=best, stopped=stopped)
+    return Fit(history=tuple(record.history), best=record.best, stopped=stopped)
 
 
-def make_optimizer(
-    network: nn.Module, config: TrainConfig, *, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return AdamW and a one-cycle schedule over ``steps`` (Smith and Topin, arXiv:1708.07120)."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    total_steps = steps + 1  # one is taken when the schedule is made
-    # a rise of a single step is a division by zero in torch
-    warmup = config.warmup if config.warmup * total_steps >= 2 else 0.0
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.learning_rate, total_steps=total_steps, pct_start=warmup
-    )
-    return optimizer, schedule
+class _Trainer:
+    """The network and all that moves its weights."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        objective: Objective,
+        config: TrainConfig,
+        process: Process,
+        *,
+        show_progress: bool,
+    ) -> None:
+        if batches.world_size != process.world_size:
+            raise ValueError(f"batches for {batches.world_size} processes, but there are {process.world_size}")
+        self.network, self.batches, self.objective, self.config = network, batches, objective, config
+        self.process = process
+        self.device = device_of(network)
+        self.num_steps = -(-len(batches) // config.accumulate)
+        self.model = process.wrap(network, config.seed)
+        self.optimizer = make_optimizer(network, config)
+        self.schedule = Schedule(self.optimizer, config, steps_per_epoch=self.num_steps)
+        self.scaler = make_scaler(config.precision, self.device)
+        self.parts: dict[str, Stateful] = {
+            "network": network,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+        self.show_progress = show_progress and process.is_first
+
+    def run_epoch(self, number: int, clock: Callable[[], float]) -> Epoch:
+        """Train for one epoch, and look at validation once."""
+        started = clock()
+        train_loss = self._train(number)
+        rate = self.schedule.rate
+        validation = self.process.of_first(lambda: self.objective.validate(self.network))
+        if not math.isfinite(validation.loss):
+            raise NonFiniteLoss(f"the validation loss became {validation.loss} in epoch {number}")
+        self.schedule.after_epoch(validation.score)
+        return Epoch(
+            number=number,
+            train_loss=train_loss,
+            validation_loss=validation.loss,
+            validation_score=validation.score,
+            learning_rate=rate,
+            duration_s=clock() - started,
+        )
+
+    def _train(self, number: int) -> float:
+        """Train for one epoch and return the mean loss of its rows."""
+        self.network.train()
+        total_loss, total_rows = 0.0, 0
+        bar = tqdm(
+            _groups(self.batches.epoch(number), self.config.accumulate),
+            total=self.num_steps,
+            desc=f"epoch {number}/{self.config.epochs}",
+            unit="step",
+            leave=False,
+            disable=None if self.show_progress else True,
+        )
+        for step, group in enumerate(bar, start=1):
+            num_rows = int(self.process.total(sum(len(batch.targets) for batch in group)))
+            self.optimizer.zero_grad()
+            step_loss = 0.0
+            for batch in group:
+                inputs, targets = moved(batch, self.device)
+                share = len(targets) / num_rows
+                with mixed(self.config.precision, self.device):
+                    outputs = self.model(*inputs)
+                    loss = self.objective.loss(outputs, targets)
+                # torch averages the gradients of several processes, and what is wanted is their sum
+                loss_share: Tensor = self.scaler.scale(loss * share * self.process.world_size)
+                loss_share.backward()  # type: ignore[no-untyped-call]
+                step_loss += loss.item() * share
+            step_loss = self.process.total(step_loss)
+            if not math.isfinite(step_loss):
+                raise self._non_finite(step_loss, number, step)
+            self._step()
+            total_loss += step_loss * num_rows
+            total_rows += num_rows
+            bar.set_postfix(loss=f"{total_loss / total_rows:.4f}", refresh=False)
+        return total_loss / total_rows
+
+    def _step(self) -> None:
+        if self.config.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:  # else the step was left out
+            self.schedule.after_step()
+
+    def _non_finite(self, loss: float, number: int, step: int) -> NonFiniteLoss:
+        return NonFiniteLoss(
+            f"the loss became {loss} in epoch {number}, step {step} of {self.num_steps}, at a learning rate of "
+            f"{self.schedule.rate:.3g}; a lower learning rate may help"
+        )
 
 
-def _rank(epoch: Epoch) -> tuple[float, float]:
-    return epoch.validation_accuracy, -epoch.validation_loss
-
-
-def _train_epoch(
-    network: nn.Module,
-    batches: Batches,
-    number: int,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    config: TrainConfig,
-    show_progress: bool,
-) -> float:
-    """Train for one epoch and return the mean loss of its rows."""
-    network.train()
-    total_loss, num_rows = 0.0, 0
-    bar = tqdm(
-        batches.epoch(number),
-        total=len(batches),
-        desc=f"epoch {number}/{config.epochs}",
-        unit="batch",
-        leave=False,
-        disable=None if show_progress else True,
-    )
-    for step, (pixels_BHW, labels_B) in enumerate(bar, start=1):
-        logits_BC = network(pixels_BHW)
-        loss = functional.cross_entropy(logits_BC, labels_B, label_smoothing=config.label_smoothing)
-        loss_value = loss.item()
-        if not math.isfinite(loss_value):
-            raise NonFiniteLoss(
-                f"the loss became {loss_value} in epoch {number}, step {step} of {len(batches)}, at a learning rate of "
-                f"{schedule.get_last_lr()[0]:.3g}; a lower learning rate may help"
-            )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        total_loss += loss_value * len(labels_B)
-        num_rows += len(labels_B)
-        bar.set_postfix(loss=f"{total_loss / num_rows:.4f}", refresh=False)
-    return total_loss / num_rows
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield so many batches at a time, and in the end what is left."""
+    iterator = iter(batches)
+    while group := list(islice(iterator, size)):
+        yield group

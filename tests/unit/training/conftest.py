@@ -4,16 +4,67 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from training import pipeline
+from training.augment import Augmentation, augment
+from training.batches import Batch
 from training.config import TrainConfig
 from training.data import DataSet, Rows, split
 from training.data.fashion_mnist import CLASSES
+from training.evaluate import predict, score
+from training.loop import Validation
 from training.problems import Problem
 from training.trained import Trained
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FIXTURE = REPOSITORY / "tests" / "fixtures" / "fashion_mnist_test_512.npz"
+
+
+class PictureExamples:
+    """Pictures for tests of the loop: float32 pixels and classes."""
+
+    lengths_N = None
+
+    def __init__(self, rows, augmentation=None):
+        self.rows, self.augmentation = rows, augmentation or Augmentation()
+
+    def __len__(self):
+        return len(self.rows)
+
+    def batch(self, indices_B):
+        taken = self.rows.take(indices_B.numpy())
+        return Batch((torch.tensor(taken.images).float(),), torch.tensor(taken.labels))
+
+    def augment(self, batch, randomness):
+        return Batch((augment(batch.inputs[0], self.augmentation, randomness),), batch.targets)
+
+
+class PictureObjective:
+    """Cross-entropy, judged by accuracy."""
+
+    score_name = "accuracy"
+
+    def __init__(self, validation, label_smoothing=0.0):
+        self.validation, self.label_smoothing = validation, label_smoothing
+
+    def loss(self, outputs, targets):
+        return functional.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+
+    def validate(self, network):
+        (logits,) = predict(network, self.validation.images)
+        scores = score(logits, self.validation.labels)
+        return Validation(scores.loss, scores.accuracy)
+
+
+@pytest.fixture(scope="session")
+def picture_examples() -> type[PictureExamples]:
+    return PictureExamples
+
+
+@pytest.fixture(scope="session")
+def picture_objective() -> type[PictureObjective]:
+    return PictureObjective
 
 
 @pytest.fixture(scope="session", autouse=True)

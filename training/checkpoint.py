@@ -1,0 +1,179 @@
+"""Checkpoints: a training that was killed goes on from its last finished epoch as if nothing had happened.
+
+A checkpoint holds all that the next epoch depends on: the weights, the states of the optimizer, the schedule and the
+gradient scaler, the epochs so far with the best weights among them, and where each generator of random numbers stood.
+It is read without pickle's freedom to run code.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from training.batches import Batches, Examples
+from training.config import TrainConfig
+from training.distributed import Process
+from training.epochs import Stopped
+from training.errors import CheckpointError
+from training.seeding import random_state, restore_random_state
+
+FILE_NAME = "checkpoint.pt"
+FORMAT = 1
+_DIGESTED_ROWS = 1000
+
+
+class Stateful(Protocol):
+    """What a checkpoint holds: anything whose state can be had and set."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors, numbers, text and containers of them."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Take up a state."""
+        ...
+
+
+class Checkpoint:
+    """The checkpoint of one run.
+
+    Args:
+        run_dir: Its folder; made where it is missing.
+        parts: What is kept, by name.
+        process: Of several, the first one reads and writes.
+        config: What the run is decided by, with the rows of ``batches``.
+        batches: The training split.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        parts: Mapping[str, Stateful],
+        *,
+        process: Process,
+        config: TrainConfig,
+        batches: Batches,
+    ) -> None:
+        self.path = run_dir / FILE_NAME
+        self._parts = parts
+        self._process = process
+        self._run = describe_run(config, batches) if process.is_first else {}
+
+    def resume(self) -> Stopped | None:
+        """Set every part to where the checkpoint holds it, if there is one.
+
+        Returns:
+            Why the run ended, or None where it goes on.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged, or of another run.
+        """
+        content = self._process.of_first(self._read)
+        if content is None:
+            return None
+        try:
+            for name, part in self._parts.items():
+                part.load_state_dict(content["parts"][name])
+            restore_random_state(content["random"][self._process.rank])
+        except (KeyError, ValueError, RuntimeError, TypeError) as exc:
+            raise CheckpointError(f"{self.path} does not fit this network: {_first_line(exc)}; remove it") from exc
+        stopped: Stopped | None = content["stopped"]
+        return stopped
+
+    def save(self, stopped: Stopped | None) -> None:
+        """Write all parts under a temporary name and put them in the place of the former checkpoint.
+
+        Args:
+            stopped: Why the run ended, if it did.
+
+        Raises:
+            CheckpointError: They cannot be written; the former checkpoint is still there.
+        """
+        states = self._process.of_all(random_state())
+        if not self._process.is_first:
+            return
+        content = {
+            "format": FORMAT,
+            "run": self._run,
+            "stopped": stopped,
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
+            "random": states,
+        }
+        data = io.BytesIO()
+        torch.save(content, data)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path, data.getbuffer())
+        except OSError as exc:
+            raise CheckpointError(
+                f"cannot write {self.path}: {exc.strerror or exc}; the former one, if any, is kept"
+            ) from exc
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.path.exists():
+            return None
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']}")
+            run = dict(content["run"])
+        except OSError as exc:
+            raise CheckpointError(f"cannot read {self.path}: {exc.strerror}") from exc
+        except Exception as exc:  # a damaged file fails in many ways, and a hostile one in others
+            raise CheckpointError(
+                f"{self.path} is damaged, or no checkpoint of this version: {_first_line(exc)}; remove it to start anew"
+            ) from exc
+        if differences := [name for name in {**run, **self._run} if run.get(name) != self._run.get(name)]:
+            first = differences[0]
+            raise CheckpointError(
+                f"{self.path} is of another run: {', '.join(differences)} differ ({first} was "
+                f"{run.get(first)!r}, is {self._run.get(first)!r}); remove it, or choose another folder"
+            )
+        return dict(content)
+
+
+def describe_run(config: TrainConfig, batches: Batches) -> dict[str, Any]:
+    """Return all that decides the weights of a run, by name: each setting, the training rows, the processes."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return {**settings, "rows": rows_digest(batches.examples), "processes": batches.world_size}
+
+
+def rows_digest(examples: Examples) -> str:
+    """Return the SHA-256 of all rows as a network takes them, before any augmentation."""
+    digest = hashlib.sha256()
+    for indices_B in torch.split(torch.arange(len(examples)), _DIGESTED_ROWS):
+        batch = examples.batch(indices_B)
+        for tensor in (*batch.inputs, batch.targets):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Put a file in the place of another; after a crash or a full disk there is the one or the other, whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name is on the disk too
+    finally:
+        os.close(folder)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
