@@ -18,7 +18,8 @@ from concurrent.futures import Executor
 from app.bundle.manifest import TensorSpec
 from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded
 from app.serving.isolation import BatchResult, run_isolated
-from app.serving.queue import Answer, Job, Slice, join, open_queue
+from app.serving.queue import Answer, Job, Slice, join
+from app.serving.shaped_queue import open_queue
 from app.tensors import Tensors, concat, num_rows, take
 
 __all__ = ["Answer", "Batcher"]

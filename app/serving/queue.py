@@ -1,26 +1,19 @@
 """What waits for one model, and what of it makes the next batch.
 
 A batch is the head of the queue and what follows as long as it fits, so nobody is passed over: what does not fit heads
-the next one. Where rows have ``lengths``, a batch is padded to its longest row. Where they have not, and the model
-leaves axes of its inputs open, only rows of the same shape make a batch, for nobody could tell padding from what is
-real; the other shapes keep their places (:class:`ShapedQueue`).
+the next one. Where rows have ``lengths``, a batch is padded to its longest row; where they differ in shape otherwise, see
+:mod:`app.serving.shaped_queue`.
 
 What a turn costs depends on what it takes, never on what waits.
 """
 
 import asyncio
-import heapq
-import itertools
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from app.bundle.manifest import TensorSpec
 from app.errors import DeadlineExceeded, ServingError
 from app.tensors import LENGTHS, Tensors, concat, concat_padded, num_fitting, take, trim
-
-Shape: TypeAlias = Hashable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +126,11 @@ class JobQueue:
         self._jobs = deque(job for job in self._jobs if not job.future.done())
         self.waiting_rows = sum(job.rows - job.taken_rows for job in self._jobs)
 
+    def drop_gone(self, now: float) -> None:
+        """Drop whoever was answered, left, or is past the deadline, up to the first job that is to be run."""
+        while self._jobs and (self._jobs[0].future.done() or self._jobs[0].deadline <= now):
+            self._drop_first()
+
     def take(self, now: float) -> list[Slice]:
         """Take what makes the next batch; drop whoever was answered, left, or is past the deadline.
 
@@ -145,12 +143,10 @@ class JobQueue:
         longest = 0
         while jobs and room:
             job = jobs[0]
-            left = job.rows - job.taken_rows
             if job.future.done() or job.deadline <= now:
-                job.fail(DeadlineExceeded("the deadline passed while the request waited"))
-                self.waiting_rows -= left
-                jobs.popleft()
+                self._drop_first()
                 continue
+            left = job.rows - job.taken_rows
             taken = left if left <= room else room
             if max_elements is not None:
                 taken = self._num_fitting(job, taken, self._max_rows - room, longest)
@@ -171,6 +167,11 @@ class JobQueue:
             room -= taken
         return slices
 
+    def _drop_first(self) -> None:
+        job = self._jobs.popleft()
+        job.fail(DeadlineExceeded("the deadline passed while the request waited"))
+        self.waiting_rows -= job.rows - job.taken_rows
+
     def _num_fitting(self, job: Job, at_most: int, rows: int, longest: int) -> int:
         """Count the next rows of a job that fit beside the rows that were taken; one always fits an empty batch."""
         assert self._max_elements is not None
@@ -183,113 +184,6 @@ class JobQueue:
         return job.rows <= self._max_rows and (
             self._max_elements is None or job.rows * job.longest <= self._max_elements
         )
-
-
-class ShapedQueue:
-    """A queue for each shape of a row; the shape whose first job has waited longest makes the next batch.
-
-    Args:
-        shape_of: Tells the shape of the rows of a request.
-        max_rows: Most rows of a batch.
-        max_elements: As of :class:`JobQueue`.
-
-    Attributes:
-        waiting_rows: Rows that wait, of all shapes.
-    """
-
-    def __init__(self, shape_of: Callable[[Tensors], Shape], *, max_rows: int, max_elements: int | None = None) -> None:
-        self._shape_of = shape_of
-        self._max_rows = max_rows
-        self._max_elements = max_elements
-        self._queues: dict[Shape, JobQueue] = {}
-        # the ticket of the first job of each queue, so that the next shape is found without a look at all of them
-        self._heads: list[tuple[int, Shape]] = []
-        self._tickets = itertools.count()
-        self.waiting_rows = 0
-
-    def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
-
-    def __iter__(self) -> Iterator[Job]:
-        return itertools.chain.from_iterable(self._queues.values())
-
-    @property
-    def first(self) -> Job:
-        """The job that has waited longest."""
-        return self._queues[self._heads[0][1]].first
-
-    @property
-    def is_full(self) -> bool:
-        """Whether enough waits for a batch, if not of one shape."""
-        return self.waiting_rows >= self._max_rows or any(queue.is_full for queue in self._queues.values())
-
-    def push(self, job: Job) -> None:
-        """Queue a job up behind the others."""
-        shape = self._shape_of(job.tensors)
-        queue = self._queues.get(shape)
-        job.ticket = next(self._tickets)
-        if queue is None:
-            queue = self._queues[shape] = JobQueue(max_rows=self._max_rows, max_elements=self._max_elements)
-            heapq.heappush(self._heads, (job.ticket, shape))
-        queue.push(job)
-        self.waiting_rows += job.rows
-
-    def clear(self) -> list[Job]:
-        """Take out all jobs at once."""
-        jobs = list(self)
-        self._queues, self._heads, self.waiting_rows = {}, [], 0
-        return jobs
-
-    def drop_answered(self) -> None:
-        """Forget the jobs that wait for nobody any more; a look at all that waits."""
-        for queue in self._queues.values():
-            queue.drop_answered()
-        self._queues = {shape: queue for shape, queue in self._queues.items() if queue}
-        self._heads = [(queue.first.ticket, shape) for shape, queue in self._queues.items()]
-        heapq.heapify(self._heads)
-        self.waiting_rows = sum(queue.waiting_rows for queue in self._queues.values())
-
-    def take(self, now: float) -> list[Slice]:
-        """Take what makes the next batch, see :meth:`JobQueue.take`."""
-        while self._heads:
-            _, shape = heapq.heappop(self._heads)
-            queue = self._queues[shape]
-            waiting_rows = queue.waiting_rows
-            slices = queue.take(now)
-            self.waiting_rows += queue.waiting_rows - waiting_rows
-            if slices and slices[-1].stop < slices[-1].job.rows:
-                slices[-1].job.ticket = next(self._tickets)  # it queued up behind the others, those of other shapes too
-            if queue:
-                heapq.heappush(self._heads, (queue.first.ticket, shape))
-            else:
-                del self._queues[shape]
-            if slices:
-                return slices
-        return []
-
-
-def open_queue(specs: Sequence[TensorSpec], *, max_rows: int, max_elements: int | None) -> JobQueue | ShapedQueue:
-    """Return the queue that the inputs of a model want: by shape only where rows of different shapes cannot be joined.
-
-    Args:
-        specs: The inputs; beside ``lengths`` the second axis of all others is padded, so it may differ.
-        max_rows: Most rows of a batch.
-        max_elements: As of :class:`JobQueue`.
-    """
-    first = 2 if any(spec.name == LENGTHS for spec in specs) else 1
-    open_axes = [
-        (spec.name, axis)
-        for spec in specs
-        for axis, length in enumerate(spec.shape)
-        if axis >= first and isinstance(length, str)
-    ]
-    if not open_axes:
-        return JobQueue(max_rows=max_rows, max_elements=max_elements)
-
-    def shape_of(tensors: Tensors) -> Shape:
-        return tuple(tensors[name].shape[axis] for name, axis in open_axes)
-
-    return ShapedQueue(shape_of, max_rows=max_rows, max_elements=max_elements)
 
 
 def join(slices: Sequence[Slice]) -> Tensors:
