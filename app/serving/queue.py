@@ -1,8 +1,8 @@
 """What waits for one model, and what of it makes the next batch.
 
 A batch is the head of the queue and what follows as long as it fits, so nobody is passed over: what does not fit heads
-the next one. Where rows have ``lengths``, a batch is padded to its longest row; where they differ in shape otherwise, see
-:mod:`app.serving.shaped_queue`.
+the next one. Where rows have ``lengths``, a batch is padded to its longest row; where they differ in shape otherwise,
+:mod:`app.serving.shaped_queue` keeps them apart.
 
 What a turn costs depends on what it takes, never on what waits.
 """
