@@ -5,7 +5,8 @@ Everything is written from the event loop's thread alone, so an increment is an 
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -51,6 +52,8 @@ class Metrics(Collector):
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
         rejected_rows: Rows that a model failed on while it was well, by model.
+        batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
+        padding_elements: How many of these were padding.
     """
 
     def __init__(self) -> None:
@@ -59,6 +62,8 @@ class Metrics(Collector):
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
         self.rejected_rows: dict[str, int] = defaultdict(int)
+        self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
+        self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
         self._gauges: list[tuple[str, str, tuple[str, ...], Callable[[], Iterable[tuple[tuple[str, ...], float]]]]] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -75,20 +80,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family per figure; called by the registry."""
-        requests = CounterMetricFamily(
-            "zto_requests", "Answered requests.", labels=("door", "model", "version", "status")
-        )
-        for key, count in list(self.requests.items()):
-            requests.add_metric(key, count)
-        yield requests
-        for name, help_text, label, counts in (
-            ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
-            ("zto_rejected_rows", "Rows that a model failed on while it was well.", "model", self.rejected_rows),
-        ):
-            counter = CounterMetricFamily(name, help_text, labels=(label,))
-            for value, count in list(counts.items()):
-                counter.add_metric((value,), count)
-            yield counter
+        yield from self._counters()
         stages = HistogramMetricFamily("zto_stage_seconds", "Seconds by stage of a request.", labels=("model", "stage"))
         for stage_key, histogram in list(self.stage_s.items()):
             stages.add_metric(stage_key, histogram.buckets(), histogram.total)
@@ -103,6 +95,30 @@ class Metrics(Collector):
                 gauge.add_metric(values, number)
             yield gauge
 
+    def _counters(self) -> Iterator[Metric]:
+        one_version = ("model", "version")
+        yield _counter("zto_requests", "Answered requests.", ("door", *one_version, "status"), self.requests)
+        for name, help_text, label, counts in (
+            ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
+            ("zto_rejected_rows", "Rows that a model failed on while it was well.", "model", self.rejected_rows),
+        ):
+            yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
+        yield _counter(
+            "zto_batch_elements", "Rows times padded length of batches, where rows have lengths.", one_version,
+            self.batch_elements,
+        )  # fmt: skip
+        yield _counter(
+            "zto_padding_elements", "How many of zto_batch_elements were padding.", one_version, self.padding_elements
+        )
+
     def render(self) -> bytes:
         """Return all figures in the Prometheus text format."""
         return generate_latest(self._registry)
+
+
+def _counter(name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:
+    """Return the family of a counter, from its counts by the values of its labels."""
+    counter = CounterMetricFamily(name, help_text, labels=labels)
+    for values, count in list(counts.items()):  # copied: they go on counting while they are read
+        counter.add_metric(values, count)
+    return counter

@@ -1,13 +1,14 @@
 """Named arrays that share their first axis: what every door, task, batcher and backend hands to the next.
 
 Rows of different lengths (series, texts) share an array all the same: the shorter ones are filled up with zeros along
-the second axis, and an array named ``lengths``, int64 of shape (B,), tells how much of each row is real.
+the second axis, and an array named ``lengths``, int64 of shape (B,), tells how much of each row is real. The elements
+of a batch are its rows times their padded length, whatever one element holds (the channels of a step, a token).
 
 Shape suffixes used across the package: B rows of a batch, H height, W width, C channels or classes, T steps of a series
 or tokens of a text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,11 +26,16 @@ def num_rows(tensors: Tensors) -> int:
     Raises:
         ValueError: There is no array, one has no axis, or two disagree.
     """
-    counts: set[int] = {array.shape[0] if array.ndim else -1 for array in tensors.values()}
-    if len(counts) != 1 or -1 in counts:
+    rows = -1
+    for array in tensors.values():  # no comprehension: every request and every batch passes here
+        if not array.ndim or (rows >= 0 and array.shape[0] != rows):
+            rows = -1
+            break
+        rows = array.shape[0]
+    if rows < 0:
         shapes = {name: array.shape for name, array in tensors.items()}
         raise ValueError(f"tensors must share their first axis, got the shapes {shapes}")
-    return counts.pop()
+    return rows
 
 
 def concat(parts: Sequence[Tensors]) -> Tensors:
@@ -70,6 +76,47 @@ def concat_padded(parts: Sequence[Tensors]) -> Tensors:
             start += len(array)
         joined[name] = padded
     return joined
+
+
+def num_fitting(lengths_B: Array, max_elements: int, *, rows: int = 0, longest: int = 0) -> int:
+    """Count how many of the first rows may join a batch, which is padded to the longest of all that it then holds.
+
+    Args:
+        lengths_B: Of the rows that would join, int64, shape (B,).
+        max_elements: Most rows times padded length.
+        rows: That are in the batch already.
+        longest: Length of the longest of them.
+    """
+    longest_B = np.maximum.accumulate(np.maximum(lengths_B, longest))
+    elements_B = np.arange(rows + 1, rows + 1 + len(lengths_B)) * longest_B
+    return int(elements_B.searchsorted(max_elements, side="right"))  # they never fall
+
+
+def batches(tensors: Tensors, *, max_rows: int, max_elements: int | None = None) -> Iterator[Tensors]:
+    """Yield the rows in their order, as views, in as few batches as the bounds allow; none keeps needless padding.
+
+    Args:
+        tensors: With ``lengths`` where there is a bound on elements.
+        max_rows: Most rows of a batch.
+        max_elements: Most rows times padded length; a single row longer than that is a batch by itself.
+    """
+    start, total = 0, num_rows(tensors)
+    while start < total:
+        stop = min(start + max_rows, total)
+        if max_elements is not None:
+            stop = start + max(1, num_fitting(tensors[LENGTHS][start:stop], max_elements))
+        yield trim(take(tensors, start, stop))
+        start = stop
+
+
+def count_elements(tensors: Tensors) -> tuple[int, int]:
+    """Return the rows times padded length, and how many of these are padding; none of either without ``lengths``."""
+    lengths_B = tensors.get(LENGTHS)
+    if lengths_B is None:
+        return 0, 0
+    padded = max((array.shape[1] for name, array in tensors.items() if name != LENGTHS), default=0)
+    elements = len(lengths_B) * padded
+    return elements, elements - int(lengths_B.sum())
 
 
 def all_finite(tensors: Tensors) -> bool:

@@ -297,9 +297,17 @@ class Calibration(_Part):
 
 
 class Batching(_Part):
-    """What one call of the backend may hold."""
+    """What one call of the backend may hold.
+
+    Attributes:
+        max_rows: Most rows.
+        max_elements: Most rows times padded length, which bounds the memory that sequences take; None for no bound.
+            A single row longer than that still runs, alone.
+        max_wait_ms: Milliseconds that an idle runner waits for a batch to fill.
+    """
 
     max_rows: Annotated[int, Field(gt=0, le=65_536)] = 32
+    max_elements: Annotated[int, Field(gt=0)] | None = None
     max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
 
 
@@ -403,6 +411,12 @@ class Manifest(_Part):
                 raise ValueError(f"beside {LENGTHS!r}, the second axis of {spec.name!r} must be a named one")
         if unknown := sorted(key for key in self.input_statistics if key.partition("/")[0] not in inputs):
             raise ValueError(f"input_statistics name no input: {unknown}")
+        return self
+
+    @model_validator(mode="after")
+    def _bound_has_lengths(self) -> Self:
+        if self.batching.max_elements is not None and all(spec.name != LENGTHS for spec in self.inputs):
+            raise ValueError(f"batching.max_elements bounds padded rows, and there is no input {LENGTHS!r}")
         return self
 
     @property

@@ -136,7 +136,7 @@ class Catalog:
         check_contract(bundle.manifest, golden)
         run = promised(backend.run, bundle.manifest)
         prove(run, bundle.manifest, golden, version.backend_name)
-        version.batch_s = warm_up(run, golden.inputs, bundle.manifest.batching.max_rows, clock=self._clock)
+        version.batch_s = warm_up(run, golden.inputs, bundle.manifest.batching, clock=self._clock)
         return golden
 
     def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:
@@ -152,18 +152,24 @@ class Catalog:
         run, backend_name = promised(backend.run, manifest), version.backend_name or ""
         batch_rows = self._metrics.batch_rows[manifest.name]
         compute_s = self._metrics.stage_s[manifest.name, "compute"]
+        one_version = (manifest.name, str(manifest.version))
 
         def count(rows: int, result: BatchResult) -> None:
             batch_rows.observe(rows)
             compute_s.observe(result.compute_s)
             if result.rejected_rows:
                 self._metrics.rejected_rows[manifest.name] += len(result.rejected_rows)
+            if result.elements:
+                self._metrics.batch_elements[one_version] += result.elements
+                self._metrics.padding_elements[one_version] += result.padding_elements
 
         version.batcher = Batcher(
             run,
             is_well=lambda: is_well(run, manifest, golden, backend_name),
             max_rows=manifest.batching.max_rows,
             max_queue_rows=self._settings.max_queue_rows,
+            max_elements=manifest.batching.max_elements,
+            inputs=manifest.inputs,
             max_wait_s=manifest.batching.max_wait_ms / 1e3,
             executor=version.executor,
             on_batch=count,

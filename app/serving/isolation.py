@@ -1,4 +1,8 @@
-"""Runs a batch, and when it fails finds the rows that it fails on, so that their neighbors are answered."""
+"""Runs a batch, and when it fails finds the rows that it fails on, so that their neighbors are answered.
+
+Parts of a padded batch are padded no further than their own longest row: what a row costs, and where it fails, does not
+depend on rows that are no longer beside it.
+"""
 
 import logging
 import time
@@ -8,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.errors import BackendFailed
-from app.tensors import Tensors, all_finite, concat, num_rows, take
+from app.tensors import Tensors, all_finite, concat, count_elements, num_rows, take, trim
 
 logger = logging.getLogger("app.batcher")
 
@@ -23,6 +27,8 @@ class BatchResult:
         rejected_rows: Rows that the backend fails on by themselves, while its golden rows pass.
         rejected_because: What it said of the last of them.
         sick_because: Why the model can answer nobody; None where it can.
+        elements: Rows times padded length of the batch; 0 where rows have no ``lengths``.
+        padding_elements: How many of these were padding.
     """
 
     outputs: Tensors
@@ -30,6 +36,8 @@ class BatchResult:
     rejected_rows: tuple[int, ...] = ()
     rejected_because: str = ""
     sick_because: str | None = None
+    elements: int = 0
+    padding_elements: int = 0
 
 
 def run_isolated(
@@ -50,7 +58,9 @@ def run_isolated(
         if not is_well():
             return BatchResult(outputs={}, compute_s=clock() - started_at, sick_because=f"the golden rows fail: {exc}")
         return _bisect(run, inputs, exc, started_at, clock)
-    return BatchResult(outputs=outputs, compute_s=clock() - started_at)
+    compute_s = clock() - started_at
+    elements, padding_elements = count_elements(inputs)
+    return BatchResult(outputs=outputs, compute_s=compute_s, elements=elements, padding_elements=padding_elements)
 
 
 def run_checked(run: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
@@ -89,7 +99,7 @@ def _bisect(
     while stack:
         start, stop = stack.pop()
         try:
-            pieces[start] = run_checked(run, take(inputs, start, stop))
+            pieces[start] = run_checked(run, trim(take(inputs, start, stop)))
         except BackendFailed as exc:
             because = exc
             if stop - start == 1:
@@ -98,11 +108,14 @@ def _bisect(
                 middle = (start + stop) // 2
                 stack += [(middle, stop), (start, middle)]
     logger.warning("a batch of %d rows failed, %d of them by themselves: %s", total, len(rejected), because)
+    elements, padding_elements = count_elements(inputs)
     return BatchResult(
         outputs=_join(pieces, rejected),
         compute_s=clock() - started_at,
         rejected_rows=tuple(rejected),
         rejected_because=str(because),
+        elements=elements,
+        padding_elements=padding_elements,
     )
 
 

@@ -1,15 +1,19 @@
-"""The proof that comes before readiness: golden replay through the very backend that will answer, then warm-up."""
+"""The proof that comes before readiness: golden replay through the very backend that will answer, then warm-up.
+
+Golden rows of different lengths run as requests do: a batch is padded to its longest row, and a row alone to no more
+than its own length. So a network that lets padding, or a neighbor, into its answer is not proven.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from app.bundle.golden import GoldenRows, expect_close
-from app.bundle.manifest import Manifest
+from app.bundle.manifest import Batching, Manifest
 from app.errors import BackendFailed, BundleNotProven
 from app.serving.isolation import run_checked
-from app.tensors import Tensors, concat, take
+from app.tensors import LENGTHS, Tensors, batches, concat, num_rows, trim
 
 WARM_UP_BATCHES = 5
 
@@ -40,16 +44,24 @@ def prove(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> None:
     Raises:
         BundleNotProven: Something comes out otherwise than measured; the message says what, where and by how much.
     """
-    max_rows = manifest.batching.max_rows
-    try:
-        batched = concat(
-            [run_checked(run, take(golden.inputs, i, i + max_rows)) for i in range(0, len(golden), max_rows)]
-        )
-        alone = concat([run_checked(run, take(golden.inputs, i, i + 1)) for i in range(len(golden))])
-    except BackendFailed as exc:
-        raise BundleNotProven(f"golden replay: {exc}") from exc
+    bounds = manifest.batching
+    batched = _replay(run, batches(golden.inputs, max_rows=bounds.max_rows, max_elements=bounds.max_elements))
+    alone = _replay(run, batches(golden.inputs, max_rows=1))
     expect_close(batched, golden.outputs, manifest.golden.tolerance[fmt], what="golden replay")
     expect_close(alone, batched, manifest.golden.batch_tolerance, what="golden rows alone against the same in a batch")
+
+
+def _replay(run: Run, inputs: Iterable[Tensors]) -> Tensors:
+    """Return the outputs of all batches, joined."""
+    try:
+        outputs = [run_checked(run, batch) for batch in inputs]
+    except BackendFailed as exc:
+        raise BundleNotProven(f"golden replay: {exc}") from exc
+    try:
+        return concat(outputs)
+    except (KeyError, ValueError) as exc:  # outputs come and go, or are as wide as their batch
+        shapes = sorted({str({name: array.shape[1:] for name, array in part.items()}) for part in outputs})
+        raise BundleNotProven(f"golden replay: rows come out in different shapes: {', '.join(shapes)}") from exc
 
 
 def is_well(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> bool:
@@ -61,15 +73,28 @@ def is_well(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> bool:
     return True
 
 
-def warm_up(run: Run, inputs: Tensors, rows: int, *, clock: Callable[[], float] = time.monotonic) -> float:
+def warm_up(run: Run, inputs: Tensors, batching: Batching, *, clock: Callable[[], float] = time.monotonic) -> float:
     """Run full batches made of the given inputs, and return the seconds of the fastest.
 
-    The others say what else the machine was doing, not what a batch costs.
+    The others say what else the machine was doing, not what a batch costs. Rows of different lengths make the batch of
+    the longest of them, as many as the bounds allow.
     """
-    full: Tensors = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+    full = full_batch(inputs, batching)
     seconds: list[float] = []
     for _ in range(WARM_UP_BATCHES):
         started_at = clock()
         run(full)
         seconds.append(clock() - started_at)
     return min(seconds)
+
+
+def full_batch(inputs: Tensors, batching: Batching) -> Tensors:
+    """Return a batch of as many rows as the bounds allow, the given ones over and over, the longest first."""
+    order, rows = np.arange(num_rows(inputs)), batching.max_rows
+    if LENGTHS in inputs:
+        order = np.argsort(-inputs[LENGTHS], kind="stable")
+        if batching.max_elements is not None:
+            longest = max(1, int(inputs[LENGTHS][order[0]]))
+            rows = max(1, min(rows, batching.max_elements // longest))
+    order = np.resize(order, rows)  # of the rows, not of each array: a row keeps its length
+    return trim({name: array[order] for name, array in inputs.items()})

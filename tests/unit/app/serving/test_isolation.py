@@ -10,8 +10,9 @@ from app.backends.dummy import Behavior, DummyBackend
 from app.bundle.manifest import Manifest
 from app.errors import BackendFailed
 from app.serving.isolation import BatchResult, run_checked, run_isolated
-from app.tensors import Tensors, take
+from app.tensors import LENGTHS, Tensors, take
 from tests.support.bundles import manifest_document
+from tests.support.ragged import row_sums, series
 
 POISON = 13.0
 OUTPUTS = Manifest.model_validate(manifest_document()).outputs
@@ -144,3 +145,36 @@ def test_the_cause_of_a_failure_is_kept() -> None:
     with pytest.raises(BackendFailed) as caught:
         run_checked(dummy(fails_after_calls=0).run, batch(1))
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=20).flatmap(
+        lambda lengths: st.tuples(st.just(lengths), st.sets(st.integers(0, len(lengths) - 1)))
+    )
+)
+def test_parts_of_a_padded_batch_are_padded_to_their_own_longest_row(case: tuple[list[int], set[int]]) -> None:
+    lengths, poisoned = case
+    inputs = series(lengths, start=1000)
+    for row in poisoned:
+        inputs["series"][row, 0] = POISON
+    widths: list[tuple[int, int]] = []
+
+    def run(part: Tensors) -> Tensors:
+        widths.append((part["series"].shape[1], int(part[LENGTHS].max())))
+        if (part["series"] == POISON).any():
+            raise RuntimeError("poison")
+        return {"sum": np.array(row_sums(part))}
+
+    result = run_isolated(run, inputs, is_well=lambda: True)
+    assert result.rejected_rows == tuple(sorted(poisoned))
+    assert all(padded == longest for padded, longest in widths)
+    sums = row_sums(inputs)
+    for row in set(range(len(lengths))) - poisoned:
+        assert result.outputs["sum"][row] == sums[row]
+    padded = len(lengths) * max(lengths)
+    assert (result.elements, result.padding_elements) == (padded, padded - sum(lengths))
+
+
+def test_rows_without_lengths_have_no_elements_to_count() -> None:
+    result = isolate(dummy(), batch(3))
+    assert (result.elements, result.padding_elements) == (0, 0)

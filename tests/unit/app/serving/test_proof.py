@@ -8,7 +8,7 @@ import pytest
 
 from app import backends
 from app.bundle.golden import GoldenRows
-from app.bundle.manifest import Manifest
+from app.bundle.manifest import Batching, Manifest
 from app.errors import BundleNotProven
 from app.serving.proof import WARM_UP_BATCHES, Run, is_well, prove, warm_up
 from app.tasks import check_contract, create
@@ -142,11 +142,18 @@ def test_the_warm_up_runs_full_batches_of_real_rows_and_tells_the_fastest() -> N
         batches.append(inputs)
         return inputs
 
-    seconds = warm_up(run, GOLDEN.inputs, 23, clock=lambda: next(ticks))
+    seconds = warm_up(run, GOLDEN.inputs, Batching(max_rows=23), clock=lambda: next(ticks))
     assert seconds == 1.0
     assert [len(batch["image"]) for batch in batches] == [23] * WARM_UP_BATCHES
     for batch, row in itertools.product(batches, range(23)):
         assert np.array_equal(batch["image"][row], GOLDEN.inputs["image"][row % ROWS])
+
+
+def test_outputs_that_are_as_wide_as_their_batch_are_not_proven() -> None:
+    def run(inputs: Tensors, outputs: Tensors) -> Tensors:
+        return outputs | {"probabilities": np.zeros((len(inputs["image"]), len(inputs["image"])), np.float32)}
+
+    assert refusal(wrapped(run)).startswith("golden replay: rows come out in different shapes: {'logits': (3,), 'prob")
 
 
 @pytest.mark.parametrize(
@@ -167,5 +174,5 @@ def test_the_bundles_of_the_tests_are_proven(tmp_path: Path, arguments: dict[str
     name, backend = backends.load("auto", bundle, threads=1)
     prove(backend.run, bundle.manifest, golden, name)
     check_contract(create(bundle.manifest, LIMITS), golden)
-    warm_up(backend.run, golden.inputs, bundle.manifest.batching.max_rows)
+    warm_up(backend.run, golden.inputs, bundle.manifest.batching)
     assert len(backend.rows_per_call) == calls_until_ready(folder)  # type: ignore[attr-defined]
