@@ -118,17 +118,16 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
 
 
 def _create_tasks(catalog: Catalog, limits: tasks.Limits) -> dict[str, Task]:
-    """Create the task of every model that has a manifest; where its tensors do not fit it, its versions have failed."""
+    """Create the task of every model, that of its highest version; a version that does not fit its task has failed."""
     by_name: dict[str, Task] = {}
-    for name, model in catalog.models.items():
-        if model.manifest is None:
+    for version in catalog.versions():
+        if version.bundle is None:
             continue
         try:
-            by_name[name] = tasks.create(model.manifest, limits)
+            by_name[version.ref.name] = tasks.create(version.bundle, limits)
         except BundleError as exc:
-            for version in model.versions:
-                version.bundle = None
-                version.fail(str(exc))
+            version.bundle = None
+            version.fail(str(exc))
     return by_name
 
 

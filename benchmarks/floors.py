@@ -12,6 +12,7 @@ import orjson
 import simdjson
 
 from app import tasks
+from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
 from app.settings import Settings
 
@@ -30,7 +31,7 @@ def measure(bundle: Path, bodies: Sequence[bytes], *, seconds: float) -> dict[st
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
     settings = Settings()
     limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
-    task = tasks.create(manifest, limits)
+    task = tasks.create(Bundle(folder=bundle, manifest=manifest), limits)
     options = task.parse_options({})
 
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which reports otherwise

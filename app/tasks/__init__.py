@@ -1,6 +1,6 @@
 """Typed request and response to tensors and back, one file per kind of task, found by the file's name.
 
-A task module offers ``create(manifest, limits) -> Task``; its name is the ``kind`` in the manifest's task settings.
+A task module offers ``create(bundle, limits) -> Task``; its name is the ``kind`` in the manifest's task settings.
 """
 
 import importlib
@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from app.bundle.golden import GoldenRows
-from app.bundle.manifest import Manifest
+from app.bundle.loader import Bundle
 from app.errors import BundleError, RequestError
 from app.tasks.decoding.strict_json import JsonLimits
-from app.tensors import Array, Tensors
+from app.tensors import LENGTHS, Array, Tensors, take, trim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def body_types(task: Task) -> tuple[str, ...]:
 
 
 class _TaskModule(Protocol):
-    def create(self, manifest: Manifest, limits: Limits) -> Task: ...
+    def create(self, bundle: Bundle, limits: Limits) -> Task: ...
 
 
 def kinds() -> tuple[str, ...]:
@@ -103,20 +103,23 @@ def kinds() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
 
 
-def create(manifest: Manifest, limits: Limits) -> Task:
-    """Return the task of a manifest.
+def create(bundle: Bundle, limits: Limits) -> Task:
+    """Return the task of a bundle.
 
     Raises:
-        BundleError: The manifest's tensors are not those of its task.
+        BundleError: The manifest's tensors are not those of its task, or a file that the task needs is missing, is not
+            the one that the manifest describes, or cannot be used.
     """
-    module = cast(_TaskModule, importlib.import_module(f"{__name__}.{manifest.task.kind}"))
-    return module.create(manifest, limits)
+    module = cast(_TaskModule, importlib.import_module(f"{__name__}.{bundle.manifest.task.kind}"))
+    return module.create(bundle, limits)
 
 
 def check_contract(task: Task, golden: GoldenRows) -> None:
     """Hold the task against the trainer: golden requests become golden tensors, golden outputs golden responses.
 
     This is what makes a skew between training and serving impossible to miss: both sides are compared bit for bit.
+    Golden inputs of different lengths are padded to the longest row; a request alone is not, so each row is compared
+    without its padding, which has to be zeros.
 
     Raises:
         BundleError: They do not; the message names the row.
@@ -126,9 +129,13 @@ def check_contract(task: Task, golden: GoldenRows) -> None:
             tensors = task.decode_json({"instances": [request]})
         except RequestError as exc:
             raise BundleError(f"golden request {row} is refused: {exc}") from exc
-        for name, inputs in golden.inputs.items():
-            if name not in tensors or not _same(tensors[name], inputs[row : row + 1]):
+        padded = take(golden.inputs, row, row + 1)
+        expected = trim(padded)
+        for name in golden.inputs:
+            if name not in tensors or not _same(tensors[name], expected[name]):
                 raise BundleError(f"golden request {row} does not become its golden input {name!r}")
+            if LENGTHS in padded and name != LENGTHS and np.any(padded[name][:, expected[name].shape[1] :]):
+                raise BundleError(f"golden input {name!r} is padded with other than zeros in row {row}")
     for row, (prediction, response) in enumerate(
         zip(task.encode(golden.outputs, task.parse_options({})), golden.responses, strict=True)
     ):

@@ -1,83 +1,21 @@
 """One picture in, one label out."""
 
-import base64
-import io
-from typing import Any
-
-import numpy as np
-from PIL import Image
-
+from app.bundle.loader import Bundle
 from app.bundle.manifest import ImageClassification, Manifest
-from app.errors import BundleError, Fault, InvalidInput
-from app.preprocess.image import ImageRefused, decode_image
 from app.tasks import Limits
-from app.tasks.decoding.fast_json import FastDecoder
-from app.tasks.decoding.pictures import PixelBudget, describe, picture_type
-from app.tasks.decoding.strict_json import JsonLimits
-from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
-from app.tensors import Tensors
+from app.tasks.shared.pictures import PictureRequests
 
 
-class ImageClassificationTask(LabelAnswers):
+class ImageClassificationTask(PictureRequests, LabelAnswers):
     """Pictures to the one input tensor, its ``probabilities`` to labels; see :class:`app.tasks.Task`."""
 
-    media_types = ("image/png", "image/jpeg")
-
     def __init__(self, manifest: Manifest, settings: ImageClassification, limits: Limits) -> None:
-        image = settings.image
-        if len(manifest.inputs) != 1 or manifest.inputs[0].shape[1:] != (image.height, image.width):
-            raise BundleError(f"image_classification takes one input of shape (batch, {image.height}, {image.width})")
-        if manifest.inputs[0].dtype != "float32":
-            raise BundleError(f"image_classification feeds float32, the input is {manifest.inputs[0].dtype}")
-        super().__init__(manifest, settings.labels)
-        self._settings = settings
-        self._limits = limits
-        self._input_name = manifest.inputs[0].name
-        self._fast = FastDecoder(manifest.name, max_instances=limits.max_instances)
-        instances = limits.max_instances
-        self.json_limits = JsonLimits(
-            arrays=1 + instances * (1 + image.height),
-            objects=1 + instances,
-            members=2 + 2 * instances,  # a data: URL has a colon of its own
-            values=1 + instances * image.height * image.width,
-        )
-        self.request_model = request_model(manifest, limits, image=(picture_type(image), ...))
-
-    def decode_fast(self, body: bytes) -> Tensors | None:
-        """Read rows of numbers; see :class:`app.tasks.Task`."""
-        image = self._settings.image
-        pixels_BHW = self._fast.matrices(body, "image", (image.height, image.width), image.low, image.high)
-        return None if pixels_BHW is None else {self._input_name: pixels_BHW}
-
-    def decode_json(self, document: object) -> Tensors:
-        """Validate whatever is there; see :class:`app.tasks.Task`."""
-        budget = PixelBudget(self._limits.max_image_pixels)
-        instances = read_instances(self.request_model, document, self._limits, context=budget)
-        return {self._input_name: np.stack([instance.image for instance in instances])}
-
-    def decode_file(self, data: bytes) -> Tensors:
-        """Decode one picture; see :class:`app.tasks.Task`."""
-        try:
-            pixels_HW = decode_image(data, self._settings.image, max_pixels=self._limits.max_image_pixels)
-        except ImageRefused as exc:
-            raise InvalidInput(Fault(pointer="#", code=exc.code, message=str(exc))) from exc
-        return {self._input_name: pixels_HW[None]}
-
-    def conversion(self) -> str:
-        """Say what is done to pictures of another size or mode; see :class:`app.tasks.Task`."""
-        return describe(self._settings.image)
-
-    def example(self) -> dict[str, Any]:
-        """Return a request with a gradient as a PNG; see :class:`app.tasks.Task`."""
-        image = self._settings.image
-        ramp_HW = np.linspace(0, 255, image.height * image.width).reshape(image.height, image.width)
-        buffer = io.BytesIO()
-        Image.fromarray(ramp_HW.astype(np.uint8)).save(buffer, "PNG")
-        return {"instances": [{"image": base64.b64encode(buffer.getvalue()).decode()}]}
+        PictureRequests.__init__(self, manifest, settings.image, limits)
+        LabelAnswers.__init__(self, manifest, settings.labels)
 
 
-def create(manifest: Manifest, limits: Limits) -> ImageClassificationTask:
-    """Return the task of a manifest; see :func:`app.tasks.create`."""
-    assert isinstance(manifest.task, ImageClassification)
-    return ImageClassificationTask(manifest, manifest.task, limits)
+def create(bundle: Bundle, limits: Limits) -> ImageClassificationTask:
+    """Return the task of a bundle; see :func:`app.tasks.create`."""
+    assert isinstance(bundle.manifest.task, ImageClassification)
+    return ImageClassificationTask(bundle.manifest, bundle.manifest.task, limits)

@@ -1,5 +1,6 @@
 """One row of a table in, one label out."""
 
+from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest, TabularClassification
 from app.tasks import Limits
 from app.tasks.shared.features import FeatureRequests
@@ -14,7 +15,7 @@ class TabularClassificationTask(FeatureRequests, LabelAnswers):
         LabelAnswers.__init__(self, manifest, settings.labels)
 
 
-def create(manifest: Manifest, limits: Limits) -> TabularClassificationTask:
-    """Return the task of a manifest; see :func:`app.tasks.create`."""
-    assert isinstance(manifest.task, TabularClassification)
-    return TabularClassificationTask(manifest, manifest.task, limits)
+def create(bundle: Bundle, limits: Limits) -> TabularClassificationTask:
+    """Return the task of a bundle; see :func:`app.tasks.create`."""
+    assert isinstance(bundle.manifest.task, TabularClassification)
+    return TabularClassificationTask(bundle.manifest, bundle.manifest.task, limits)

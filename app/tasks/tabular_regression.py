@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest, TabularRegression, Target
 from app.errors import BundleError
 from app.tasks import Limits
@@ -40,10 +41,10 @@ class TabularRegressionTask(FeatureRequests):
         return [{"value": value} for value in outputs["value"].tolist()]
 
 
-def create(manifest: Manifest, limits: Limits) -> TabularRegressionTask:
-    """Return the task of a manifest; see :func:`app.tasks.create`."""
-    assert isinstance(manifest.task, TabularRegression)
-    return TabularRegressionTask(manifest, manifest.task, limits)
+def create(bundle: Bundle, limits: Limits) -> TabularRegressionTask:
+    """Return the task of a bundle; see :func:`app.tasks.create`."""
+    assert isinstance(bundle.manifest.task, TabularRegression)
+    return TabularRegressionTask(bundle.manifest, bundle.manifest.task, limits)
 
 
 def _describe(target: Target) -> str:

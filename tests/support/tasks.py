@@ -1,9 +1,11 @@
 """Tasks of manifests that lie on no disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from app import tasks
+from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
 from app.tasks import Limits, Task
 from app.tasks.image_classification import ImageClassificationTask
@@ -14,8 +16,12 @@ LIMITS = Limits(max_instances=32, max_image_pixels=10_000)
 
 def task_of(**changes: Any) -> ImageClassificationTask:
     """Return the task of :func:`tests.support.bundles.manifest_document` with the given arguments."""
-    manifest = Manifest.model_validate(manifest_document(**changes))
-    return cast(ImageClassificationTask, tasks.create(manifest, LIMITS))
+    return cast(ImageClassificationTask, tasks.create(bundle_of(manifest_document(**changes)), LIMITS))
+
+
+def bundle_of(document: Mapping[str, Any]) -> Bundle:
+    """Return the bundle of a manifest whose files are nowhere."""
+    return Bundle(folder=Path("nowhere"), manifest=Manifest.model_validate(document))
 
 
 FEATURES: Sequence[dict[str, Any]] = (
@@ -47,4 +53,4 @@ def tabular_task_of(
     kind: Literal["tabular_classification", "tabular_regression"] = "tabular_classification", **changes: Any
 ) -> Task:
     """Return the task of :func:`tabular_document` with the given arguments."""
-    return tasks.create(Manifest.model_validate(tabular_document(kind, **changes)), LIMITS)
+    return tasks.create(bundle_of(tabular_document(kind, **changes)), LIMITS)

@@ -7,12 +7,15 @@ the body or names its faults. A property test feeds both with the same bodies an
 
 import re
 from codecs import BOM_UTF8
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import simdjson
 
 from app.tensors import Array
+
+T = TypeVar("T")
 
 KEPT_BODY_BYTES = 64 * 1024
 _NUMBERS = frozenset((int, float))
@@ -44,13 +47,66 @@ class FastDecoder:
         Returns:
             float32, shape ``(instances, *shape)``; or None for any other body.
         """
-        if body.startswith(BOM_UTF8):  # the parser would let it through
-            return None
-        try:
-            return self._matrices(body, key, shape, low, high)
-        except (ValueError, TypeError, KeyError, RuntimeError):
-            # not JSON, not numbers, not there, or too deep for the parser
-            return None
+
+        def read(instances: simdjson.Array) -> Array | None:
+            # one bracket for the list, one for every matrix, one for every row: then no element is itself an array
+            if body.count(b"[") != 1 + len(instances) * (1 + shape[0]):
+                return None
+            matrices = np.empty((len(instances), *shape), np.float32)
+            for index, instance in enumerate(instances):
+                flat = _flat(_member(instance, key), range(shape[0], shape[0] + 1), shape[1], low, high)
+                if flat is None:
+                    return None
+                matrices[index] = flat.reshape(shape)
+            return matrices
+
+        return self._read(body, read)
+
+    def series(
+        self, body: bytes, key: str, num_channels: int, lengths: range, low: float, high: float
+    ) -> list[Array] | None:
+        """Read ``{"instances": [{key: [[number, ...], ...]}, ...]}``, with or without ``"model"`` beside it.
+
+        Args:
+            body: JSON.
+            key: The one key of every instance.
+            num_channels: Numbers of every step.
+            lengths: How many steps a series may have.
+            low: Least number that is accepted.
+            high: Greatest number that is accepted.
+
+        Returns:
+            For every instance float32, shape ``(steps, num_channels)``; or None for any other body.
+        """
+
+        def read(instances: simdjson.Array) -> list[Array] | None:
+            series: list[Array] = []
+            for instance in instances:
+                flat = _flat(_member(instance, key), lengths, num_channels, low, high)
+                if flat is None:
+                    return None
+                series.append(flat.reshape(-1, num_channels).astype(np.float32))
+            # one bracket for the list, one for every series, one for every step: then no element is itself an array
+            return series if body.count(b"[") == 1 + sum(1 + len(steps) for steps in series) else None
+
+        return self._read(body, read)
+
+    def texts(self, body: bytes, key: str) -> list[str] | None:
+        """Read ``{"instances": [{key: "..."}, ...]}``, with or without ``"model"`` beside it.
+
+        Args:
+            body: JSON.
+            key: The one key of every instance.
+
+        Returns:
+            The text of every instance, none of them empty; or None for any other body.
+        """
+
+        def read(instances: simdjson.Array) -> list[str] | None:
+            texts: list[Any] = [_member(instance, key) for instance in instances]
+            return texts if all(isinstance(text, str) and text for text in texts) else None
+
+        return self._read(body, read)
 
     def rows(self, body: bytes, key: str, names: tuple[str, ...], low_F: Array, high_F: Array) -> Array | None:
         """Read ``{"instances": [{key: {name: number, ...}}, ...]}``, with or without ``"model"`` beside it.
@@ -65,11 +121,31 @@ class FastDecoder:
         Returns:
             float64, shape ``(instances, names)``; or None for any other body.
         """
-        if body.startswith(BOM_UTF8):
+
+        def read(instances: simdjson.Array) -> Array | None:
+            rows: list[list[Any]] = []
+            for instance in instances:
+                row = _member(instance, key)
+                if not isinstance(row, simdjson.Object) or len(row) != len(names):
+                    return None
+                members = row.as_dict()
+                rows.append([members[name] for name in names])  # a repeated key leaves one of the names missing
+                if not _NUMBERS.issuperset(map(type, rows[-1])):  # to NumPy, a boolean or a string of digits is one too
+                    return None
+            rows_BF = np.array(rows, np.float64)
+            return rows_BF if (rows_BF >= low_F).all() and (rows_BF <= high_F).all() else None
+
+        return self._read(body, read)
+
+    def _read(self, body: bytes, read: Callable[[simdjson.Array], T | None]) -> T | None:
+        """Return what is made of the instances; None where the body has none, or cannot be read."""
+        if body.startswith(BOM_UTF8):  # the parser would let it through
             return None
         try:
-            return self._rows(body, key, names, low_F, high_F)
+            instances = self._instances(body)
+            return None if instances is None else read(instances)
         except (ValueError, TypeError, KeyError, RuntimeError):
+            # not JSON, not numbers, not there, or too deep for the parser
             return None
 
     def _instances(self, body: bytes) -> simdjson.Array | None:
@@ -86,52 +162,21 @@ class FastDecoder:
             return None
         return instances
 
-    def _rows(self, body: bytes, key: str, names: tuple[str, ...], low_F: Array, high_F: Array) -> Array | None:
-        instances = self._instances(body)
-        if instances is None:
-            return None
-        rows: list[list[Any]] = []
-        for instance in instances:
-            if not isinstance(instance, simdjson.Object) or len(instance) != 1:
-                return None
-            row = instance[key]
-            if not isinstance(row, simdjson.Object) or len(row) != len(names):
-                return None
-            members = row.as_dict()
-            rows.append([members[name] for name in names])  # a repeated key leaves one of the names missing
-            if not _NUMBERS.issuperset(map(type, rows[-1])):  # to NumPy, a boolean or a string of digits is one too
-                return None
-        rows_BF = np.array(rows, np.float64)
-        return rows_BF if (rows_BF >= low_F).all() and (rows_BF <= high_F).all() else None
 
-    def _matrices(self, body: bytes, key: str, shape: tuple[int, int], low: float, high: float) -> Array | None:
-        instances = self._instances(body)
-        if instances is None:
-            return None
-        # one bracket for the list, one for every matrix, one for every row: then no element is itself an array
-        if body.count(b"[") != 1 + len(instances) * (1 + shape[0]):
-            return None
-        matrices = np.empty((len(instances), *shape), np.float32)
-        for index, instance in enumerate(instances):
-            if not isinstance(instance, simdjson.Object) or len(instance) != 1:
-                return None
-            flat = _flat(instance[key], shape)
-            if flat is None or flat.min() < low or flat.max() > high:
-                return None
-            matrices[index] = flat.reshape(shape)
-        return matrices
+def _member(instance: object, key: str) -> object:
+    """Return the one member of an instance; None where it is no object, or has others."""
+    return instance[key] if isinstance(instance, simdjson.Object) and len(instance) == 1 else None
 
 
-def _flat(rows: object, shape: tuple[int, int]) -> Array | None:
-    """Return the numbers of a matrix in one array, float64; None where its rows are not of this shape."""
-    height, width = shape
-    if not isinstance(rows, simdjson.Array) or len(rows) != height:
+def _flat(rows: object, lengths: range, width: int, low: float, high: float) -> Array | None:
+    """Return the numbers of a matrix in one array, float64; None where it has another shape or they leave the range."""
+    if not isinstance(rows, simdjson.Array) or len(rows) not in lengths:
         return None
     for row in rows:
         if not isinstance(row, simdjson.Array) or len(row) != width:
             return None
     flat: Array = np.frombuffer(rows.as_buffer(of_type="d"))  # raises for what is not a number
-    return flat if flat.size == height * width else None
+    return flat if flat.size == len(rows) * width and flat.min() >= low and flat.max() <= high else None
 
 
 _MODEL = rb'"model"\s*:\s*"([a-z0-9_-]{1,64})"\s*'

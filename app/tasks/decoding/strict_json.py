@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from app.errors import MalformedBody, TooManyValues, quoted
 
 # what a faulty body may hold beyond a good one, so that its faults are named
@@ -21,7 +23,10 @@ _MAX_DIGITS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonLimits:
-    """What the largest good body of a task holds. The parser is not interrupted, so it is not begun on more."""
+    """What the largest good body of a task holds. The parser is not interrupted, so it is not begun on more.
+
+    What stands in strings does not count: a text may hold any of the marks.
+    """
 
     arrays: int
     objects: int
@@ -50,14 +55,7 @@ def parse_json(body: bytes, limits: JsonLimits) -> Any:
     """
     if body.startswith(BOM_UTF8):
         raise MalformedBody("the body starts with a byte order mark, which JSON does not allow; send plain UTF-8")
-    for kind, mark, most in (
-        ("arrays", b"[", limits.arrays),
-        ("objects", b"{", limits.objects),
-        ("members", b":", limits.members),
-        ("values", b",", limits.values),
-    ):
-        if (count := body.count(mark)) > most + _SLACK:
-            raise TooManyValues(f"the body holds about {count} {kind}, a good one at most {most}")
+    _expect_within(limits, body)
     try:
         return json.loads(body.decode(), object_pairs_hook=_distinct_keys, parse_int=_integer)
     except UnicodeDecodeError as exc:
@@ -68,6 +66,33 @@ def parse_json(body: bytes, limits: JsonLimits) -> Any:
         raise MalformedBody("the body nests too deep") from exc
     except ValueError as exc:  # an integer of more digits than Python converts
         raise MalformedBody(f"the body holds a number that cannot be read: {exc}") from exc
+
+
+def _expect_within(limits: JsonLimits, body: bytes) -> None:
+    outside: bytes | None = None
+    for kind, mark, most in (
+        ("arrays", b"[", limits.arrays),
+        ("objects", b"{", limits.objects),
+        ("members", b":", limits.members),
+        ("values", b",", limits.values),
+    ):
+        if body.count(mark) <= most + _SLACK:
+            continue
+        if outside is None:
+            outside = _outside_strings(body)
+        if (count := outside.count(mark)) > most + _SLACK:
+            raise TooManyValues(f"the body holds about {count} {kind}, a good one at most {most}")
+
+
+def _outside_strings(body: bytes) -> bytes:
+    """Return what stands outside of strings; beyond the first fault of a body that is no JSON, anything may come."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    codes = np.frombuffer(body, np.uint8)
+    is_quote = codes == ord('"')
+    # an odd number of quotes before it: inside; the sum may wrap around, since 256 is even
+    is_outside = np.cumsum(is_quote, dtype=np.uint8) & 1 == 0
+    return bytes(codes[is_outside])
 
 
 def _integer(digits: str) -> int | float:

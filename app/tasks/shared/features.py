@@ -38,13 +38,12 @@ class FeatureRequests:
         self._names = tuple(feature.name for feature in features)
         self._low_F = np.array([feature.low for feature in features])
         self._high_F = np.array([feature.high for feature in features])
-        instances, quoted_marks = limits.max_instances, sum(name.count(mark) for name in self._names for mark in "[{:,")
-        numbers = len(features) + quoted_marks
+        instances = limits.max_instances
         self.json_limits = JsonLimits(
-            arrays=1 + instances * quoted_marks,
-            objects=1 + instances * (2 + quoted_marks),
-            members=2 + instances * (1 + numbers),
-            values=1 + instances * numbers,
+            arrays=1,
+            objects=1 + 2 * instances,
+            members=2 + instances * (1 + len(features)),
+            values=1 + instances * len(features),
         )
         row: Any = create_model(f"{type_prefix(manifest)}Features", __config__=STRICT, **_fields(features))
         self.request_model = request_model(manifest, limits, features=(row, ...))

@@ -173,6 +173,6 @@ def test_the_bundles_of_the_tests_are_proven(tmp_path: Path, arguments: dict[str
     golden: GoldenRows = bundle.golden()
     name, backend = backends.load("auto", bundle, threads=1)
     prove(backend.run, bundle.manifest, golden, name)
-    check_contract(create(bundle.manifest, LIMITS), golden)
+    check_contract(create(bundle, LIMITS), golden)
     warm_up(backend.run, golden.inputs, bundle.manifest.batching)
     assert len(backend.rows_per_call) == calls_until_ready(folder)  # type: ignore[attr-defined]

@@ -38,7 +38,7 @@ def test_every_task_of_the_manifest_has_its_file_and_every_file_its_task() -> No
 @pytest.mark.parametrize("ref", COMMITTED, ids=lambda ref: f"{ref.name}/{ref.version}")
 def test_the_golden_rows_of_a_committed_bundle_hold_its_task(ref: BundleRef) -> None:
     bundle = open_bundle(ref)
-    task = tasks.create(bundle.manifest, Limits(max_instances=1, max_image_pixels=1))
+    task = tasks.create(bundle, Limits(max_instances=1, max_image_pixels=1))
     check_contract(task, bundle.golden())
 
 

@@ -9,13 +9,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from app.bundle.manifest import Manifest
 from app.errors import BundleError, InvalidInput, TooManyInstances
 from app.tasks import create
 from app.tasks.image_classification import ImageClassificationTask
 from app.tasks.shared.labels import Options
 from tests.support.bundles import manifest_document
-from tests.support.tasks import LIMITS, task_of
+from tests.support.tasks import LIMITS, bundle_of, task_of
 
 IMAGE = [[1, 2, 3], [4, 5, 6]]
 
@@ -231,14 +230,14 @@ def test_the_schemas_of_two_models_have_names_of_their_own() -> None:
     ],
 )
 def test_a_manifest_whose_tensors_do_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
-    manifest = Manifest.model_validate(manifest_document() | change)
+    bundle = bundle_of(manifest_document() | change)
     with pytest.raises(BundleError, match=message):
-        create(manifest, LIMITS)
+        create(bundle, LIMITS)
 
 
 def test_the_name_of_the_input_is_free() -> None:
     inputs = [{"name": "pixels", "dtype": "float32", "shape": ["n", 2, 3]}]
-    task = create(Manifest.model_validate(manifest_document() | {"inputs": inputs}), LIMITS)
+    task = create(bundle_of(manifest_document() | {"inputs": inputs}), LIMITS)
     assert list(task.decode_json({"instances": [{"image": IMAGE}]})) == ["pixels"]
     fast = task.decode_fast(b'{"instances":[{"image":[[1,2,3],[4,5,6]]}]}')
     assert fast is not None

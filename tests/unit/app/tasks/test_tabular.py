@@ -14,7 +14,7 @@ from app.bundle.manifest import Manifest
 from app.errors import BundleError, InvalidInput, RequestError, TooManyInstances, UnsupportedMedia
 from app.tasks import Task, create
 from app.tasks.decoding.strict_json import parse_json
-from tests.support.tasks import LIMITS, tabular_document, tabular_task_of
+from tests.support.tasks import LIMITS, bundle_of, tabular_document, tabular_task_of
 
 FEATURES = {"mean radius": 12.5, "a/b~c": -0.5, "model": 7}
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -304,7 +304,7 @@ def test_a_manifest_whose_tensors_are_not_those_of_the_task_is_refused(
     document = tabular_document(kind)
     change(document)
     with pytest.raises(BundleError, match=f"{kind} {message}"):
-        create(Manifest.model_validate(document), LIMITS)
+        create(bundle_of(document), LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""One series in, one label out."""
+
+from typing import Any
+
+import numpy as np
+
+from app.bundle.loader import Bundle
+from app.bundle.manifest import Manifest, SequenceClassification
+from app.errors import UnsupportedMedia
+from app.tasks import Limits
+from app.tasks.decoding.fast_json import FastDecoder
+from app.tasks.decoding.series import series_type
+from app.tasks.decoding.strict_json import JsonLimits
+from app.tasks.shared.bodies import read_instances, request_model
+from app.tasks.shared.labels import LabelAnswers
+from app.tasks.shared.ragged import expect_ragged_input, pad
+from app.tensors import Tensors
+
+INPUT = "sequence"
+EXAMPLE_LENGTH = 4
+
+
+class SequenceClassificationTask(LabelAnswers):
+    """Series to the padded ``sequence``, float32 of shape (B, T, C), and ``lengths``; see :class:`app.tasks.Task`.
+
+    Raises:
+        BundleError: The manifest has other tensors.
+    """
+
+    media_types: tuple[str, ...] = ()
+
+    def __init__(self, manifest: Manifest, settings: SequenceClassification, limits: Limits) -> None:
+        super().__init__(manifest, settings.labels)
+        self._spec = spec = settings.sequence
+        expect_ragged_input(manifest, INPUT, "float32", spec.num_channels)
+        self._limits = limits
+        self._fast = FastDecoder(manifest.name, max_instances=limits.max_instances)
+        instances = limits.max_instances
+        self.json_limits = JsonLimits(
+            arrays=1 + instances * (1 + spec.max_length),
+            objects=1 + instances,
+            members=2 + instances,
+            values=1 + instances * spec.max_length * spec.num_channels,
+        )
+        self.request_model = request_model(manifest, limits, sequence=(series_type(spec), ...))
+
+    def decode_fast(self, body: bytes) -> Tensors | None:
+        """Read steps of numbers; see :class:`app.tasks.Task`."""
+        spec = self._spec
+        lengths = range(spec.min_length, spec.max_length + 1)
+        series = self._fast.series(body, "sequence", spec.num_channels, lengths, spec.low, spec.high)
+        return None if series is None else pad(INPUT, series)
+
+    def decode_json(self, document: object) -> Tensors:
+        """Validate whatever is there; see :class:`app.tasks.Task`."""
+        instances = read_instances(self.request_model, document, self._limits)
+        return pad(INPUT, [instance.sequence for instance in instances])
+
+    def decode_file(self, data: bytes) -> Tensors:
+        """Refuse: a series has no file format; see :class:`app.tasks.Task`."""
+        raise UnsupportedMedia("this model takes application/json")
+
+    def conversion(self) -> None:
+        """Say nothing: numbers are taken as they come; see :class:`app.tasks.Task`."""
+
+    def example(self) -> dict[str, Any]:
+        """Return a request with a series that rises from -1 to 1, within the bounds; see :class:`app.tasks.Task`."""
+        spec = self._spec
+        length = min(max(EXAMPLE_LENGTH, spec.min_length), spec.max_length)
+        ramp = np.linspace(-1, 1, length * spec.num_channels).round(3)
+        steps = ramp.clip(spec.low, spec.high).reshape(length, spec.num_channels)
+        return {"instances": [{"sequence": steps.tolist()}]}
+
+
+def create(bundle: Bundle, limits: Limits) -> SequenceClassificationTask:
+    """Return the task of a bundle; see :func:`app.tasks.create`."""
+    assert isinstance(bundle.manifest.task, SequenceClassification)
+    return SequenceClassificationTask(bundle.manifest, bundle.manifest.task, limits)
