@@ -8,8 +8,8 @@ take: :class:`Rows` of pictures, :class:`TableRows` of named numbers, :class:`Se
 
 import importlib
 import pkgutil
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -97,7 +97,15 @@ class Sequences(DataSet[SequenceRows]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts(DataSet[TextRows]):
-    """A data set whose rows are texts."""
+    """A data set whose rows are texts.
+
+    Attributes:
+        private_words: Words, in lower case, that name persons; no vocabulary may learn them.
+        num_dropped: How many texts were dropped before the split because another stays: "same", "near".
+    """
+
+    private_words: frozenset[str] = frozenset()
+    num_dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def split(rows: Rows, num_validation: int, *, seed: int = SPLIT_SEED) -> tuple[Rows, Rows]:
