@@ -12,8 +12,8 @@ from email.message import Message
 from html.parser import HTMLParser
 
 _BREAKS = frozenset(
-    "address article blockquote br center dd div dl dt form h1 h2 h3 h4 h5 h6 hr li ol option p pre table td th title "
-    "tr ul".split()
+    {"address", "article", "blockquote", "br", "center", "dd", "div", "dl", "dt", "form", "h1", "h2", "h3", "h4"}
+    | {"h5", "h6", "hr", "li", "ol", "option", "p", "pre", "table", "td", "th", "title", "tr", "ul"}
 )
 _UNSEEN = frozenset({"script", "style"})
 _LOOKS_LIKE_HTML = re.compile(r"\A\s*<(?:!doctype\s+html|html|head|body)\b|</(?:html|body)\s*>", re.IGNORECASE)

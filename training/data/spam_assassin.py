@@ -45,7 +45,7 @@ MAILS = "mails"
 DIGESTS = {MAILS: "07e498a9319851bae8b974f7199cc7df2592518ddddf258c88a7b394e2746ccf"}
 TRAIN, VALIDATION = 0.70, 0.15
 
-_CODE = tuple(Path(module.__file__ or "") for module in (_mail, _names, _duplicates)) + (Path(__file__),)
+_CODE = (Path(__file__), *(Path(str(module.__file__)) for module in (_mail, _names, _duplicates)))
 
 
 def locate(data_dir: Path | None = None) -> Path:
@@ -57,9 +57,7 @@ def locate(data_dir: Path | None = None) -> Path:
     return find(SOURCE, (ARCHIVE, "package/data", "data"), data_dir)
 
 
-def load(
-    data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS, cache_dir: Path | None = None
-) -> Texts:
+def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS, cache_dir: Path | None = None) -> Texts:
     """Read, check and split the data set.
 
     Args:
@@ -79,8 +77,7 @@ def load(
             f"expected {digests[MAILS]}"
         )
     prepared = cached("spam_assassin", key_of(actual, code=_CODE), lambda: prepare(mails), folder=cache_dir)
-    splits = (_rows(prepared["splits"][name]) for name in ("train", "validation", "test"))
-    train, validation, test = splits
+    train, validation, test = (_rows(prepared["splits"][name]) for name in ("train", "validation", "test"))
     return Texts(
         name=SOURCE.title,
         license=SOURCE.license,
