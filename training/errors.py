@@ -4,6 +4,7 @@
 
     TrainingError
     ├── DataError       the data set is missing, damaged or another one
+    │   └── DataMissing     it is not where it was looked for
     ├── NonFiniteLoss   the loss became NaN or infinite
     ├── CheckpointError a checkpoint is damaged, of another run, or cannot be written
     ├── Interrupted     stopped before there was anything worth keeping
@@ -18,6 +19,10 @@ class TrainingError(Exception):
 
 class DataError(TrainingError):
     """The data set is missing, damaged or another one."""
+
+
+class DataMissing(DataError):
+    """The data set, or a file of it, is not where it was looked for."""
 
 
 class NonFiniteLoss(TrainingError):

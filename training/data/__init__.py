@@ -1,6 +1,7 @@
 """The data sets: every module of this folder whose name has no leading underscore is one, found by its file name.
 
-Such a module defines ``load(data_dir: Path | None) -> DataSet``, which raises
+Such a module defines ``SOURCE``, the facts of the data set; ``locate(data_dir: Path | None) -> Path``, which raises
+:class:`training.errors.DataMissing` where it is not there; and ``load(data_dir: Path | None) -> DataSet``, which raises
 :class:`training.errors.DataError` where the files are missing or damaged. Its rows are of the kind that its networks
 take: :class:`Rows` of pictures, :class:`TableRows` of named numbers, :class:`SequenceRows` of ragged series,
 :class:`TextRows` of texts.
@@ -8,15 +9,17 @@ take: :class:`Rows` of pictures, :class:`TableRows` of named numbers, :class:`Se
 
 import importlib
 import pkgutil
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from app.bundle.manifest import Feature, Target
 from training.data._rows import Rows, SequenceRows, TableRows, TextRows
+from training.data._source import Source, data_folder
 
 __all__ = [
     "SPLIT_SEED",
@@ -25,12 +28,16 @@ __all__ = [
     "Rows",
     "SequenceRows",
     "Sequences",
+    "Source",
     "Table",
     "TableRows",
     "TextRows",
     "Texts",
+    "data_folder",
     "load",
+    "locate",
     "names",
+    "source",
     "split",
 ]
 
@@ -97,7 +104,15 @@ class Sequences(DataSet[SequenceRows]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts(DataSet[TextRows]):
-    """A data set whose rows are texts."""
+    """A data set whose rows are texts.
+
+    Attributes:
+        private_words: Words, in lower case, that name persons; no vocabulary may learn them.
+        num_dropped: How many texts were dropped before the split because another stays: "same", "near".
+    """
+
+    private_words: frozenset[str] = frozenset()
+    num_dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def split(rows: Rows, num_validation: int, *, seed: int = SPLIT_SEED) -> tuple[Rows, Rows]:
@@ -128,7 +143,32 @@ def load(name: str, data_dir: Path | None = None) -> DataSet[Any]:
         ValueError: There is no such data set.
         DataError: Its files are missing, damaged or others.
     """
+    data: DataSet[Any] = _module(name).load(data_dir)
+    return data
+
+
+def source(name: str) -> Source:
+    """Return the facts of a data set, which need not be here.
+
+    Raises:
+        ValueError: There is no such data set.
+    """
+    facts: Source = _module(name).SOURCE
+    return facts
+
+
+def locate(name: str, data_dir: Path | None = None) -> Path:
+    """Return where a data set lies, not yet checked.
+
+    Raises:
+        ValueError: There is no such data set.
+        DataMissing: It is not there.
+    """
+    path: Path = _module(name).locate(data_dir)
+    return path
+
+
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"there is no data set {name!r}, there are: {', '.join(names())}")
-    data: DataSet[Any] = importlib.import_module(f"{__name__}.{name}").load(data_dir)
-    return data
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,7 +1,6 @@
 """The small tables that scikit-learn carries with it: found without importing it, and checked by digest."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,43 +9,48 @@ import numpy as np
 from app.bundle.manifest import Feature
 from training.data import TableRows
 from training.data._idx import read_maybe_gzipped
-from training.errors import DataError
+from training.data._source import Source, expect_digest, missing
+from training.errors import DataMissing
+
+HOW = "it comes with scikit-learn: pip install 'zero-to-one[train]'"
 
 
-def read_files(title: str, digests: Mapping[str, str], data_dir: Path | None) -> dict[str, bytes]:
+def read_files(source: Source, digests: Mapping[str, str], data_dir: Path | None) -> dict[str, bytes]:
     """Return the content, uncompressed, of the files of a data set.
 
     Args:
-        title: As people write the data set's name.
+        source: The data set, for errors.
         digests: SHA-256 that the uncompressed content of each file must have.
         data_dir: Folder of the files; without it that of the installed scikit-learn.
 
     Raises:
         DataError: A file is missing, damaged or not the one expected.
     """
-    folder = data_dir or _installed()
+    folder = locate_files(source, digests, data_dir)
     content: dict[str, bytes] = {}
     for name, digest in digests.items():
-        path = folder / name
-        if not path.is_file():
-            raise DataError(
-                f"{title} is not in {folder}: {name} is missing; it comes with scikit-learn: "
-                "pip install 'zero-to-one[train]'"
-            )
-        content[name] = read_maybe_gzipped(path)
-        actual = hashlib.sha256(content[name]).hexdigest()
-        if actual != digest:
-            raise DataError(
-                f"{path} is damaged or another file: its {len(content[name])} uncompressed bytes have SHA-256 "
-                f"{actual}, expected {digest}"
-            )
+        content[name] = read_maybe_gzipped(folder / name)
+        expect_digest(folder / name, content[name], digest)
     return content
+
+
+def locate_files(source: Source, names: Iterable[str], data_dir: Path | None) -> Path:
+    """Return the folder of the files.
+
+    Raises:
+        DataMissing: One of them is not there, or scikit-learn is not.
+    """
+    folder = data_dir or _installed()
+    for name in names:
+        if not (folder / name).is_file():
+            raise missing(source, name, folder)
+    return folder
 
 
 def _installed() -> Path:
     spec = find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise DataError("scikit-learn, which carries the data, is not installed: pip install 'zero-to-one[train]'")
+        raise DataMissing("scikit-learn, which carries the data, is not installed: pip install 'zero-to-one[train]'")
     return Path(spec.origin).parent / "datasets" / "data"
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from app.bundle.manifest import Feature
 from training.data import Table, TableRows
-from training.data._scikit_learn import read_files, with_examples
+from training.data._scikit_learn import HOW, locate_files, read_files, with_examples
+from training.data._source import Source
 from training.data._strata import split_table
 from training.errors import DataError
 
@@ -46,6 +47,23 @@ FEATURES = tuple(
 )
 
 
+SOURCE = Source(
+    title="Breast cancer Wisconsin (diagnostic)",
+    license="CC-BY-4.0",
+    splits=(569 - NUM_TEST - NUM_VALIDATION, NUM_VALIDATION, NUM_TEST),
+    how=HOW,
+)
+
+
+def locate(data_dir: Path | None = None) -> Path:
+    """Return the folder of the table.
+
+    Raises:
+        DataMissing: It is not there.
+    """
+    return locate_files(SOURCE, DIGESTS, data_dir)
+
+
 def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) -> Table:
     """Read, check and split the data set.
 
@@ -56,7 +74,7 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     Raises:
         DataError: The file is missing, damaged or not the one expected.
     """
-    lines = read_files("Breast cancer Wisconsin", digests, data_dir)[FILE].decode().splitlines()
+    lines = read_files(SOURCE, digests, data_dir)[FILE].decode().splitlines()
     num_rows, num_features, *classes = lines[0].split(",")
     values = np.array([line.split(",") for line in lines[1:]], np.float64)
     if values.shape != (int(num_rows), int(num_features) + 1) or int(num_features) != len(FEATURES):
@@ -64,8 +82,8 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     rows = TableRows(features=values[:, :-1], targets=values[:, -1].astype(np.int64))
     train, validation, test = split_table(rows, num_test=NUM_TEST, num_validation=NUM_VALIDATION)
     return Table(
-        name="Breast cancer Wisconsin (diagnostic)",
-        license="CC-BY-4.0",
+        name=SOURCE.title,
+        license=SOURCE.license,
         classes=tuple(classes),
         files=dict(digests),
         train=train,

@@ -13,7 +13,8 @@ import numpy as np
 from app.bundle.manifest import Feature, Target
 from app.tensors import Array
 from training.data import Table, TableRows
-from training.data._scikit_learn import read_files, with_examples
+from training.data._scikit_learn import HOW, locate_files, read_files, with_examples
+from training.data._source import Source
 from training.data._strata import split_table
 from training.errors import DataError
 
@@ -41,6 +42,23 @@ FEATURES = (
 TARGET = Target(name="disease progression", description="a quantitative measure one year after baseline")
 
 
+SOURCE = Source(
+    title="Diabetes",
+    license="BSD-3-Clause",
+    splits=(442 - NUM_TEST - NUM_VALIDATION, NUM_VALIDATION, NUM_TEST),
+    how=HOW,
+)
+
+
+def locate(data_dir: Path | None = None) -> Path:
+    """Return the folder of the table.
+
+    Raises:
+        DataMissing: It is not there.
+    """
+    return locate_files(SOURCE, DIGESTS, data_dir)
+
+
 def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) -> Table:
     """Read, check and split the data set.
 
@@ -51,7 +69,7 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     Raises:
         DataError: A file is missing, damaged or not the one expected.
     """
-    content = read_files("Diabetes", digests, data_dir)
+    content = read_files(SOURCE, digests, data_dir)
     features = _table(content[FEATURES_FILE])
     targets = _table(content[TARGETS_FILE])
     if features.shape != (len(targets), len(FEATURES)) or targets.shape[1] != 1:
@@ -59,8 +77,8 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     rows = TableRows(features=features, targets=targets[:, 0])
     train, validation, test = split_table(rows, num_test=NUM_TEST, num_validation=NUM_VALIDATION)
     return Table(
-        name="Diabetes",
-        license="BSD-3-Clause",
+        name=SOURCE.title,
+        license=SOURCE.license,
         classes=(),
         files=dict(digests),
         train=train,

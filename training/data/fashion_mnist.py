@@ -1,7 +1,5 @@
 """Fashion-MNIST: 70,000 grey pictures of clothing, 28x28, ten classes (Xiao, Rasul and Vollgraf, arXiv:1708.07747)."""
 
-import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 
 from training.data import DataSet, Pictures, Rows, split
 from training.data._idx import parse_idx, read_maybe_gzipped
+from training.data._source import Source, expect_digest, find, missing
 from training.errors import DataError
 
 DEFAULT_DIR = Path("/usr/share/datasets/fashion-mnist")
@@ -37,6 +36,26 @@ DIGESTS = {
     TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 
+SOURCE = Source(
+    title="Fashion-MNIST",
+    license="MIT",
+    splits=(60_000 - NUM_VALIDATION, NUM_VALIDATION, 10_000),
+    how=(
+        "install it with 'apt-get install dataset-fashion-mnist', or point DATA_DIR (or --data-dir) to a folder that "
+        f"holds {', '.join(f'{each}.gz' for each in DIGESTS)} (or the same uncompressed)"
+    ),
+    command=("apt-get", "install", "--yes", "--no-install-recommends", "dataset-fashion-mnist"),
+)
+
+
+def locate(data_dir: Path | None = None) -> Path:
+    """Return the folder that holds the first of the files.
+
+    Raises:
+        DataMissing: None does.
+    """
+    return find(SOURCE, (f"{TRAIN_IMAGES}.gz", TRAIN_IMAGES), data_dir, DEFAULT_DIR).parent
+
 
 def load(
     data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS, num_validation: int = NUM_VALIDATION
@@ -44,20 +63,20 @@ def load(
     """Read, check and split the data set.
 
     Args:
-        data_dir: Folder with the four IDX files, plain or gzip; without it the environment's ``DATA_DIR`` is used, and
-            without that the place where Debian's package ``dataset-fashion-mnist`` puts them.
+        data_dir: Folder with the four IDX files, plain or gzip; without it ``DATA_DIR`` or the usual folder, and then
+            the place where Debian's package ``dataset-fashion-mnist`` puts them.
         digests: SHA-256 that the uncompressed files must have.
         num_validation: How many of the training rows are set aside for validation.
 
     Raises:
         DataError: A file is missing, damaged or not the one expected.
     """
-    folder = data_dir or Path(os.environ.get("DATA_DIR") or DEFAULT_DIR)
+    folder = locate(data_dir)
     content = {name: _read(folder, name, digests[name]) for name in digests}
     train, validation = split(_rows(content, TRAIN_IMAGES, TRAIN_LABELS), num_validation)
     return DataSet(
-        name="Fashion-MNIST",
-        license="MIT",
+        name=SOURCE.title,
+        license=SOURCE.license,
         classes=CLASSES,
         files=dict(digests),
         train=train,
@@ -69,18 +88,9 @@ def load(
 def _read(folder: Path, name: str, digest: str) -> bytes:
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
     if path is None:
-        raise DataError(
-            f"Fashion-MNIST is not in {folder}: {name}.gz is missing; install it with "
-            f"'apt-get install dataset-fashion-mnist', or point DATA_DIR (or --data-dir) to a folder that holds "
-            f"{', '.join(f'{each}.gz' for each in DIGESTS)} (or the same uncompressed)"
-        )
+        raise missing(SOURCE, f"{name}.gz", folder)
     content = read_maybe_gzipped(path)
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != digest:
-        raise DataError(
-            f"{path} is damaged or another file: its {len(content)} uncompressed bytes have SHA-256 {actual}, "
-            f"expected {digest}"
-        )
+    expect_digest(path, content, digest)
     return content
 
 
