@@ -8,6 +8,8 @@ from training import commands
 from training.errors import Interrupted, TrainingError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+# imported here and not in main(), so that a missing library is told in one line, whatever the command
+_COMMANDS = commands.modules()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train networks and write bundles.")
-    commands.add_all(parser.add_subparsers(title="commands", required=True, metavar="COMMAND"))
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, module in _COMMANDS.items():
+        text = (module.__doc__ or name).splitlines()[0]
+        command = subparsers.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 

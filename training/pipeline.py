@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from app.bundle.golden import dump_golden
 from app.bundle.manifest import Architecture, Batching, Calibration, Manifest
 from app.tensors import Tensors
-from training import architectures, problems
+from training import architectures, checkpoint, problems
 from training.batches import LoaderBatches, MemoryBatches
 from training.config import Config, NumpyConfig, TrainConfig
 from training.data import DataSet, Table
+from training.distributed import this_process
 from training.export import bundle, onnx, state_dict, verify
 from training.export import manifest as parts
 from training.export.candidates import (
@@ -52,7 +55,7 @@ def train(
     loader: bool = False,
     num_workers: int = 0,
     run_dir: Path | None = None,
-    device: str = "auto",
+    device: torch.device | None = None,
     show_progress: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Trained:
@@ -64,7 +67,7 @@ def train(
         loader: Take the batches from a ``DataLoader``; they are the same.
         num_workers: Processes of that loader.
         run_dir: Where checkpoints are written, and found again; without it, there are none.
-        device: ``cpu``, ``cuda`` or ``auto``.
+        device: Where it is trained; without it, on the CPU. Of several processes, each has its own.
         show_progress: Draw bars on stderr.
         on_epoch: Called with each finished epoch.
 
@@ -80,13 +83,16 @@ def train(
     )
     network = architectures.build(config.architecture, dataclasses.asdict(network_config))
     examples = problem.examples(problem.data.train, augmented=True)
+    process = this_process()
     order: dict[str, Any] = {
         "batch_size": config.batch_size,
         "seed": config.seed,
         "by_length": config.by_length,
+        "rank": process.rank,
+        "world_size": process.world_size,
     }
     batches = LoaderBatches(examples, num_workers=num_workers, **order) if loader else MemoryBatches(examples, **order)
-    network.to(choose_device(device))
+    network.to(device or torch.device("cpu"))
     outcome = fit(
         network,
         batches,
@@ -124,7 +130,7 @@ def _first_revision(run_dir: Path | None) -> str:
     if run_dir is None:
         return code_revision()
     note = run_dir / "code_revision.txt"
-    if not (run_dir / CHECKPOINT_FILE).exists() or not note.exists():
+    if not (run_dir / checkpoint.FILE_NAME).exists() or not note.exists():
         run_dir.mkdir(parents=True, exist_ok=True)
         note.write_text(code_revision())
     return note.read_text()
@@ -213,5 +219,5 @@ def export(
 
 def _reports(trained: Trained, problem: Problem[Any], outputs: Tensors) -> dict[str, bytes]:
     reports: dict[str, object] = {"history": [dataclasses.asdict(epoch) for epoch in trained.history]}
-    reports |= trained.further_reports
+    reports |= problem.reports(outputs, problem.data.test) | trained.further_reports
     return {f"report/{name}.json": report_json(report) for name, report in reports.items()}

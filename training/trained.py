@@ -2,25 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
 from app.bundle.manifest import TensorSpec
 from app.tensors import Tensors
 from training import architectures
+from training.epochs import Epoch
 from training.export import onnx, state_dict, verify
+from training.numpy_network import fitting
 
 Specs = Sequence[TensorSpec]
-
-
-class EpochLike(Protocol):
-    """What every trainer tells of an epoch."""
-
-    @property
-    def number(self) -> int:
-        """Counted from 1."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +25,7 @@ class Trained:
         architecture: A registered name.
         network_config: Its whole config, as the manifest holds it.
         network: Holds its best weights.
-        history: All finished epochs, dataclasses.
+        history: All finished epochs.
         best_epoch: The number of the one whose weights were kept.
         stopped: Why training ended.
         validation: Scores of the best epoch, as metrics of the manifest.
@@ -45,13 +38,15 @@ class Trained:
         weights: The network as safetensors.
         reference: What runs the trainer's own network, where that is not the torch one.
         graph: Writes the ONNX graph, where torch's exporter does not.
+        further_metrics: What the trainer has measured besides.
+        further_reports: JSON documents of the report, by name.
     """
 
     name: str
     architecture: str
     network_config: dict[str, Any]
     network: nn.Module
-    history: tuple[EpochLike, ...]
+    history: tuple[Epoch | fitting.Epoch, ...]
     best_epoch: int
     stopped: str
     validation: dict[str, float]

@@ -93,9 +93,7 @@ def _image_reconstruction() -> Kind:
                 "code": [float(number) for number in code],
                 "reconstruction": [[float(number) for number in row] for row in picture],
             }
-            for error, code, picture in zip(
-                outputs["error"], outputs["code"], outputs["reconstruction"], strict=True
-            )
+            for error, code, picture in zip(outputs["error"], outputs["code"], outputs["reconstruction"], strict=True)
         ]
 
     pictures = _image_classification()

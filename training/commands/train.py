@@ -1,13 +1,13 @@
 """Train a network, prove its exports and write a bundle."""
 
 import argparse
-import dataclasses
 import sys
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from training import data, pipeline, tabular
+from training import checkpoint, data, pipeline, tabular
 from training.commands import _all
 from training.commands._shared import (
     add_folders,
@@ -19,11 +19,12 @@ from training.commands._shared import (
     say,
     say_json,
 )
-from training.config import NumpyConfig, TrainConfig, recipe_names
+from training.config import Config, NumpyConfig, recipe_names
 from training.data import DataSet
+from training.distributed import processes, this_process
+from training.epochs import Epoch, epoch_json
 from training.errors import TrainingError
 from training.export.bundle import expect_free
-from training.loop import Epoch
 from training.problems import Problem
 from training.trained import Trained
 
@@ -56,13 +57,20 @@ def run(args: argparse.Namespace) -> None:
     if args.version is not None:
         expect_free(args.models_dir, config.name, args.version)  # now, rather than after an hour of training
     torch.set_num_threads(args.threads)
-    rows: DataSet[object] = data.load(config.data_set, args.data_dir)
+    with processes(args.device) as device:
+        _train_and_export(args, config, device)
+
+
+def _train_and_export(args: argparse.Namespace, config: Config, device: torch.device) -> None:
+    rows: DataSet[Any] = data.load(config.data_set, args.data_dir)
     try:
         problem = pipeline.problem_of(config, rows)
     except ValueError as exc:
         raise TrainingError(f"{args.model}: {exc}") from exc
     tell = (lambda text: None) if args.json else say
-    trained = _train(args, config, problem)
+    trained = _train(args, config, problem, device)
+    if not this_process().is_first:
+        return
     tell(
         f"{trained.stopped} after {len(trained.history)} epochs and {trained.duration_s:.1f} s; kept epoch "
         f"{trained.best_epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in trained.validation.items())
@@ -73,24 +81,24 @@ def run(args: argparse.Namespace) -> None:
         say_json({"bundle": str(folder), "stopped": trained.stopped, "best_epoch": trained.best_epoch})
 
 
-def _train(args: argparse.Namespace, config: NumpyConfig | TrainConfig, problem: Problem[object]) -> Trained:
+def _train(args: argparse.Namespace, config: Config, problem: Problem[Any], device: torch.device) -> Trained:
     if isinstance(config, NumpyConfig):
         if args.loader:
             raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
         assert isinstance(problem.data, data.Table)
         return tabular.train(config, problem.data)  # in a second or two, so that no epoch needs to be told
     run_dir = args.runs_dir / config.name / f"seed-{config.seed}"
-    if args.fresh:
-        (run_dir / "checkpoint.pt").unlink(missing_ok=True)
+    if args.fresh and this_process().is_first:
+        (run_dir / checkpoint.FILE_NAME).unlink(missing_ok=True)
     return pipeline.train(
         config,
         problem,
         loader=args.loader or args.workers is not None,
         num_workers=args.workers or 0,
         run_dir=run_dir,
-        device=args.device,
+        device=device,
         show_progress=not args.json,
-        on_epoch=(lambda epoch: say_json(dataclasses.asdict(epoch))) if args.json else _tell_epoch,
+        on_epoch=(lambda epoch: say(epoch_json(epoch))) if args.json else _tell_epoch,
     )
 
 
@@ -100,5 +108,3 @@ def _tell_epoch(epoch: Epoch) -> None:
         f"score {epoch.validation_score:.4f}  {epoch.duration_s:.1f} s",
         file=sys.stderr,
     )
-
-

@@ -111,6 +111,11 @@ class Problem(ABC, Generic[RowsT]):
         """Return further files of the bundle that the task's settings describe, by path."""
         return {}
 
+    def reports(self, outputs: Tensors, rows: RowsT) -> dict[str, object]:
+        """Return JSON documents of the report on served outputs for rows, by name."""
+        del outputs, rows
+        return {}
+
     def baselines(self) -> dict[str, float]:
         """Return what simple models reach on the test split, as metrics named ``<baseline>/<metric>``."""
         return {}

@@ -71,6 +71,12 @@ class Classification(Problem[RowsT]):
         recalls = {f"recall/{label}": recall for label, recall in zip(self.data.classes, scores.recall, strict=True)}
         return {"accuracy": scores.accuracy, "loss": scores.loss, "macro_f1": scores.macro_f1} | recalls
 
+    def reports(self, outputs: Tensors, rows: RowsT) -> dict[str, object]:
+        """Return the confusion matrix; see :class:`training.problems.Problem`."""
+        confusion_CC = score(outputs["logits"], self.labels(rows)).confusion
+        told = {"labels": self.data.classes, "rows_are_true_columns_are_predicted": confusion_CC.tolist()}
+        return {"confusion_matrix": told}
+
     def answer(self, requests: list[Any], inputs: Tensors, run: Run) -> GoldenRows:
         """Return golden rows of requests and the inputs that they become."""
         outputs = run(inputs)

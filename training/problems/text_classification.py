@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 import numpy as np
-from app.preprocess.text import TextPreparation
 
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import (
@@ -18,6 +17,7 @@ from app.bundle.manifest import (
     TextClassification,
     TextInput,
 )
+from app.preprocess.text import TextPreparation
 from app.tensors import LENGTHS, Array, Tensors
 from training.config import TrainConfig
 from training.data import TextRows, Texts

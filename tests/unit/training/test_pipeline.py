@@ -116,9 +116,7 @@ def test_an_artifact_that_answers_otherwise_is_not_exported(trained, problem, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_answer_that_depends_on_its_batch_mates_is_not_exported(
-    trained, problem, tmp_path, monkeypatch
-):
+def test_an_answer_that_depends_on_its_batch_mates_is_not_exported(trained, problem, tmp_path, monkeypatch):
     class Mingling(torch.nn.Module):
         def __init__(self, network, *, temperature=1.0):
             super().__init__()

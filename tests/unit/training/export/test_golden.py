@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.bundle.golden import dump_golden, parse_golden
-from training.data.fashion_mnist import CLASSES
 from training.config import TrainConfig
+from training.data.fashion_mnist import CLASSES
 from training.export.golden import edge_images, response
 from training.problems.image_classification import ImageClassificationProblem
 

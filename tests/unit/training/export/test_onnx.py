@@ -6,18 +6,17 @@ import pytest
 
 from training import architectures
 from training.export import onnx as onnx_export
-from training.export.manifest import image_task, image_tensors
 from training.export.verify import eager_runner, onnx_runner, parity
 
 SMALL = {"cnn": {"channels": [4, 8], "dense": 16}, "mlp": {"hidden": [16, 8]}}
 
 
 @pytest.fixture(params=sorted(SMALL), scope="module")
-def exported(request, small_data):
+def exported(request, problem):
     """A small network as it is served, and its ONNX form."""
     config = {**SMALL[request.param], "input_mean": 72.9, "input_std": 90.0}
     served = architectures.as_served(architectures.build(request.param, config)).eval()
-    return served, onnx_export.dump(served, *image_tensors(image_task(small_data)))
+    return served, onnx_export.dump(served, problem.inputs, problem.outputs)
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 7, 32])
@@ -60,6 +59,6 @@ def test_weights_are_inside_the_file_and_no_trace_of_this_machine_is(exported, r
     assert not re.search(rb"\.py\b|site-packages|stack_trace|/home/|/root/|/tmp/|/usr/", exported[1])
 
 
-def test_the_same_network_gives_the_same_file(exported, small_data):
+def test_the_same_network_gives_the_same_file(exported, problem):
     served, data = exported
-    assert onnx_export.dump(served, *image_tensors(image_task(small_data))) == data
+    assert onnx_export.dump(served, problem.inputs, problem.outputs) == data
