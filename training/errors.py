@@ -7,6 +7,7 @@
     │   └── DataMissing     it is not where it was looked for
     ├── NonFiniteLoss   the loss became NaN or infinite
     ├── Interrupted     stopped before there was anything worth keeping
+    ├── PrivateVocabulary  a tokenizer's vocabulary tells an address or a name
     ├── NotProven       an exported artifact does not answer as the trained network does
     └── VersionExists   a bundle of that version is there already
 """
@@ -30,6 +31,10 @@ class NonFiniteLoss(TrainingError):
 
 class Interrupted(TrainingError):
     """Training was stopped before its first epoch was done."""
+
+
+class PrivateVocabulary(TrainingError):
+    """A tokenizer's vocabulary tells an address or a name of somebody."""
 
 
 class NotProven(TrainingError):
