@@ -1,4 +1,4 @@
-"""The command line of the trainer: ``python -m training train | list | fixture``."""
+"""The command line of the trainer: ``python -m training data | train | list | fixture``."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
 from training import architectures, config, data, pipeline, tabular, tabular_export
+from training.commands import data as data_command
 from training.config import DEFAULT_SEED, NumpyConfig, TrainConfig
 from training.errors import Interrupted, TrainingError
 from training.export.bundle import expect_free
@@ -55,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_folders(train, "--data-dir", "--models-dir")
     train.set_defaults(run=_train)
+
+    data_command.add_command(commands)
 
     listing = commands.add_parser("list", help="list architectures, what can be trained, and bundles")
     _add_folders(listing, "--models-dir")

@@ -5,6 +5,7 @@
     TrainingError
     ├── DataError       the data set is missing, damaged or another one
     │   └── DataMissing     it is not where it was looked for
+    ├── FetchFailed     a package manager did not bring the data set
     ├── NonFiniteLoss   the loss became NaN or infinite
     ├── Interrupted     stopped before there was anything worth keeping
     ├── PrivateVocabulary  a tokenizer's vocabulary tells an address or a name
@@ -23,6 +24,10 @@ class DataError(TrainingError):
 
 class DataMissing(DataError):
     """The data set, or a file of it, is not where it was looked for."""
+
+
+class FetchFailed(TrainingError):
+    """A package manager is missing, failed, or brought something else than the data set."""
 
 
 class NonFiniteLoss(TrainingError):

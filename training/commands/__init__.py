@@ -1,0 +1,1 @@
+"""Commands of ``python -m training`` that are more than a few lines, one module each."""
