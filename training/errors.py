@@ -5,9 +5,11 @@
     TrainingError
     ├── DataError       the data set is missing, damaged or another one
     │   └── DataMissing     it is not where it was looked for
+    ├── FetchFailed     a package manager did not bring the data set
     ├── NonFiniteLoss   the loss became NaN or infinite
     ├── CheckpointError a checkpoint is damaged, of another run, or cannot be written
     ├── Interrupted     stopped before there was anything worth keeping
+    ├── PrivateVocabulary  a tokenizer's vocabulary tells an address or a name
     ├── NotProven       an exported artifact does not answer as the trained network does
     └── VersionExists   a bundle of that version is there already
 """
@@ -25,6 +27,10 @@ class DataMissing(DataError):
     """The data set, or a file of it, is not where it was looked for."""
 
 
+class FetchFailed(TrainingError):
+    """A package manager is missing, failed, or brought something else than the data set."""
+
+
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite, so the weights are worth nothing from here on."""
 
@@ -35,6 +41,10 @@ class CheckpointError(TrainingError):
 
 class Interrupted(TrainingError):
     """Training was stopped before its first epoch was done."""
+
+
+class PrivateVocabulary(TrainingError):
+    """A tokenizer's vocabulary tells an address or a name of somebody."""
 
 
 class NotProven(TrainingError):

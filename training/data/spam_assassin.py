@@ -54,7 +54,7 @@ def locate(data_dir: Path | None = None) -> Path:
     Raises:
         DataMissing: Neither is there.
     """
-    return find(SOURCE, (ARCHIVE, "package/data", "data"), data_dir)
+    return find(SOURCE, (ARCHIVE, "package/data"), data_dir)
 
 
 def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS, cache_dir: Path | None = None) -> Texts:

@@ -49,7 +49,9 @@ class TextClassificationProblem(Classification[TextRows]):
     data: Texts
 
     def __init__(self, config: TrainConfig, data: Texts, *, vocab_size: int, max_chars: int, max_tokens: int) -> None:
-        self._tokenizer_json = train_tokenizer(data.train.texts, vocab_size=vocab_size)
+        self._tokenizer_json = train_tokenizer(
+            data.train.texts, vocabulary_size=vocab_size, private_words=data.private_words
+        )
         self._limits = {"max_chars": max_chars, "max_tokens": max_tokens}
         self._preparation = TextPreparation(self._tokenizer_json, **self._limits)
         self._prepared: dict[int, tuple[Array, ...]] = {}
