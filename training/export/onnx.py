@@ -1,5 +1,6 @@
-"""The ``onnx`` artifact: one graph with scaling and softmax inside, and a batch axis of any length."""
+"""The ``onnx`` artifact: one graph with scaling and softmax inside, and named axes of any length."""
 
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 
 import onnx
 import torch
+from onnxscript.optimizer import optimize
 from torch import nn
 
 from app.bundle.manifest import TensorSpec
@@ -16,6 +18,9 @@ FILE_NAME = "model.onnx"
 
 # The one that torch's exporter translates to; a newer one would be reached through a converter, for nothing.
 OPSET = 20
+
+# Largest tensor that is computed while exporting, in numbers.
+_FOLDED_SIZE = 2**24
 
 _DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -34,11 +39,7 @@ def dump(served: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Tens
     Raises:
         onnx.checker.ValidationError: The exporter wrote something that is no valid model.
     """
-    # two rows, as torch.export takes an axis of one row for a fixed one
-    examples = tuple(
-        torch.zeros([2 if isinstance(axis, str) else axis for axis in spec.shape], dtype=_DTYPES[spec.dtype])
-        for spec in inputs
-    )
+    examples = _examples(inputs)
     dynamic = tuple({i: axis for i, axis in enumerate(spec.shape) if isinstance(axis, str)} for spec in inputs)
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -47,18 +48,39 @@ def dump(served: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Tens
             input_names=[spec.name for spec in inputs],
             output_names=[spec.name for spec in outputs],
             opset_version=OPSET,
-            # one level more: the served module takes its inputs as *inputs
-            dynamic_shapes=(dynamic,),
+            # one level more where the served module takes its inputs as *inputs
+            dynamic_shapes=(dynamic,) if _takes_any_number(served) else dynamic,
             external_data=False,
             dynamo=True,
             verbose=False,
         )
-    assert program is not None
+        assert program is not None
+        # weights that are cut and joined again are written as they end up: the exporter itself stops at small ones
+        optimize(program.model, input_size_limit=_FOLDED_SIZE, output_size_limit=_FOLDED_SIZE)
     model: onnx.ModelProto = program.model_proto
     strip_traces(model)
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _examples(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    """Return zeros of the shapes of the inputs, whose named axes each have a length of their own.
+
+    They start at 2, as torch.export takes an axis of length 1 for a fixed one; and it may take two axes of the same
+    length for the same.
+    """
+    names = dict.fromkeys(axis for spec in inputs for axis in spec.shape if isinstance(axis, str))
+    lengths = {name: length for length, name in enumerate(names, start=2)}
+    return tuple(
+        torch.zeros([lengths[axis] if isinstance(axis, str) else axis for axis in spec.shape], dtype=_DTYPES[spec.dtype])
+        for spec in inputs
+    )
+
+
+def _takes_any_number(served: nn.Module) -> bool:
+    parameters = inspect.signature(served.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
 
 
 def strip_traces(model: onnx.ModelProto) -> None:
@@ -73,7 +95,7 @@ def strip_traces(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence what the exporter says about torchvision and about its own deprecated calls."""
+    """Silence what the exporter says about torchvision, its own deprecated calls, and inputs that share an axis."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -81,6 +103,8 @@ def _quiet_exporter() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            # it takes the name from the first of them, which is the same name
+            warnings.filterwarnings("ignore", message="# The axis name", category=UserWarning)
             yield
     finally:
         logger.setLevel(level)
