@@ -89,13 +89,11 @@ def _image_reconstruction() -> Kind:
         return [
             {
                 "error": float(error),
-                "anomaly": bool(error > THRESHOLD),
+                "anomaly": float(error) > THRESHOLD,
                 "code": [float(number) for number in code],
                 "reconstruction": [[float(number) for number in row] for row in picture],
             }
-            for error, code, picture in zip(
-                outputs["error"], outputs["code"], outputs["reconstruction"], strict=True
-            )
+            for error, code, picture in zip(outputs["error"], outputs["code"], outputs["reconstruction"], strict=True)
         ]
 
     pictures = _image_classification()
