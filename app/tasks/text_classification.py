@@ -21,8 +21,8 @@ INPUT = "tokens"
 # a text of this many bytes is tokenized on the event loop, as that takes less than a batch may take there; a longer one
 # on a thread, and so is one beyond ASCII: some characters stand for twenty once they are normalized
 MAX_BYTES_ON_LOOP = 2048
-# how many texts of the most characters one request may hold
-LONGEST_TEXTS = 64
+# of all texts of one request together, after each is cut: a few seconds of work where they are as costly as can be
+MAX_CHARS_TOGETHER = 2**18
 
 
 class TextClassificationTask(LabelAnswers):
@@ -70,7 +70,7 @@ class TextClassificationTask(LabelAnswers):
         """Validate whatever is there; see :class:`app.tasks.Task`."""
         instances = read_instances(self.request_model, document, self._limits)
         texts = [instance.text for instance in instances]
-        most = LONGEST_TEXTS * self._spec.max_chars
+        most = max(MAX_CHARS_TOGETHER, self._spec.max_chars)
         if (count := sum(min(len(text), self._spec.max_chars) for text in texts)) > most:
             message = (
                 f"the texts of one request may have {most} characters together, not {count}; send several requests"

@@ -200,7 +200,8 @@ def write_file_with_digest(folder: Path, path: str, data: bytes) -> None:
     """Write a file of the bundle, and its new size and digest into the manifest wherever that names it."""
 
     def edit(document: dict[str, Any]) -> None:
-        for ref in (*document["artifacts"], document["golden"]):
+        texts = document["task"].get("text", {})
+        for ref in (*document["artifacts"], document["golden"], *([texts["tokenizer"]] if texts else [])):
             if ref["path"] == path:
                 ref.update(file_ref(path, data))
 

@@ -89,7 +89,7 @@ def _image_reconstruction() -> Kind:
         return [
             {
                 "error": float(error),
-                "anomaly": bool(error > THRESHOLD),
+                "anomaly": float(error) > THRESHOLD,
                 "code": [float(number) for number in code],
                 "reconstruction": [[float(number) for number in row] for row in picture],
             }

@@ -14,6 +14,7 @@ from app.tasks.decoding.fast_json import KEPT_BODY_BYTES, FastDecoder, guess_mod
 from app.tasks.decoding.strict_json import parse_json
 from app.tasks.image_classification import ImageClassificationTask
 from app.tensors import Array
+from tests.support.json_bodies import STRANGE, array, body_of, damages_of
 from tests.support.tasks import LIMITS, task_of
 
 HEIGHT, WIDTH = 2, 3
@@ -29,19 +30,6 @@ NUMBERS = st.one_of(
     st.decimals(0, 255, places=25).map(str),
     st.sampled_from(["0", "-0", "-0.0", "255", "255.0", "2.55e2", "1E2", "1e-400", "5e-324", "1e+00", "0.1"]),
 )
-STRANGE = st.sampled_from(
-    ["-1", "256", "255.0000000001", "-1e-9", "1e39", "1e400", "-1e400", "NaN", "-NaN", "Infinity", "-Infinity", "nan",
-     "true", "false", "null", '"5"', '""', "[]", "[1]", "[[1]]", "{}", '{"a":1}', "01", "+1", ".5", "1.", "1e", "0x1",
-     "18446744073709551616", "9" * 30, "9" * 400, "9" * 4400, "1" + "0" * 38, "--1", "1 2", "1_0", "", "é", "\\u0031"]
-)  # fmt: skip
-SNIPPETS = st.sampled_from(
-    [b"[", b"]", b"{", b"}", b",", b":", b'"', b"0", b"1", b"-", b".", b"e", b" ", b"\n", b"\x00", b"\\", b"\xff",
-     b"[]", b"[[", b"]]", b"],[", b"1,", b"null", b'"image":', b'"model":"dummy",', b"\xef\xbb\xbf", b"/*x*/", b"\xc3"]
-)  # fmt: skip
-
-
-def array(items: list[str]) -> str:
-    return "[" + ",".join(items) + "]"
 
 
 def _right(cells: list[str]) -> str:
@@ -69,9 +57,7 @@ _SHAPES: dict[str, Callable[[list[str]], str]] = {
 
 @st.composite
 def bodies(draw: DrawFn) -> bytes:
-    """Return a body with one thing changed, rarely two: what is wrong twice over shows only one check at work."""
-    kinds = st.sampled_from(["number", "shape", "member", "body", "model", "edge", "bytes"])
-    damages = draw(st.lists(kinds, max_size=2) if draw(st.integers(0, 3)) == 0 else st.tuples(kinds))
+    damages = draw(damages_of("number", "shape"))
     count = draw(st.sampled_from([1, 1, 1, 2, 3]))
     pictures = [draw(st.lists(NUMBERS, min_size=HEIGHT * WIDTH, max_size=HEIGHT * WIDTH)) for _ in range(count)]
     if "number" in damages:
@@ -79,60 +65,8 @@ def bodies(draw: DrawFn) -> bytes:
     shapes = [_right] * count
     if "shape" in damages:
         shapes[-1] = draw(st.sampled_from(list(_SHAPES.values())))
-    instances = [[("image", shape(cells))] for shape, cells in zip(shapes, pictures, strict=True)]
-    if "member" in damages:
-        draw(changed(instances[-1]))
-    pairs = [("instances", array([as_object(instance) for instance in instances]))]
-    if "model" in damages or draw(st.booleans()):
-        names = ['"other"', "null", "1", '["dummy"]', '"du\\u006dmy"'] if "model" in damages else ['"dummy"']
-        pairs.insert(draw(st.integers(0, 1)), ("model", draw(st.sampled_from(names))))
-    if "body" in damages:
-        draw(changed(pairs))
-    body = as_object(pairs).encode()
-    if "edge" in damages:
-        body = draw(st.sampled_from([b"", b"\xef\xbb\xbf", b" \n", b"[", b"\x00", b"1"])) + body
-        body += draw(st.sampled_from([b"", b" \n", b"]", b"}", b"\x00", b"1", b"{}", b"[]"]))
-    return draw(damaged(body)) if "bytes" in damages else body
-
-
-@st.composite
-def changed(draw: DrawFn, pairs: list[tuple[str, str]]) -> None:
-    """Give an object, in place, a member more or less, one twice, or the same in other words."""
-    kind = draw(st.sampled_from(["more", "more", "twice", "less", "escaped", "none"]))
-    if kind == "more":
-        key = draw(st.sampled_from(["image", "model", "instances", "extra", "Image", ""]))
-        pairs.insert(draw(st.integers(0, len(pairs))), (key, draw(NUMBERS | STRANGE)))
-    elif kind == "twice":
-        pairs.append(draw(st.sampled_from(pairs)))
-    elif kind == "less":
-        pairs.pop()
-    elif kind == "escaped":
-        pairs[:] = [(f"\\u00{ord(key[0]):02x}{key[1:]}", value) for key, value in pairs]
-    else:
-        pairs.clear()
-
-
-def as_object(pairs: list[tuple[str, str]]) -> str:
-    return "{" + ",".join(f'"{key}":{value}' for key, value in pairs) + "}"
-
-
-@st.composite
-def damaged(draw: DrawFn, body: bytes) -> bytes:
-    start = draw(st.integers(0, len(body)))
-    kind = draw(st.sampled_from(["cut", "delete", "insert", "replace", "flip"]))
-    if kind == "cut":
-        return body[:start]
-    if kind == "delete":
-        return body[:start] + body[start + 1 :]
-    if kind == "insert":
-        return body[:start] + draw(SNIPPETS) + body[start:]
-    if kind == "replace":
-        return body[:start] + draw(SNIPPETS) + body[start + 1 :]
-    return (
-        body[:start]
-        + bytes([byte ^ 1 << draw(st.integers(0, 7)) for byte in body[start : start + 1]])
-        + body[start + 1 :]
-    )
+    values = [shape(cells) for shape, cells in zip(shapes, pictures, strict=True)]
+    return draw(body_of("dummy", "image", values, damages))
 
 
 def strictly(task: ImageClassificationTask, body: bytes) -> Array | None:

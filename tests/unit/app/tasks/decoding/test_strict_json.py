@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -132,6 +133,33 @@ def test_body_of_more_than_any_good_one_holds_is_not_begun_on(body: bytes, kind:
     with pytest.raises(TooManyValues, match=kind):
         strict_json.parse_json(body, JsonLimits(**tight))
     assert len(strict_json.parse_json(body, JsonLimits(**(tight | {kind: 50_000})))) == 100_000
+
+
+TIGHT = JsonLimits(arrays=0, objects=0, members=0, values=0)
+MARKS = "[{:," * 100_000
+
+
+@pytest.mark.parametrize("text", [MARKS, '"' + MARKS, MARKS + "\\", '\\"' * 3 + MARKS, "\\" * 3 + MARKS + '"'])
+def test_what_stands_in_strings_does_not_count(text: str) -> None:
+    body = json.dumps(text).encode()
+    assert strict_json.parse_json(body, TIGHT) == text
+    with pytest.raises(TooManyValues, match="about 100000 arrays"):
+        strict_json.parse_json(b"[" + body + b", " + b"[" * 99_999, TIGHT)
+
+
+MARKED = st.text(st.sampled_from('ab"\\[{:,/\n'))
+
+
+@given(
+    st.recursive(
+        MARKED, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MARKED, inner, max_size=3), max_leaves=12
+    )
+)
+def test_marks_outside_of_strings_are_told_from_those_inside(value: Any) -> None:
+    body = json.dumps(value).encode()
+    plain = re.sub(r'"(?:[^"\\]|\\.)*"', "", body.decode())
+    outside = strict_json._outside_strings(body).decode()
+    assert [outside.count(mark) for mark in "[{:,"] == [plain.count(mark) for mark in "[{:,"]
 
 
 def test_the_loosest_limits_hold_for_every_body_that_one_allows() -> None:
