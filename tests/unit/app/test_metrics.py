@@ -49,11 +49,15 @@ def test_counters_come_out_with_their_labels() -> None:
     metrics.requests["predict", "", "", "404"] += 1
     metrics.refusals["overloaded"] += 2
     metrics.rejected_rows["cnn"] += 5
+    metrics.batch_elements["lstm", "2"] += 700
+    metrics.padding_elements["lstm", "2"] += 300
     samples = parsed(metrics)
     assert at(samples, "zto_requests_total", door="predict", model="cnn", version="1", status=200) == 3
     assert at(samples, "zto_requests_total", door="predict", model="", version="", status=404) == 1
     assert at(samples, "zto_refusals_total", code="overloaded") == 2
     assert at(samples, "zto_rejected_rows_total", model="cnn") == 5
+    assert at(samples, "zto_batch_elements_total", model="lstm", version=2) == 700
+    assert at(samples, "zto_padding_elements_total", model="lstm", version=2) == 300
 
 
 def test_histograms_come_out_cumulative_with_sum_and_count() -> None:

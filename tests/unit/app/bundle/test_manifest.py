@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from app.bundle.manifest import Manifest, is_version
 from tests.support.bundles import dummy_bundle, read_manifest
+from tests.support.ragged import series_document
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 
@@ -125,6 +126,7 @@ def test_a_path_inside_the_bundle_is_taken(document: Document, path: str) -> Non
         ("outputs.0.name", "a b"),
         ("outputs.0.shape", []),
         ("batching.max_rows", 0),
+        ("batching.max_elements", 0),
         ("batching.max_wait_ms", -1),
         ("golden.rows", 0),
         ("golden.batch_tolerance.atol", -1e-9),
@@ -156,8 +158,21 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
             "",
             "input_statistics name no input: .'other'",
         ),
+        (
+            lambda d: d["batching"].update(max_elements=4096),
+            "",
+            "batching.max_elements bounds padded rows, and there is no input 'lengths'",
+        ),
     ],
-    ids=["fixed batch axis", "format twice", "format without tolerance", "label twice", "empty range", "statistics"],
+    ids=[
+        "fixed batch axis",
+        "format twice",
+        "format without tolerance",
+        "label twice",
+        "empty range",
+        "statistics",
+        "elements without lengths",
+    ],
 )
 def test_parts_that_contradict_each_other_are_refused(
     document: Document, edit: Callable[[Document], object], place: str, message: str
@@ -166,6 +181,13 @@ def test_parts_that_contradict_each_other_are_refused(
     assert places(document) == {place}
     with pytest.raises(ValidationError, match=message):
         parse(document)
+
+
+def test_rows_with_lengths_may_have_a_bound_on_elements_and_have_none_by_default() -> None:
+    document = series_document(rows=3, max_rows=8, max_elements=4096)
+    assert parse(document).batching.max_elements == 4096
+    del document["batching"]["max_elements"]
+    assert parse(document).batching.max_elements is None
 
 
 def test_a_manifest_cannot_be_changed(document: Document) -> None:
