@@ -6,6 +6,7 @@
     ├── DataError       the data set is missing, damaged or another one
     ├── NonFiniteLoss   the loss became NaN or infinite
     ├── Interrupted     stopped before there was anything worth keeping
+    ├── NotExportable   the network cannot be written in a format
     ├── NotProven       an exported artifact does not answer as the trained network does
     └── VersionExists   a bundle of that version is there already
 """
@@ -25,6 +26,10 @@ class NonFiniteLoss(TrainingError):
 
 class Interrupted(TrainingError):
     """Training was stopped before its first epoch was done."""
+
+
+class NotExportable(TrainingError):
+    """The network cannot be written in a format; the message says why."""
 
 
 class NotProven(TrainingError):

@@ -34,8 +34,14 @@ def promised(run: Run, manifest: Manifest) -> Run:
     return checked
 
 
-def prove(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> None:
+def prove(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> None:
     """Replay the golden rows: in batches against the trainer's outputs, and each alone against its batch.
+
+    Args:
+        run: Calls the backend.
+        manifest: Holds the tolerances and the rows of a batch.
+        golden: What is replayed.
+        key: Of the artifact that the backend has loaded.
 
     Raises:
         BundleNotProven: Something comes out otherwise than measured; the message says what, where and by how much.
@@ -48,14 +54,14 @@ def prove(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> None:
         alone = concat([run_checked(run, take(golden.inputs, i, i + 1)) for i in range(len(golden))])
     except BackendFailed as exc:
         raise BundleNotProven(f"golden replay: {exc}") from exc
-    expect_close(batched, golden.outputs, manifest.golden.tolerance[fmt], what="golden replay")
+    expect_close(batched, golden.outputs, manifest.golden.tolerance[key], what="golden replay")
     expect_close(alone, batched, manifest.golden.batch_tolerance, what="golden rows alone against the same in a batch")
 
 
-def is_well(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> bool:
+def is_well(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> bool:
     """Tell whether the golden rows still come out as the trainer measured them."""
     try:
-        prove(run, manifest, golden, fmt)
+        prove(run, manifest, golden, key)
     except BundleNotProven:
         return False
     return True
