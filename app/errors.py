@@ -5,7 +5,7 @@
     ServingError
     ├── BundleError            the bundle on disk is not what its manifest says
     │   ├── BundleNotProven    its golden rows do not come out as the trainer measured
-    │   └── BackendUnavailable the runtime that serves it is not installed
+    │   └── BackendUnavailable the runtime that serves it is not installed, or not allowed
     ├── SettingsError          the environment asks for something impossible
     ├── RequestError           the caller's request
     │   ├── MalformedBody      not JSON, or not a body of this media type
@@ -76,7 +76,7 @@ class BundleNotProven(BundleError):
 
 
 class BackendUnavailable(BundleError):
-    """The runtime that serves a bundle is not installed; the message names the extra that brings it."""
+    """The runtime of a bundle is not installed, or not allowed; the message names the extra, or the setting."""
 
     code = "backend_unavailable"
     title = "Backend unavailable"

@@ -32,9 +32,14 @@ class Settings(BaseModel):
     )
     backend: str = Field(
         default="auto",
-        pattern=r"^[a-z][a-z0-9_]*$",
-        description="Artifact to serve: onnx, state_dict, dummy; auto takes the first that the bundle has and the "
-        "installation can run.",
+        pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)?$",
+        description="Artifact to serve: onnx, state_dict, torch_export, torchscript, or a variant of one, as "
+        "onnx-int8; auto takes the first that the bundle has and the installation can run.",
+    )
+    allow_torchscript: bool = Field(
+        default=False,
+        description="Load TorchScript artifacts. Such a file is a program: allow it only where you trust whoever "
+        "made the bundles as you trust your own code.",
     )
     required_models: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = Field(
         default=(), description="Models that /readyz waits for, by comma; default: every bundle found at start-up."

@@ -10,6 +10,7 @@
     ├── CheckpointError a checkpoint is damaged, of another run, or cannot be written
     ├── Interrupted     stopped before there was anything worth keeping
     ├── PrivateVocabulary  a tokenizer's vocabulary tells an address or a name
+    ├── NotExportable   the network cannot be written in a format
     ├── NotProven       an exported artifact does not answer as the trained network does
     └── VersionExists   a bundle of that version is there already
 """
@@ -45,6 +46,10 @@ class Interrupted(TrainingError):
 
 class PrivateVocabulary(TrainingError):
     """A tokenizer's vocabulary tells an address or a name of somebody."""
+
+
+class NotExportable(TrainingError):
+    """The network cannot be written in a format; the message says why."""
 
 
 class NotProven(TrainingError):

@@ -1,11 +1,14 @@
 """The runtimes, one file each, found by their file's name and imported only when chosen.
 
-A backend module offers ``load(bundle, *, threads) -> Backend`` and consumes the artifact whose format is the module's
-own name. Its runtime is imported inside ``load``, so that what is not chosen is not needed.
+A backend module offers ``load(bundle, *, key, threads) -> Backend`` and consumes the artifacts whose format is the
+module's own name, in every variant: ``onnx`` and ``onnx-int8``. Its runtime is imported inside ``load``, so that what
+is not chosen is not needed. A module that says ``RUNS_CODE = True`` reads files that are programs; it is loaded only
+where the operator allows it by name.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Collection
 from typing import Protocol, cast
 
 from app.bundle.loader import Bundle
@@ -34,8 +37,8 @@ class Backend(Protocol):
 class BackendModule(Protocol):
     """What a file of this folder offers."""
 
-    def load(self, bundle: Bundle, *, threads: int) -> Backend:
-        """Load the artifact of this backend's format.
+    def load(self, bundle: Bundle, *, key: str, threads: int) -> Backend:
+        """Load the artifact of a key, which is of this backend's format.
 
         Raises:
             BundleError: The bundle has no such artifact, or the runtime refuses it.
@@ -45,32 +48,50 @@ class BackendModule(Protocol):
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all backends: the files of this folder."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    """Return the names of all backends: the files of this folder, but for those that begin with an underscore."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
-def load(name: str, bundle: Bundle, *, threads: int) -> tuple[str, Backend]:
-    """Load a bundle with the named backend, or with ``auto``.
+def load(key: str, bundle: Bundle, *, threads: int, allowed: Collection[str] = ()) -> tuple[str, Backend]:
+    """Load an artifact of a bundle by its key, or with ``auto``.
 
     ``auto`` goes through the artifacts in the manifest's order and takes the first whose runtime is installed.
 
+    Args:
+        key: Of an artifact: a backend's name, with or without a variant, as ``onnx`` and ``onnx-int8``.
+        bundle: Holds the artifact.
+        threads: Of the runtime inside one call.
+        allowed: The backends that may load files which are programs.
+
     Returns:
-        The name of the backend that was taken, and the backend.
+        The key of the artifact that was taken, and its backend.
 
     Raises:
         BundleError: No backend of that name, or it cannot load the bundle.
+        BackendUnavailable: Its runtime is not installed, or it may not load programs.
     """
-    if name != "auto":
-        return name, _module(name).load(bundle, threads=threads)
+    if key != "auto":
+        return key, _load(key, bundle, threads, allowed)
     missing: list[str] = []
     for artifact in bundle.manifest.artifacts:
         if artifact.format in names():
             try:
-                return artifact.format, _module(artifact.format).load(bundle, threads=threads)
+                return artifact.key, _load(artifact.key, bundle, threads, allowed)
             except BackendUnavailable as exc:
                 missing.append(str(exc))
-    have = ", ".join(artifact.format for artifact in bundle.manifest.artifacts)
+    have = ", ".join(artifact.key for artifact in bundle.manifest.artifacts)
     raise BundleError("; ".join(missing) or f"no backend serves the artifacts of this bundle: {have}")
+
+
+def _load(key: str, bundle: Bundle, threads: int, allowed: Collection[str]) -> Backend:
+    name = key.partition("-")[0]
+    module = _module(name)
+    if getattr(module, "RUNS_CODE", False) and name not in allowed:
+        raise BackendUnavailable(
+            f"a {name} artifact is a program, and is not loaded unless ZTO_ALLOW_{name.upper()}=1 says that whoever "
+            "made this bundle is trusted to run code here"
+        )
+    return module.load(bundle, key=key, threads=threads)
 
 
 def _module(name: str) -> BackendModule:

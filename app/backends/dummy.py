@@ -97,11 +97,11 @@ def _output(spec: TensorSpec, sums_B: Array) -> Array:
     return scores_BC.reshape(len(sums_B), *shape).astype(spec.dtype)
 
 
-def load(bundle: Bundle, *, threads: int) -> DummyBackend:
+def load(bundle: Bundle, *, key: str = "dummy", threads: int) -> DummyBackend:
     """Read the behavior from the ``dummy`` artifact; see :class:`app.backends.BackendModule`."""
     del threads  # arithmetic on a few numbers
     try:
-        behavior = Behavior.model_validate_json(bundle.read(bundle.artifact("dummy")))
+        behavior = Behavior.model_validate_json(bundle.read(bundle.artifact(key)))
     except ValidationError as exc:
         raise BundleError(f"the dummy's behavior is not valid: {exc}") from exc
     return DummyBackend(behavior, bundle.manifest.outputs)

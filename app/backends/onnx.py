@@ -40,8 +40,11 @@ class OnnxBackend:
         del self._session
 
 
-def load(bundle: Bundle, *, threads: int) -> OnnxBackend:
-    """Open a session on the bundle's ``onnx`` artifact; see :class:`app.backends.BackendModule`."""
+def load(bundle: Bundle, *, key: str = "onnx", threads: int) -> OnnxBackend:
+    """Open a session on an ``onnx`` artifact of the bundle; see :class:`app.backends.BackendModule`.
+
+    Files in ONNX Runtime's own format, which mobile builds read, are told apart by their first bytes.
+    """
     # its official wheels report to their maker unless they are told not to before the import (its Privacy.md)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -58,7 +61,7 @@ def load(bundle: Bundle, *, threads: int) -> OnnxBackend:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # weights outside the file would come from beside the working directory, and no digest speaks for them
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
-    data = bundle.read(bundle.artifact("onnx"))
+    data = bundle.read(bundle.artifact(key))
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime raises a dozen types of its own, all directly below Exception

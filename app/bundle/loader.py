@@ -61,16 +61,16 @@ class Bundle:
             )
         return data
 
-    def artifact(self, fmt: str) -> Artifact:
-        """Return the artifact of a format.
+    def artifact(self, key: str) -> Artifact:
+        """Return the artifact of a key, as ``onnx`` or ``onnx-int8``.
 
         Raises:
             BundleError: The bundle has none.
         """
-        artifact = self.manifest.artifact(fmt)
+        artifact = self.manifest.artifact(key)
         if artifact is None:
-            have = ", ".join(a.format for a in self.manifest.artifacts)
-            raise BundleError(f"the bundle has no {fmt!r} artifact, it has: {have}")
+            have = ", ".join(a.key for a in self.manifest.artifacts)
+            raise BundleError(f"the bundle has no {key!r} artifact, it has: {have}")
         return artifact
 
     def golden(self) -> GoldenRows:

@@ -15,6 +15,8 @@ from app.tensors import LENGTHS, Array
 
 SCHEMA_VERSION = 1
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+# without a hyphen: it parts the format from the variant in the key of an artifact
+FORMAT_PATTERN = r"^[a-z0-9][a-z0-9_]{0,31}$"
 
 DType: TypeAlias = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
 
@@ -59,15 +61,24 @@ class Artifact(FileRef):
 
     Attributes:
         format: Names the backend that serves it.
+        variant: What was done to the network, as ``int8`` or ``pruned``; None for the plain one.
+        fixed_axes: Lengths of the named axes that this artifact fixes; its backend pads shorter inputs up to them.
         test_accuracy: Share of the test set that this variant gets right, where the task has an accuracy.
         latency_ms: Median milliseconds for a batch, by its number of rows, on one thread of the training machine.
         parity: Against the eager network.
     """
 
-    format: Annotated[str, Field(pattern=NAME_PATTERN)]
+    format: Annotated[str, Field(pattern=FORMAT_PATTERN)]
+    variant: Annotated[str, Field(pattern=FORMAT_PATTERN)] | None = None
+    fixed_axes: dict[str, Annotated[int, Field(gt=0)]] = {}
     test_accuracy: Fraction | None = None
     latency_ms: dict[str, Annotated[float, Field(gt=0)]] = {}
     parity: Parity | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells this artifact from the others of its bundle: ``onnx``, ``onnx-int8``."""
+        return self.format if self.variant is None else f"{self.format}-{self.variant}"
 
 
 class TensorSpec(_Part):
@@ -323,8 +334,8 @@ class Golden(FileRef):
 
     Attributes:
         rows: How many.
-        tolerance: By artifact format, against the trainer's eager outputs.
-        batch_tolerance: Between a row alone and the same row inside a full batch, for every format.
+        tolerance: By the key of the artifact, against the trainer's eager outputs.
+        batch_tolerance: Between a row alone and the same row inside a full batch, for every artifact.
     """
 
     rows: Annotated[int, Field(gt=0)]
@@ -397,12 +408,13 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        formats = [artifact.format for artifact in self.artifacts]
-        if len(set(formats)) != len(formats):
-            raise ValueError(f"one artifact per format, got {formats}")
-        without = sorted(set(formats) - set(self.golden.tolerance))
+        keys = [artifact.key for artifact in self.artifacts]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"one artifact per format and variant, got {keys}")
+        without = sorted(set(keys) - set(self.golden.tolerance))
         if without:
-            raise ValueError(f"golden.tolerance says nothing of the formats {without}")
+            raise ValueError(f"golden.tolerance says nothing of the artifacts {without}")
+        self._fixed_axes_are_masked()
         inputs = {spec.name for spec in self.inputs}
         for spec in self.inputs:
             if spec.name == LENGTHS and (spec.dtype != "int64" or len(spec.shape) != 1):
@@ -419,14 +431,23 @@ class Manifest(_Part):
             raise ValueError(f"batching.max_elements bounds padded rows, and there is no input {LENGTHS!r}")
         return self
 
+    def _fixed_axes_are_masked(self) -> None:
+        named = {axis for spec in self.inputs for axis in spec.shape[1:] if isinstance(axis, str)}
+        has_lengths = any(spec.name == LENGTHS for spec in self.inputs)
+        for artifact in self.artifacts:
+            if unknown := sorted(set(artifact.fixed_axes) - named):
+                raise ValueError(f"fixed_axes of {artifact.key!r} name no dynamic axis of an input: {unknown}")
+            if artifact.fixed_axes and not has_lengths:
+                raise ValueError(f"fixed_axes of {artifact.key!r}: padding needs the input {LENGTHS!r}, to be told")
+
     @property
     def temperature(self) -> float:
         """What the logits of the network are divided by."""
         return 1.0 if self.calibration is None else self.calibration.temperature
 
-    def artifact(self, fmt: str) -> Artifact | None:
-        """Return the artifact of a format, or None where the bundle has none."""
-        return next((artifact for artifact in self.artifacts if artifact.format == fmt), None)
+    def artifact(self, key: str) -> Artifact | None:
+        """Return the artifact of a key, as ``onnx`` or ``onnx-int8``, or None where the bundle has none."""
+        return next((artifact for artifact in self.artifacts if artifact.key == key), None)
 
 
 def is_version(name: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.bundle.manifest import Architecture, Artifact, Batching, TaskSettings, TensorSpec, TrainingRecord
 from app.errors import UnknownModel
@@ -42,6 +42,16 @@ class Limits(BaseModel):
     default_timeout_ms: int
 
 
+class ArtifactCard(Artifact):
+    """One artifact, with the key by which `ZTO_BACKEND` asks for it."""
+
+    @computed_field(description="Format and variant: `onnx`, `onnx-int8`.")  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> str:
+        """What tells it from the others of its bundle."""
+        return super().key
+
+
 class VersionCard(VersionState):
     """One version: where it stands, what serves it, what was measured of it."""
 
@@ -50,7 +60,7 @@ class VersionCard(VersionState):
     runs_on: str | None = Field(description="Where its batches run: `loop` or `thread`.")
     warm_up_batch_ms: float | None = Field(description="Milliseconds of a full batch here, measured in the warm-up.")
     architecture: Architecture | None
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ArtifactCard, ...]
     batching: Batching | None
     metrics: dict[str, float]
     training: TrainingRecord | None
@@ -138,7 +148,7 @@ def _version_card(version: Version) -> VersionCard:
         runs_on=version.runs_on,
         warm_up_batch_ms=None if version.batch_s is None else version.batch_s * 1e3,
         architecture=None if manifest is None else manifest.architecture,
-        artifacts=() if manifest is None else manifest.artifacts,
+        artifacts=() if manifest is None else tuple(ArtifactCard(**dict(a)) for a in manifest.artifacts),
         batching=None if manifest is None else manifest.batching,
         metrics={} if manifest is None else manifest.metrics,
         training=None if manifest is None else manifest.training,

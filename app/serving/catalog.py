@@ -129,7 +129,12 @@ class Catalog:
         self, version: Version, bundle: Bundle, check_contract: Callable[[Manifest, GoldenRows], None]
     ) -> GoldenRows:
         settings = self._settings
-        version.backend_name, backend = backends.load(settings.backend, bundle, threads=settings.threads)
+        version.backend_name, backend = backends.load(
+            settings.backend,
+            bundle,
+            threads=settings.threads,
+            allowed=("torchscript",) if settings.allow_torchscript else (),
+        )
         version.backend = backend
         version.state = State.PROVING
         golden = bundle.golden()

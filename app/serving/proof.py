@@ -38,8 +38,14 @@ def promised(run: Run, manifest: Manifest) -> Run:
     return checked
 
 
-def prove(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> None:
+def prove(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> None:
     """Replay the golden rows: in batches against the trainer's outputs, and each alone against its batch.
+
+    Args:
+        run: Calls the backend.
+        manifest: Holds the tolerances and the rows of a batch.
+        golden: What is replayed.
+        key: Of the artifact that the backend has loaded.
 
     Raises:
         BundleNotProven: Something comes out otherwise than measured; the message says what, where and by how much.
@@ -47,7 +53,7 @@ def prove(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> None:
     bounds = manifest.batching
     batched = _replay(run, batches(golden.inputs, max_rows=bounds.max_rows, max_elements=bounds.max_elements))
     alone = _replay(run, batches(golden.inputs, max_rows=1))
-    expect_close(batched, golden.outputs, manifest.golden.tolerance[fmt], what="golden replay")
+    expect_close(batched, golden.outputs, manifest.golden.tolerance[key], what="golden replay")
     expect_close(alone, batched, manifest.golden.batch_tolerance, what="golden rows alone against the same in a batch")
 
 
@@ -64,10 +70,10 @@ def _replay(run: Run, inputs: Iterable[Tensors]) -> Tensors:
         raise BundleNotProven(f"golden replay: rows come out in different shapes: {', '.join(shapes)}") from exc
 
 
-def is_well(run: Run, manifest: Manifest, golden: GoldenRows, fmt: str) -> bool:
+def is_well(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> bool:
     """Tell whether the golden rows still come out as the trainer measured them."""
     try:
-        prove(run, manifest, golden, fmt)
+        prove(run, manifest, golden, key)
     except BundleNotProven:
         return False
     return True

@@ -116,9 +116,10 @@ def test_the_graph_is_no_larger_than_it_must_be(case):
     for node in model.graph.node:
         if node.op_type in ("RNN", "LSTM"):
             assert not computed & set(node.input[1:4])
-    assert sum(np.prod(tensor.dims) for tensor in model.graph.initializer) < 1.02 * sum(
-        parameter.numel() for parameter in case.build().parameters()
-    ) + 64
+    assert (
+        sum(np.prod(tensor.dims) for tensor in model.graph.initializer)
+        < 1.02 * sum(parameter.numel() for parameter in case.build().parameters()) + 64
+    )
 
 
 def test_the_file_bears_no_trace_of_this_machine_and_comes_out_the_same_again(case):

@@ -1,0 +1,62 @@
+"""What the backends on PyTorch share: arrays in, a module's tensors, arrays out."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from app.bundle.manifest import Artifact, Manifest, TensorSpec
+from app.tensors import Array, Tensors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TorchBackend:
+    """A module that takes the inputs of the manifest in their order, and returns its outputs in theirs.
+
+    Args:
+        module: In inference mode; eager, traced or exported.
+        manifest: Names the tensors.
+        artifact: Tells which axes the module fixes; shorter inputs are padded with zeros, as ``lengths`` masks them.
+    """
+
+    def __init__(self, module: "nn.Module | Callable[..., Any]", manifest: Manifest, artifact: Artifact) -> None:
+        self._module = module
+        self._inputs = manifest.inputs
+        self._output_names = [spec.name for spec in manifest.outputs]
+        self._fixed_axes = artifact.fixed_axes
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Call the module; see :class:`app.backends.Backend`."""
+        import torch
+
+        arrays = [padded(inputs[spec.name], spec, self._fixed_axes) for spec in self._inputs]
+        with torch.inference_mode():
+            # a copy where the array is a read-only view of a request's own bytes, which torch would warn of
+            arguments = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
+            outputs = self._module(*arguments)
+        return {name: tensor.numpy() for name, tensor in zip(self._output_names, outputs, strict=True)}
+
+    def close(self) -> None:
+        """Drop the module and its weights."""
+        del self._module
+
+
+def padded(array: Array, spec: TensorSpec, fixed_axes: Mapping[str, int]) -> Array:
+    """Return an array with its fixed axes at their lengths, zeros behind what is there.
+
+    Raises:
+        ValueError: It is longer than the artifact takes.
+    """
+    missing = [
+        fixed_axes[axis] - length if isinstance(axis, str) and axis in fixed_axes else 0
+        for axis, length in zip(spec.shape, array.shape, strict=True)
+    ]
+    if not any(missing):
+        return array
+    if min(missing) < 0:
+        raise ValueError(
+            f"{spec.name!r} has the shape {array.shape}, and this artifact takes no more than {fixed_axes}"
+        )
+    return np.pad(array, [(0, more) for more in missing])
