@@ -27,6 +27,7 @@ class TrainConfig:
         data_set: A name of `training.data`.
         data_options: How its rows are prepared, as far as that differs from the problem's defaults.
         seed: Decides weights, order, augmentation and dropout.
+        num_seeds: How many trainings tell how far the score depends on the seed; the bundle holds the first.
         epochs: At most.
         batch_size: Rows of each batch.
         by_length: Put rows of similar length into one batch, where rows differ in length.
@@ -55,6 +56,7 @@ class TrainConfig:
     data_set: str = "fashion_mnist"
     data_options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = DEFAULT_SEED
+    num_seeds: int = 1
     epochs: int = 20
     batch_size: int = 128
     by_length: bool = False
@@ -78,7 +80,7 @@ class TrainConfig:
         if not self.name:
             object.__setattr__(self, "name", self.architecture)
         _check(self)
-        for name in ("accumulate", "decay_epochs"):
+        for name in ("accumulate", "decay_epochs", "num_seeds"):
             _check_number(self, name, getattr(self, name) >= 1, "1 or more")
         for name in ("warmup", "weight_decay", "label_smoothing"):
             _check_number(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
@@ -164,6 +166,45 @@ _RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 0.05,
         "patience": 15,
         "augmentation": Augmentation(flip=True, max_shift=1),
+    },
+    "rnn": {
+        "problem": "sequence_classification",
+        "data_set": "japanese_vowels",
+        "num_seeds": 5,
+        "epochs": 150,
+        "batch_size": 16,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "patience": 150,
+    },
+    "lstm": {
+        "problem": "text_classification",
+        "data_set": "spam_assassin",
+        "epochs": 12,
+        "batch_size": 32,
+        "by_length": True,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "clip_norm": 1.0,
+        "patience": 12,
+    },
+    "transformer": {
+        "problem": "text_classification",
+        "data_set": "spam_assassin",
+        "epochs": 15,
+        "batch_size": 32,
+        "by_length": True,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.05,
+        "clip_norm": 1.0,
+        "patience": 15,
+    },
+    "autoencoder": {
+        "problem": "image_reconstruction",
+        "epochs": 15,
+        "batch_size": 128,
+        "learning_rate": 3e-3,
+        "patience": 15,
     },
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from app.bundle.golden import dump_golden
@@ -122,6 +123,47 @@ def train(
         code_revision=revision,
         libraries=libraries(),
         weights=state_dict.dump(network),
+    )
+
+
+def with_other_seeds(
+    trained: Trained,
+    config: TrainConfig,
+    problem: Problem[Any],
+    *,
+    run_dir: Callable[[int], Path | None] = lambda seed: None,
+    device: torch.device | None = None,
+    say: Say = lambda text: None,
+) -> Trained:
+    """Train the same recipe with the seeds that follow, and tell how far its score on the test split depends on them.
+
+    Args:
+        trained: With the first seed.
+        config: Of the first seed; ``num_seeds`` says how many there are in all.
+        problem: From :func:`problem_of`.
+        run_dir: Where the checkpoints of a seed are kept.
+        device: Where they are trained.
+        say: Called with lines for people.
+
+    Returns:
+        The training with the first seed, which has these figures now.
+    """
+    scores: list[float] = []
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        twin = trained
+        if seed != config.seed:
+            settings = dataclasses.replace(config, seed=seed)
+            twin = train(settings, problem, run_dir=run_dir(seed), device=device)
+        run = twin.run(twin.served(), problem.outputs)
+        outputs = verify.run_in_batches(run, problem.tensors(problem.data.test), MAX_ROWS)
+        scores.append(problem.metrics(outputs, problem.data.test)[problem.main_metric])
+        say(f"seed {seed}: {problem.main_metric} {scores[-1]:.4f}")
+    mean, std = float(np.mean(scores)), float(np.std(scores))
+    told = {f"seeds/{problem.main_metric}_mean": mean, f"seeds/{problem.main_metric}_std": std}
+    return dataclasses.replace(
+        trained,
+        further_metrics=trained.further_metrics | told,
+        further_reports=trained.further_reports | {"seeds": {"first": config.seed, problem.main_metric: scores}},
     )
 
 

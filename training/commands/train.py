@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,19 +88,27 @@ def _train(args: argparse.Namespace, config: Config, problem: Problem[Any], devi
             raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
         assert isinstance(problem.data, data.Table)
         return tabular.train(config, problem.data)  # in a second or two, so that no epoch needs to be told
-    run_dir = args.runs_dir / config.name / f"seed-{config.seed}"
-    if args.fresh and this_process().is_first:
-        (run_dir / checkpoint.FILE_NAME).unlink(missing_ok=True)
-    return pipeline.train(
+
+    def run_dir(seed: int) -> Path:
+        folder: Path = args.runs_dir / config.name / f"seed-{seed}"
+        if args.fresh and this_process().is_first:
+            (folder / checkpoint.FILE_NAME).unlink(missing_ok=True)
+        return folder
+
+    trained = pipeline.train(
         config,
         problem,
         loader=args.loader or args.workers is not None,
         num_workers=args.workers or 0,
-        run_dir=run_dir,
+        run_dir=run_dir(config.seed),
         device=device,
         show_progress=not args.json,
         on_epoch=(lambda epoch: say(epoch_json(epoch))) if args.json else _tell_epoch,
     )
+    if config.num_seeds > 1:
+        tell = (lambda text: None) if args.json else say
+        trained = pipeline.with_other_seeds(trained, config, problem, run_dir=run_dir, device=device, say=tell)
+    return trained
 
 
 def _tell_epoch(epoch: Epoch) -> None:

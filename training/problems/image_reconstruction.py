@@ -57,7 +57,14 @@ class ImageReconstructionProblem(Problem[Rows]):
     def measured(self) -> dict[str, Any]:
         """Return the sizes; see :class:`training.problems.Problem`."""
         _, height, width = self.data.train.images.shape
-        return {"height": height, "width": width, "code_size": self._code_size}
+        pixels = pixel_statistics(self.data.train.images)
+        return {
+            "height": height,
+            "width": width,
+            "code_size": self._code_size,
+            "input_mean": round(pixels.mean, 4),
+            "input_std": round(pixels.std, 4),
+        }
 
     def examples(self, rows: Rows, *, augmented: bool = False) -> PictureExamples:
         """Return pictures; see :class:`training.problems.Problem`."""

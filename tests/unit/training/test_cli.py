@@ -8,6 +8,12 @@ from training import cli, data, pipeline
 from training.errors import Interrupted, NonFiniteLoss
 
 
+@pytest.fixture(autouse=True)
+def _runs_elsewhere(monkeypatch, tmp_path):
+    """Keep the checkpoints of one test from the next."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def small(monkeypatch, small_data):
     """Let the command line train on a few pictures."""
