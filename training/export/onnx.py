@@ -73,7 +73,9 @@ def _examples(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
     names = dict.fromkeys(axis for spec in inputs for axis in spec.shape if isinstance(axis, str))
     lengths = {name: length for length, name in enumerate(names, start=2)}
     return tuple(
-        torch.zeros([lengths[axis] if isinstance(axis, str) else axis for axis in spec.shape], dtype=_DTYPES[spec.dtype])
+        torch.zeros(
+            [lengths[axis] if isinstance(axis, str) else axis for axis in spec.shape], dtype=_DTYPES[spec.dtype]
+        )
         for spec in inputs
     )
 
