@@ -39,7 +39,7 @@ class Layer(nn.Module):
         self.ahead = _CELLS[kind](num_inputs, hidden, batch_first=True)
         self.back = _CELLS[kind](num_inputs, hidden, batch_first=True) if bidirectional else None
         for cell in self._cells():
-            _initialize(cell, kind)
+            _initialize(cell)
 
     def forward(self, steps_BTI: Tensor, lengths_B: Tensor) -> Tensor:
         """Read rows.
@@ -66,17 +66,14 @@ class Layer(nn.Module):
         """Return the same as one node of ONNX, which takes and gives time first."""
         cells = self._cells()
         num_rows, num_steps = steps_BTI.shape[:2]
-        weights_ih, weights_hh, biases = (
-            torch.cat([self._in_onnx_order(parameter).unsqueeze(0) for parameter in parameters])
-            for parameters in (
-                [cell.weight_ih_l0 for cell in cells],
-                [cell.weight_hh_l0 for cell in cells],
-                [torch.cat([cell.bias_ih_l0, cell.bias_hh_l0]) for cell in cells],
-            )
-        )
+        weights = [[self._in_onnx_order(tensor) for tensor in _parameters(cell)] for cell in cells]
+        # ONNX wants the directions stacked, and both biases of a direction in one row
+        weights_SGI = torch.cat([ih_GI.unsqueeze(0) for ih_GI, _, _, _ in weights])
+        weights_SGH = torch.cat([hh_GH.unsqueeze(0) for _, hh_GH, _, _ in weights])
+        biases_SG = torch.cat([torch.cat([ih_G, hh_G]).unsqueeze(0) for _, _, ih_G, hh_G in weights])
         outputs_TSBH = torch.onnx.ops.symbolic(
             self.kind,
-            (steps_BTI.transpose(0, 1), weights_ih, weights_hh, biases, lengths_B.to(torch.int32)),
+            (steps_BTI.transpose(0, 1), weights_SGI, weights_SGH, biases_SG, lengths_B.to(torch.int32)),
             {"hidden_size": self.hidden, "direction": "forward" if self.back is None else "bidirectional"},
             dtype=torch.float32,
             shape=(num_steps, len(cells), num_rows, self.hidden),
@@ -85,12 +82,10 @@ class Layer(nn.Module):
         return outputs_TSBH.permute(2, 0, 1, 3).flatten(2)
 
     def _in_onnx_order(self, parameter_G: Tensor) -> Tensor:
-        """Return a parameter of one or more rounds of gates, each round in the order of ONNX."""
         if self.kind == "RNN":
             return parameter_G
-        starts = range(0, len(parameter_G), 4 * self.hidden)
-        order = [start + gate * self.hidden for start in starts for gate in _ONNX_LSTM_GATES]
-        return torch.cat([parameter_G[start : start + self.hidden] for start in order])
+        starts = [gate * self.hidden for gate in _ONNX_LSTM_GATES]
+        return torch.cat([parameter_G[start : start + self.hidden] for start in starts])
 
 
 class Stack(nn.Module):
@@ -123,21 +118,25 @@ class Stack(nn.Module):
         return steps_BTD
 
 
-def _initialize(cell: nn.RNN | nn.LSTM, kind: Kind) -> None:
+def _parameters(cell: nn.RNN | nn.LSTM) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the weights of the input and of the state, (G, I) and (G, H), and their biases, (G,) each."""
+    weight_ih, weight_hh, bias_ih, bias_hh = cell.parameters()
+    return weight_ih, weight_hh, bias_ih, bias_hh
+
+
+def _initialize(cell: nn.RNN | nn.LSTM) -> None:
     """Let memory neither fade nor grow: orthogonal steps from state to state, and forget gates that stand open.
 
     The first is of Saxe et al. (arXiv:1312.6120), the second of Jozefowicz et al. ("An empirical exploration of
     recurrent network architectures", 2015).
     """
-    for name, parameter in cell.named_parameters():
-        if name.startswith("bias"):
-            nn.init.zeros_(parameter)
-            continue
-        for gate in parameter.detach().split(cell.hidden_size):
-            if name.startswith("weight_hh"):
-                nn.init.orthogonal_(gate)
-            else:
-                nn.init.xavier_uniform_(gate)
-    if kind == "LSTM":
-        with torch.no_grad():
-            cell.bias_ih_l0.chunk(4)[1].fill_(1.0)
+    weight_ih, weight_hh, bias_ih, bias_hh = _parameters(cell)
+    hidden = cell.hidden_size
+    with torch.no_grad():
+        for start in range(0, len(weight_ih), hidden):
+            nn.init.xavier_uniform_(weight_ih[start : start + hidden])
+            nn.init.orthogonal_(weight_hh[start : start + hidden])
+        bias_ih.zero_()
+        bias_hh.zero_()
+        if isinstance(cell, nn.LSTM):
+            bias_ih[hidden : 2 * hidden] = 1.0

@@ -36,7 +36,7 @@ class Config:
 
     height: int = 28
     width: int = 28
-    channels: tuple[int, int] = (32, 64)
+    channels: tuple[int, int] = (16, 32)
     code_size: int = 32
     noise: float = 0.0
     input_mean: float = 0.0
@@ -98,7 +98,7 @@ class Network(nn.Module):
         Returns:
             Grey values from 0 to 255, float32, shape (B, height, width).
         """
-        features_BKyx = functional.silu(self.from_code(code_BD)).unflatten(1, self.small_size)
+        features_BKyx = functional.silu(self.from_code(code_BD)).reshape(-1, *self.small_size)
         features_BKhw = functional.silu(functional.pixel_shuffle(self.deconv2(features_BKyx), 2))
         picture_BHW = functional.pixel_shuffle(self.deconv1(features_BKhw), 2).squeeze(1)
         return torch.sigmoid(picture_BHW) * WHITE

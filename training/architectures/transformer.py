@@ -151,7 +151,8 @@ class _Block(nn.Module):
     def forward(self, tokens_BTD: Tensor, bias_B11T: Tensor) -> Tensor:
         tokens_BTD = tokens_BTD + self.dropout(self.attention(self.norm1(tokens_BTD), bias_B11T))
         hidden_BTM = self.dropout(functional.gelu(self.dense1(self.norm2(tokens_BTD)), approximate="tanh"))
-        return tokens_BTD + self.dropout(self.dense2(hidden_BTM))
+        thought_BTD: Tensor = self.dropout(self.dense2(hidden_BTM))
+        return tokens_BTD + thought_BTD
 
 
 class _Attention(nn.Module):
@@ -188,7 +189,8 @@ class _Attention(nn.Module):
 
     def _split(self, tokens_BTD: Tensor) -> Tensor:
         """Share out the features among the heads: (B, T, D) to (B, N, T, H)."""
-        return tokens_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        num_rows, num_tokens, width = tokens_BTD.shape
+        return tokens_BTD.reshape(num_rows, num_tokens, self.heads, width // self.heads).transpose(1, 2)
 
 
 def _weights(queries_BNQH: Tensor, keys_BNTH: Tensor, bias_B11T: Tensor) -> Tensor:

@@ -6,12 +6,17 @@ import torch
 
 from training import architectures
 
-# those that take pictures: 28x28 with their default config, and ten classes
-PICTURE_NETWORKS = [name for name in architectures.names() if hasattr(architectures.make_config(name, {}), "height")]
+# those that tell classes of pictures: 28x28 with their default config, and ten classes
+PICTURE_NETWORKS = [
+    name
+    for name in architectures.names()
+    if hasattr(config := architectures.make_config(name, {}), "height") and hasattr(config, "num_classes")
+]
 
 
 def test_every_file_of_the_folder_is_an_architecture_and_helpers_are_not():
-    assert {"cnn", "mlp", "numpy_mlp"} <= set(architectures.names())
+    expected = {"autoencoder", "cnn", "lstm", "mlp", "numpy_mlp", "rnn", "transformer"}
+    assert expected <= set(architectures.names())
     assert not any(name.startswith("_") for name in architectures.names())
 
 
@@ -78,6 +83,43 @@ def test_a_name_that_no_file_has_is_refused_and_named(name):
         ("numpy_mlp", {"activation": "step"}, "activation"),
         ("numpy_mlp", {"output": "logits"}, "output"),
         ("numpy_mlp", {"num_classes": -1}, "num_classes"),
+        ("rnn", {"num_channels": 0}, "num_channels"),
+        ("rnn", {"hidden": [64]}, "hidden"),
+        ("rnn", {"layers": 0}, "layers"),
+        ("rnn", {"bidirectional": 1}, "bidirectional"),
+        ("rnn", {"dropout": 1}, "dropout"),
+        ("rnn", {"noise": -0.1}, "noise"),
+        ("rnn", {"pooling": "median"}, "pooling"),
+        ("rnn", {"pooling": ["mean"]}, "pooling"),
+        ("rnn", {"input_mean": 0.5}, "input_mean"),
+        ("rnn", {"input_mean": [0.5]}, "input_mean"),
+        ("rnn", {"input_mean": [0.5] * 11 + ["0.5"]}, r"input_mean\[11\]"),
+        ("rnn", {"input_mean": [float("-inf")] * 12}, r"input_mean\[0\]"),
+        ("rnn", {"input_std": [1.0] * 11 + [0.0]}, r"input_std\[11\]"),
+        ("lstm", {"vocab_size": 0}, "vocab_size"),
+        ("lstm", {"vocab_size": 10**6}, "vocab_size"),
+        ("lstm", {"embedding": 1.5}, "embedding"),
+        ("lstm", {"hidden": None}, "hidden"),
+        ("lstm", {"layers": True}, "layers"),
+        ("lstm", {"bidirectional": "yes"}, "bidirectional"),
+        ("lstm", {"word_dropout": 1.0}, "word_dropout"),
+        ("lstm", {"pooling": "mean"}, "pooling"),
+        ("lstm", {"max_tokens": 256}, "'max_tokens'"),
+        ("transformer", {"width": 65}, "width"),
+        ("transformer", {"heads": 0}, "heads"),
+        ("transformer", {"mlp_width": -1}, "mlp_width"),
+        ("transformer", {"max_tokens": 0}, "max_tokens"),
+        ("transformer", {"dropout": None}, "dropout"),
+        ("transformer", {"word_dropout": -0.5}, "word_dropout"),
+        ("transformer", {"pooling": None}, "pooling"),
+        ("autoencoder", {"height": 30}, "height"),
+        ("autoencoder", {"width": 27}, "width"),
+        ("autoencoder", {"channels": [16]}, "channels"),
+        ("autoencoder", {"channels": [16, 0]}, r"channels\[1\]"),
+        ("autoencoder", {"code_size": 0}, "code_size"),
+        ("autoencoder", {"noise": float("nan")}, "noise"),
+        ("autoencoder", {"input_std": 0}, "input_std"),
+        ("autoencoder", {"num_classes": 10}, "'num_classes'"),
     ],
 )
 def test_an_unknown_field_or_impossible_value_is_refused_and_named(name, config, named):

@@ -3,7 +3,9 @@ import re
 import numpy as np
 import onnx
 import pytest
+import torch
 
+from app.bundle.manifest import TensorSpec
 from training import architectures
 from training.export import onnx as onnx_export
 from training.export.verify import eager_runner, onnx_runner, parity
@@ -62,3 +64,69 @@ def test_weights_are_inside_the_file_and_no_trace_of_this_machine_is(exported, r
 def test_the_same_network_gives_the_same_file(exported, problem):
     served, data = exported
     assert onnx_export.dump(served, problem.inputs, problem.outputs) == data
+
+
+class Blend(torch.nn.Module):
+    """Two inputs with an axis of their own each, beside the one that they share."""
+
+    def __init__(self):
+        super().__init__()
+        # cut and joined when it is called, and too large for the exporter to do it beforehand
+        self.table = torch.nn.Parameter(torch.randn(3, 20_000))
+
+    def forward(self, steps_BTC, marks_BM):
+        table_CW = torch.cat([self.table[:, 10_000:], self.table[:, :10_000]], dim=1)
+        sums_BW = (steps_BTC @ table_CW).sum(1)
+        return sums_BW[:, :4], (steps_BTC.sum((1, 2)) + marks_BM.sum(1)).unsqueeze(1) + marks_BM
+
+
+class BlendOfAny(torch.nn.Module):
+    def __init__(self, blend):
+        super().__init__()
+        self.blend = blend
+
+    def forward(self, *inputs):
+        return self.blend(*inputs)
+
+
+BLEND_INPUTS = (
+    TensorSpec(name="steps", dtype="float32", shape=("batch", "time", 3)),
+    TensorSpec(name="marks", dtype="int64", shape=("batch", "places")),
+)
+BLEND_OUTPUTS = (
+    TensorSpec(name="sums", dtype="float32", shape=("batch", 4)),
+    TensorSpec(name="moved", dtype="float32", shape=("batch", "places")),
+)
+
+
+@pytest.fixture(scope="module", params=["named arguments", "any number of arguments"])
+def blend(request):
+    torch.manual_seed(0)
+    module = Blend().eval()
+    served = module if request.param == "named arguments" else BlendOfAny(module).eval()
+    return served, onnx_export.dump(served, BLEND_INPUTS, BLEND_OUTPUTS)
+
+
+@pytest.mark.parametrize(("rows", "steps", "places"), [(1, 1, 1), (2, 2, 2), (2, 3, 4), (5, 40, 1), (1, 3, 30)])
+def test_every_named_axis_of_several_inputs_is_open_by_itself(blend, rows, steps, places):
+    served, data = blend
+    random = np.random.default_rng(0)
+    inputs = {
+        "steps": random.normal(size=(rows, steps, 3)).astype(np.float32),
+        "marks": random.integers(0, 9, (rows, places)),
+    }
+    expected = eager_runner(served, ("sums", "moved"))(inputs)
+    actual = onnx_runner(data)(inputs)
+    assert list(actual) == ["sums", "moved"]
+    for name in actual:
+        np.testing.assert_allclose(actual[name], expected[name], atol=1e-4)
+
+
+def test_weights_that_are_cut_and_joined_are_written_once_and_as_they_end_up(blend):
+    model = onnx.load_from_string(blend[1])
+    assert "Concat" not in [node.op_type for node in model.graph.node]
+    assert len(blend[1]) < 1.05 * 4 * 3 * 20_000
+    assert [[axis.dim_param for axis in value.type.tensor_type.shape.dim][:2] for value in model.graph.input] == [
+        ["batch", "time"],
+        ["batch", "places"],
+    ]
