@@ -18,6 +18,7 @@ from training.seeding import seeded
 
 _SMOOTHING = 0.9
 _DIVERGED = 4.0
+_LEAST_FALL = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def find_learning_rate(
         network.train(was_training)
     rates = ramp[: len(losses)]
     best = losses.index(min(losses))
-    if best == 0:
+    if losses[0] - losses[best] < _LEAST_FALL * abs(losses[0]):
         raise TrainingError(f"the loss fell at no learning rate from {lowest:.3g} to {rates[-1]:.3g}; start lower")
     return RateCurve(rates=tuple(rates), losses=tuple(losses), suggestion=rates[best] / 10)
 
