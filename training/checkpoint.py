@@ -23,7 +23,7 @@ from training.epochs import Stopped
 from training.errors import CheckpointError
 from training.seeding import random_state, restore_random_state
 
-CHECKPOINT_FILE = "checkpoint.pt"
+FILE_NAME = "checkpoint.pt"
 FORMAT = 1
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _DIGESTED_ROWS = 1000
@@ -61,7 +61,7 @@ class Checkpoint:
         config: TrainConfig,
         batches: Batches,
     ) -> None:
-        self.path = run_dir / CHECKPOINT_FILE
+        self.path = run_dir / FILE_NAME
         self._parts = parts
         self._process = process
         self._run = describe_run(config, batches) if process.is_first else {}

@@ -12,7 +12,7 @@ import torch
 
 from tests.support.learning import Series, digest, series_config, train_series
 from training.batches import MemoryBatches
-from training.checkpoint import CHECKPOINT_FILE, describe_run, pack, rows_digest, unpack
+from training.checkpoint import FILE_NAME, describe_run, pack, rows_digest, unpack
 from training.epochs import Epoch
 from training.errors import CheckpointError, NonFiniteLoss
 
@@ -47,7 +47,7 @@ def test_a_run_killed_twice_and_resumed_ends_with_the_very_weights_of_one_that_w
     code, whole = train_alone(tmp_path / "whole", **settings)
     assert code == 0, whole
     assert train_alone(tmp_path / "killed", kill_at=[2, 2], **settings)[0] == -9
-    assert (tmp_path / "killed" / CHECKPOINT_FILE).exists()
+    assert (tmp_path / "killed" / FILE_NAME).exists()
     assert train_alone(tmp_path / "killed", kill_at=[4, 5], **settings)[0] == -9
     code, resumed = train_alone(tmp_path / "killed", **settings)
     assert code == 0, resumed
@@ -128,10 +128,10 @@ def test_only_what_is_not_yet_done_is_told(tmp_path):
 )
 def test_a_checkpoint_of_another_config_is_refused_and_the_difference_named(tmp_path, changes, named):
     train_series(series_config(), run_dir=tmp_path)
-    before = (tmp_path / CHECKPOINT_FILE).read_bytes()
+    before = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(CheckpointError, match=named):
         train_series(series_config(**changes), run_dir=tmp_path)
-    assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
+    assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
 def test_a_checkpoint_of_other_rows_is_refused(tmp_path):
@@ -157,7 +157,7 @@ def test_a_run_is_described_by_its_settings_its_rows_and_its_processes():
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
 def test_a_truncated_checkpoint_is_refused_with_a_way_out(tmp_path, keep):
     train_series(series_config(), run_dir=tmp_path)
-    path = tmp_path / CHECKPOINT_FILE
+    path = tmp_path / FILE_NAME
     content = path.read_bytes()
     path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt is damaged.*remove it to start anew") as caught:
@@ -191,7 +191,7 @@ def with_digest(data):
 def test_a_checkpoint_cannot_run_code(tmp_path, how):
     mark = tmp_path / "mark"
     data = pack({"run": Hostile(mark)}) if how == "torch" else with_digest(pickle.dumps(Hostile(mark)))
-    (tmp_path / CHECKPOINT_FILE).write_bytes(data)
+    (tmp_path / FILE_NAME).write_bytes(data)
     with pytest.raises(CheckpointError, match="no checkpoint of this version"):
         train_series(series_config(), run_dir=tmp_path)
     assert not mark.exists()
@@ -201,14 +201,14 @@ def test_a_checkpoint_cannot_run_code(tmp_path, how):
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     data = io.BytesIO()
     torch.save(content, data)
-    (tmp_path / CHECKPOINT_FILE).write_bytes(with_digest(data.getvalue()))
+    (tmp_path / FILE_NAME).write_bytes(with_digest(data.getvalue()))
     with pytest.raises(CheckpointError, match="no checkpoint of this version"):
         train_series(series_config(), run_dir=tmp_path)
 
 
 def test_weights_that_do_not_fit_the_network_are_refused(tmp_path):
     train_series(series_config(), run_dir=tmp_path)
-    path = tmp_path / CHECKPOINT_FILE
+    path = tmp_path / FILE_NAME
     content = unpack(path.read_bytes())
     del content["parts"]["network"]["head.bias"]
     path.write_bytes(pack(content))
@@ -226,7 +226,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_former_checkpoint(tmp_path, mon
 
     with pytest.raises(CheckpointError, match=r"cannot write .*No space left on device; the former one"):
         train_series(series_config(), run_dir=tmp_path, on_epoch=fill)
-    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     monkeypatch.undo()
     network, outcome = train_series(series_config(), run_dir=tmp_path)
     assert digest(network) == digest(train_series(series_config())[0])
@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path, monk
     monkeypatch.setattr(Series, "augment", poison)
     with pytest.raises(NonFiniteLoss, match=r"became nan in epoch 3, step 3 of 6"):
         train_series(series_config(), run_dir=tmp_path)
-    content = unpack((tmp_path / CHECKPOINT_FILE).read_bytes())
+    content = unpack((tmp_path / FILE_NAME).read_bytes())
     assert [epoch["number"] for epoch in content["parts"]["record"]["history"]] == [1, 2]
     assert all(tensor.isfinite().all() for tensor in content["parts"]["network"].values())
     monkeypatch.undo()
