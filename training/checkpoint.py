@@ -25,6 +25,7 @@ from training.seeding import random_state, restore_random_state
 
 FILE_NAME = "checkpoint.pt"
 FORMAT = 1
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _DIGESTED_ROWS = 1000
 
 
@@ -99,17 +100,14 @@ class Checkpoint:
         if not self._process.is_first:
             return
         content = {
-            "format": FORMAT,
             "run": self._run,
             "stopped": stopped,
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
             "random": states,
         }
-        data = io.BytesIO()
-        torch.save(content, data)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.path, data.getbuffer())
+            replace_file(self.path, pack(content))
         except OSError as exc:
             raise CheckpointError(
                 f"cannot write {self.path}: {exc.strerror or exc}; the former one, if any, is kept"
@@ -119,12 +117,12 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']}")
-            run = dict(content["run"])
+            data = self.path.read_bytes()
         except OSError as exc:
             raise CheckpointError(f"cannot read {self.path}: {exc.strerror}") from exc
+        try:
+            content = unpack(data)
+            run = dict(content["run"])
         except Exception as exc:  # a damaged file fails in many ways, and a hostile one in others
             raise CheckpointError(
                 f"{self.path} is damaged, or no checkpoint of this version: {_first_line(exc)}; remove it to start anew"
@@ -136,6 +134,29 @@ class Checkpoint:
                 f"{run.get(first)!r}, is {self._run.get(first)!r}); remove it, or choose another folder"
             )
         return dict(content)
+
+
+def pack(content: Mapping[str, Any]) -> bytes:
+    """Return a checkpoint's content as torch writes it, and the SHA-256 of that behind it."""
+    data = io.BytesIO()
+    torch.save({"format": FORMAT, **content}, data)
+    return data.getvalue() + hashlib.sha256(data.getbuffer()).digest()
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """Read what :func:`pack` made, onto the CPU.
+
+    Raises:
+        ValueError: The data are damaged, or of another format.
+        Exception: They are not what torch writes, or more than tensors and plain containers.
+    """
+    written, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.sha256(written).digest() != digest:
+        raise ValueError("its digest is another")
+    content: dict[str, Any] = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
+    if content["format"] != FORMAT:
+        raise ValueError(f"its format is {content['format']!r}, not {FORMAT}")
+    return content
 
 
 def describe_run(config: TrainConfig, batches: Batches) -> dict[str, Any]:

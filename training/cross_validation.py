@@ -6,6 +6,7 @@ what is measured is the whole procedure, early stopping included.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -15,8 +16,23 @@ from training.data._strata import strata_of, stratified
 
 VALIDATION_SHARE = 0.2
 
+
+class Takeable(Protocol):
+    """Rows of any kind, of which some can be taken."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def take(self, indices: Array, /) -> Self:
+        """Return the rows at ``indices``, int64 of shape (M,)."""
+        ...
+
+
+RowsT = TypeVar("RowsT", bound=Takeable)
+
 # From training, validation and held-out rows, and the fold's number, to the score of each contender.
-Contest = Callable[[TableRows, TableRows, TableRows, int], dict[str, float]]
+Contest = Callable[[RowsT, RowsT, RowsT, int], dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +78,9 @@ def folds(strata_N: Array, num_folds: int, *, seed: int) -> Iterator[tuple[Array
         yield np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
 
 
-def cross_validate(rows: TableRows, contest: Contest, *, num_folds: int, seed: int) -> dict[str, FoldScores]:
+def cross_validate(
+    rows: RowsT, contest: Contest[RowsT], *, num_folds: int, seed: int, strata_N: Array | None = None
+) -> dict[str, FoldScores]:
     """Hold out one fold after the other, and return what each contender reached.
 
     Args:
@@ -70,8 +88,14 @@ def cross_validate(rows: TableRows, contest: Contest, *, num_folds: int, seed: i
         contest: Fits and scores all contenders.
         num_folds: How many.
         seed: Decides the folds, and the validation rows of each.
+        strata_N: Of each row, its class or another group, int64 of shape (N,): each side gets its share. Without it,
+            those of a table follow from its targets, and other rows are all of one kind.
+
+    Raises:
+        ValueError: There are fewer rows than folds.
     """
-    strata_N = strata_of(rows)
+    if strata_N is None:
+        strata_N = strata_of(rows) if isinstance(rows, TableRows) else np.zeros(len(rows), np.int64)
     scores: dict[str, list[float]] = {}
     for number, (others, held_out) in enumerate(folds(strata_N, num_folds, seed=seed), start=1):
         train, validation = stratified(strata_N[others], round(VALIDATION_SHARE * len(others)), seed=seed)

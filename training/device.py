@@ -1,22 +1,23 @@
 """Where a network is trained: on the GPU where there is one that torch can use, else on the CPU."""
 
-from typing import Literal
-
 import torch
 from torch import nn
 
 from training.batches import Batch
 from training.errors import TrainingError
 
-DeviceName = Literal["auto", "cpu", "cuda"]
+DEVICES = ("auto", "cpu", "cuda")
 
 
-def choose_device(name: DeviceName = "auto") -> torch.device:
+def choose_device(name: str = "auto") -> torch.device:
     """Return the device of a name; ``auto`` takes the GPU where there is one.
 
     Raises:
+        ValueError: There is no such name.
         TrainingError: There is no GPU that torch can use.
     """
+    if name not in DEVICES:
+        raise ValueError(f"there is no device {name!r}, there are: {', '.join(DEVICES)}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

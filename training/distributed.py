@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.device import DeviceName, choose_device, device_of
+from training.device import choose_device, device_of
 from training.errors import TrainingError
 from training.seeding import derive
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def processes(device: DeviceName = "auto") -> Iterator[torch.device]:
+def processes(device: str = "auto") -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it did, and part from them in the end.
 
     Args:

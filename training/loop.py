@@ -22,7 +22,7 @@ from training.distributed import Process, this_process
 from training.epochs import Epoch, Fit, Record, Stopped
 from training.errors import Interrupted, NonFiniteLoss
 from training.optim import Schedule, make_optimizer
-from training.precision import make_scaler, mixed
+from training.precision import make_scaler, mixed, take_step
 
 __all__ = ["Epoch", "Fit", "Objective", "Validation", "fit"]
 
@@ -158,8 +158,10 @@ class _Trainer:
         train_loss = self._train(number)
         rate = self.schedule.rate
         validation = self.process.of_first(lambda: self.objective.validate(self.network))
-        if not math.isfinite(validation.loss):
-            raise NonFiniteLoss(f"the validation loss became {validation.loss} in epoch {number}")
+        if not all(map(math.isfinite, validation)):
+            raise NonFiniteLoss(
+                f"validation came to loss {validation.loss}, score {validation.score} in epoch {number}"
+            )
         self.schedule.after_epoch(validation.score)
         return Epoch(
             number=number,
@@ -199,21 +201,15 @@ class _Trainer:
             step_loss = self.process.total(step_loss)
             if not math.isfinite(step_loss):
                 raise self._non_finite(step_loss, number, step)
-            self._step()
+            if self.config.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+            if take_step(self.optimizer, self.scaler):
+                self.schedule.after_step()
             total_loss += step_loss * num_rows
             total_rows += num_rows
             bar.set_postfix(loss=f"{total_loss / total_rows:.4f}", refresh=False)
         return total_loss / total_rows
-
-    def _step(self) -> None:
-        if self.config.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        scale = self.scaler.get_scale()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.scaler.get_scale() >= scale:  # else the step was left out
-            self.schedule.after_step()
 
     def _non_finite(self, loss: float, number: int, step: int) -> NonFiniteLoss:
         return NonFiniteLoss(

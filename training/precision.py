@@ -21,3 +21,11 @@ def make_scaler(precision: PrecisionName, device: torch.device) -> torch.amp.Gra
     they became infinite by that.
     """
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def take_step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> bool:
+    """Let the optimizer take its step; False where the scaler left it out."""
+    scale = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= scale

@@ -1,7 +1,10 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 
+from tests.support.learning import Series
 from training.augment import Augmentation
 from training.batches import LoaderBatches, MemoryBatches
 from training.data import Rows
@@ -72,3 +75,112 @@ def test_batches_draw_nothing_from_the_global_generator_that_dropout_draws_from(
     for _ in path(picture_examples(numbered()), batch_size=16, seed=1).epoch(1):
         pass
     assert torch.equal(torch.rand(3), expected)
+
+
+def lengths_of(batches, epoch=1):
+    return [batch.inputs[1].tolist() for batch in batches.epoch(epoch)]
+
+
+def spread(lengths):
+    return sum(max(each) - min(each) for each in lengths) / len(lengths)
+
+
+@BOTH
+def test_rows_of_similar_length_lie_in_one_batch(path):
+    batches = path(Series(200), batch_size=16, seed=3, by_length=True)
+    mixed = path(Series(200), batch_size=16, seed=3)
+    assert spread(lengths_of(batches)) < 2 < spread(lengths_of(mixed))
+    assert [sorted(chain.from_iterable(lengths)) for lengths in (lengths_of(batches), lengths_of(mixed))] == [
+        sorted(Series(200).lengths_N.tolist())
+    ] * 2
+    assert len(lengths_of(batches)) == len(batches) == 13
+    # shuffled: not from the shortest to the longest
+    means = [sum(each) / len(each) for each in lengths_of(batches)]
+    assert means != sorted(means)
+
+
+def test_similar_lengths_are_sought_in_pools_so_that_batches_differ_between_epochs(monkeypatch):
+    monkeypatch.setattr("training.batches.POOL_BATCHES", 4)
+    examples = Series(200)
+    batches = MemoryBatches(examples, batch_size=16, seed=3, by_length=True)
+    assert len(batches) == len(lengths_of(batches)) == 13
+    as_sets = [{frozenset(map(tuple, batch.inputs[0][:, 0].tolist())) for batch in batches.epoch(n)} for n in (1, 1, 2)]
+    assert as_sets[0] == as_sets[1]
+    assert not as_sets[0] & as_sets[2]
+
+
+def test_rows_of_one_length_are_not_sorted(picture_examples):
+    examples = picture_examples(numbered())
+    pairs = zip(
+        MemoryBatches(examples, batch_size=16, seed=1, by_length=True).epoch(1),
+        MemoryBatches(examples, batch_size=16, seed=1).epoch(1),
+        strict=True,
+    )
+    assert all(torch.equal(one.targets, other.targets) for one, other in pairs)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("by_length", [False, True])
+def test_workers_give_the_same_batches_bit_for_bit(num_workers, by_length):
+    examples = Series(60, noise=0.5)
+    settings = {"batch_size": 16, "seed": 7, "by_length": by_length}
+    memory = MemoryBatches(examples, **settings)
+    loader = LoaderBatches(examples, num_workers=num_workers, **settings)
+    for epoch in (1, 2):
+        for one, other in zip(memory.epoch(epoch), loader.epoch(epoch), strict=True):
+            assert all(torch.equal(*pair) for pair in zip(one.inputs, other.inputs, strict=True))
+            assert torch.equal(one.targets, other.targets)
+
+
+@BOTH
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("num_rows", [64, 57, 50])
+def test_processes_share_every_batch(path, picture_examples, world_size, num_rows):
+    examples = picture_examples(numbered(num_rows))
+    whole = [batch.targets.tolist() for batch in path(examples, batch_size=16, seed=1).epoch(1)]
+    shares = [
+        [
+            batch.targets.tolist()
+            for batch in path(examples, batch_size=16, seed=1, rank=rank, world_size=world_size).epoch(1)
+        ]
+        for rank in range(world_size)
+    ]
+    for rows, *parts in zip(whole, *shares, strict=True):
+        sizes = [len(part) for part in parts]
+        if len(rows) < world_size:
+            assert parts == [rows] * world_size
+        else:
+            assert sorted(chain.from_iterable(parts)) == sorted(rows)
+            assert max(sizes) - min(sizes) <= 1
+
+
+def test_processes_change_their_rows_apart():
+    examples = Series(32, noise=1.0)
+    shares = [
+        next(MemoryBatches(examples, batch_size=32, seed=1, rank=rank, world_size=2).epoch(1)).inputs[0]
+        for rank in (0, 1)
+    ]
+    plain = next(MemoryBatches(Series(32), batch_size=32, seed=1).epoch(1)).inputs[0]
+    noise = [share[:, :2] - plain[rank::2, :2] for rank, share in enumerate(shares)]
+    assert not torch.allclose(*noise)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"batch_size": 1, "world_size": 2}, "batch_size"),
+        ({"world_size": 0}, "batch_size"),
+        ({"world_size": 2, "rank": 2}, "rank must be from 0 to 1, got 2"),
+        ({"rank": -1}, "rank"),
+    ],
+)
+def test_impossible_shares_are_refused(settings, named):
+    with pytest.raises(ValueError, match=named):
+        MemoryBatches(Series(20), **{"batch_size": 4, "seed": 1, **settings})
+
+
+def test_no_rows_and_less_than_no_workers_are_refused():
+    with pytest.raises(ValueError, match="no rows"):
+        MemoryBatches(Series(0), batch_size=4, seed=1)
+    with pytest.raises(ValueError, match="num_workers must be 0 or more, got -1"):
+        LoaderBatches(Series(20), batch_size=4, seed=1, num_workers=-1)

@@ -41,6 +41,15 @@ def test_a_config_does_not_change():
         ("warmup", 1.0),
         ("weight_decay", -0.1),
         ("label_smoothing", float("nan")),
+        ("accumulate", 0),
+        ("decay_epochs", 0),
+        ("decay_factor", 1.0),
+        ("decay_factor", float("nan")),
+        ("momentum", 0.0),
+        ("momentum", 1.0),
+        ("clip_norm", 0.0),
+        ("clip_norm", float("nan")),
+        ("clip_norm", float("inf")),
     ],
 )
 def test_an_impossible_value_is_refused_and_named(name, value):
@@ -63,3 +72,28 @@ def test_an_impossible_value_is_refused_and_named(name, value):
 def test_an_impossible_value_of_a_numpy_network_is_refused_and_named(name, value):
     with pytest.raises(ValueError, match=name):
         recipe("numpy_mlp", **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("optimizer", "sgd, momentum, nesterov, rmsprop, adam, adamw"),
+        ("schedule", "constant, step, cosine, one_cycle, plateau"),
+        ("precision", "fp32, bf16, fp16"),
+    ],
+)
+def test_an_unknown_choice_is_refused_and_what_there_is_named(name, choices):
+    with pytest.raises(ValueError, match=f"there is no {name} 'lion', there are: {choices}"):
+        recipe("mlp", **{name: "lion"})
+
+
+@pytest.mark.parametrize("name", ["mlp", "numpy_mlp"])
+def test_an_unknown_setting_is_refused_and_what_there_is_named(name):
+    with pytest.raises(ValueError, match=f"no setting 'lr' of {name}, there are: .*learning_rate"):
+        recipe(name, lr=0.1)
+
+
+def test_a_config_is_called_as_its_architecture_unless_it_is_said_otherwise():
+    assert TrainConfig(architecture="cnn").name == "cnn"
+    assert TrainConfig(name="small", architecture="cnn").name == "small"
+    assert recipe("cnn").name == "cnn"

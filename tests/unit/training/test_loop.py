@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.learning import MeanNetwork, Series, SeriesObjective, series_config, train_series
 from training import architectures
 from training.batches import Batch, MemoryBatches
 from training.errors import Interrupted, NonFiniteLoss
 from training.evaluate import predict, score
-from training.loop import fit
+from training.loop import Validation, fit
 from training.seeding import seed_everything
 
 
@@ -157,3 +158,79 @@ def test_a_convolutional_network_trains_and_keeps_its_weights_in_shape(run, smal
     fresh.load_state_dict(network.state_dict())
     (ours,), (theirs,) = (predict(net, small_data.validation.images) for net in (network, fresh))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def epoch_numbers(outcome):
+    return [(epoch.train_loss, epoch.validation_loss) for epoch in outcome.history]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_accumulated_batches_are_one_large_batch(precision):
+    # 90 rows: the last step has 26, in batches of 8, 8, 8 and 2
+    settings = {"optimizer": "momentum", "by_length": False, "precision": precision}
+    large, of_large = train_series(series_config(batch_size=32, **settings))
+    small, of_small = train_series(series_config(batch_size=8, accumulate=4, **settings))
+    for name, tensor in large.state_dict().items():
+        atol = 1e-6 if precision == "fp32" else 1e-2
+        torch.testing.assert_close(small.state_dict()[name], tensor, rtol=0, atol=atol)
+    np.testing.assert_allclose(epoch_numbers(of_small), epoch_numbers(of_large), rtol=0, atol=1e-2)
+    assert not same(large.state_dict(), MeanNetwork().state_dict())
+
+
+def test_gradients_are_clipped_together_to_the_norm():
+    def step_length(clip_norm):
+        # one step of plain descent along one batch of all rows
+        settings = {"optimizer": "sgd", "schedule": "constant", "weight_decay": 0.0, "learning_rate": 1.0, "epochs": 1}
+        seed_everything(20)
+        before = MeanNetwork().state_dict()
+        network, _ = train_series(series_config(batch_size=90, clip_norm=clip_norm, **settings))
+        moves = [(network.state_dict()[name] - tensor).flatten() for name, tensor in before.items()]
+        return torch.cat(moves).norm().item()
+
+    free = step_length(None)
+    assert free > 0.1
+    assert step_length(0.05) == pytest.approx(0.05, rel=1e-3)
+    assert step_length(free * 2) == pytest.approx(free, rel=1e-5)
+
+
+@pytest.mark.parametrize("validation", [Validation(float("nan"), 0.5), Validation(1.0, float("nan"))])
+def test_a_validation_that_is_not_finite_stops_training(validation):
+    class Broken(SeriesObjective):
+        def validate(self, network):
+            return validation
+
+    batches = MemoryBatches(Series(), batch_size=16, seed=1)
+    with pytest.raises(NonFiniteLoss, match=r"validation.*nan.*epoch 1"):
+        fit(MeanNetwork(), batches, Broken(Series(10)), series_config())
+
+
+def test_a_score_below_zero_can_be_best():
+    class Error(SeriesObjective):
+        score_name = "-loss"
+
+        def validate(self, network):
+            loss = super().validate(network).loss
+            return Validation(loss, -loss)
+
+    batches = MemoryBatches(Series(), batch_size=16, seed=1)
+    outcome = fit(MeanNetwork(), batches, Error(Series(60, seed=1)), series_config())
+    assert outcome.best.validation_score == max(epoch.validation_score for epoch in outcome.history) < 0
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train_series(series_config())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_clock_is_only_for_the_record():
+    ticks = itertools.count(step=5.0)
+    one, outcome = train_series(series_config(), clock=lambda: next(ticks))
+    assert [epoch.duration_s for epoch in outcome.history] == [5.0] * 4
+    assert same(one.state_dict(), train_series(series_config())[0].state_dict())
+
+
+def test_steps_are_counted_over_the_whole_epoch_in_the_bar(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    train_series(series_config(epochs=1, accumulate=4), show_progress=True)
+    assert "/2" in capsys.readouterr().err
