@@ -2,9 +2,11 @@
 # Build arguments: PYTHON_IMAGE, another name for Python 3.11; PIP_EXTRA_INDEX_URL, where CPU wheels of torch are.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-# What serving never imports, below site-packages: tests, sources, converters. No distribution goes as a whole, so
-# `pip check` holds: ONNX Runtime asks for protobuf and flatbuffers and has them (4 MB), though its import needs neither.
-ARG UNUSED="numpy/*/tests numpy/distutils numpy/f2py onnxruntime/datasets onnxruntime/quantization onnxruntime/tools \
+# What serving never imports, below site-packages: tests, sources, converters, and all that tokenizers would download
+# with. No distribution goes as a whole (the metadata of each stays), so `pip check` holds: ONNX Runtime asks for protobuf
+# and flatbuffers and has them (4 MB), though its import needs neither.
+ARG UNUSED="_yaml fsspec hf_xet httpcore2 httpx2 huggingface_hub tqdm truststore yaml \
+numpy/*/tests numpy/distutils numpy/f2py onnxruntime/datasets onnxruntime/quantization onnxruntime/tools \
 onnxruntime/transformers simdjson/simdjson.cpp simdjson/simdjson.h torch/bin/test_* torch/include torch/share torch/test"
 
 # What pyproject.toml wants, one file for each extra. The layers below hang on these, not on the rest of pyproject.toml.

@@ -72,11 +72,16 @@ class ModelCard(ModelSummary):
     model_config = ConfigDict(populate_by_name=True)
 
     license: str | None
-    task_settings: TaskSettings | None
+    task_settings: TaskSettings | None = Field(
+        description="What an instance may be: sizes, ranges, lengths, most characters and tokens; what is answered: "
+        "labels, target, threshold."
+    )
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     media_types: tuple[str, ...] = Field(description="What the body of a request may be.")
-    conversion: str | None = Field(description="What is done to pictures of another size or mode; null for others.")
+    conversion: str | None = Field(
+        description="What is done to pictures of another size or mode, and to long texts; null for others."
+    )
     limits: Limits
     request_schema: dict[str, Any] | None
     response_schema: dict[str, Any] | None

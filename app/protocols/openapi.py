@@ -131,7 +131,7 @@ def _model_parameter(tasks: Mapping[str, Task]) -> dict[str, Any]:
         "name": "model",
         "in": "query",
         "schema": {"type": "string", "enum": list(tasks)},
-        "description": "Who answers a body that cannot name it, a picture; a name in the body wins.",
+        "description": "Who answers a body that cannot name it, a picture or a plain text; a name in the body wins.",
     }
 
 

@@ -18,9 +18,9 @@ from app.tasks.shared.ragged import expect_ragged_input, pad
 from app.tensors import Tensors
 
 INPUT = "tokens"
-# a text of this many bytes is tokenized on the event loop, as that takes less than a batch may take there; a longer one
+# a body of this many bytes is tokenized on the event loop, where that takes 2 ms at most; a longer one
 # on a thread, and so is one beyond ASCII: some characters stand for twenty once they are normalized
-MAX_BYTES_ON_LOOP = 2048
+MAX_BYTES_ON_LOOP = 4096
 # of all texts of one request together, after each is cut: a few seconds of work where they are as costly as can be
 MAX_CHARS_TOGETHER = 2**18
 

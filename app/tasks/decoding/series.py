@@ -49,9 +49,11 @@ def _faults(value: object, spec: SequenceInput) -> Iterator[InitErrorDetails]:
     if not isinstance(value, list):
         yield InitErrorDetails(type=custom_fault("wrong_type", f"{expected}, found {kind_of(value)}"), input=None)
         return
-    if not spec.min_length <= len(value) <= spec.max_length:
-        code = "too_short" if len(value) < spec.min_length else "too_long"
-        yield InitErrorDetails(type=custom_fault(code, f"{expected}, found {len(value)} steps"), input=None)
+    if len(value) < spec.min_length:
+        yield InitErrorDetails(type=custom_fault("too_short", f"{expected}, found {len(value)}"), input=None)
+        return
+    if len(value) > spec.max_length:
+        yield InitErrorDetails(type=custom_fault("too_long", f"{expected}, found {len(value)}"), input=None)
         return
     for t, step in enumerate(value):
         if not isinstance(step, list):

@@ -171,15 +171,3 @@ for _ in range(50):
 print(len(os.listdir("/proc/self/task")) - before)
 """
     assert run(script).strip() == "0"
-
-
-def test_the_library_needs_none_of_what_its_distribution_asks_for() -> None:
-    """The image leaves these out; see the Dockerfile."""
-    script = f"""
-import sys
-for name in ("fsspec", "hf_xet", "httpcore2", "httpx2", "huggingface_hub", "tqdm", "truststore", "yaml"):
-    sys.modules[name] = None
-from app.preprocess.text import TextPreparation
-print(TextPreparation({tokenizer_json()!r}, 4096, 256).ids("the cat").tolist())
-"""
-    assert json.loads(run(script)) == PREPARATION.ids("the cat").tolist()

@@ -1,0 +1,49 @@
+"""What the image leaves out of the installed libraries, nothing that serves asks for."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import MODELS, ROOT
+from tests.support.kinds import kind_bundle
+
+SERVE = """
+import asyncio, sys
+from pathlib import Path
+for name in {packages!r}:
+    sys.modules[name] = None  # an import of it fails
+from app.main import create_app
+from app.settings import Settings
+
+async def states(app):
+    async with app.router.lifespan_context(app):
+        while any(version.state in ("loading", "proving") for version in app.catalog.versions()):
+            await asyncio.sleep(0.01)
+        return [(version.label, version.state.value, version.reason) for version in app.catalog.versions()]
+
+for version in asyncio.run(states(create_app(Settings(models_dir=Path({models!r}), backend={backend!r})))):
+    if version[1] != "ready":
+        sys.exit(version)
+"""
+
+
+def left_out() -> list[str]:
+    """Return the packages that the Dockerfile removes whole."""
+    found = re.search(r'^ARG UNUSED="([^"]*)"', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found is not None
+    return [path for path in found[1].replace("\\\n", " ").split() if "/" not in path]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "state_dict", "dummy"])
+def test_every_backend_serves_without_the_packages_that_the_image_leaves_out(tmp_path: Path, backend: str) -> None:
+    packages = left_out()
+    assert "huggingface_hub" in packages
+    if backend == "dummy":
+        kind_bundle(tmp_path, "text_classification")
+    models = tmp_path if backend == "dummy" else MODELS
+    script = SERVE.format(packages=packages, models=str(models), backend=backend)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
