@@ -52,9 +52,11 @@ def take(tensors: Tensors, start: int, stop: int) -> Tensors:
 
 def trim(tensors: Tensors) -> Tensors:
     """Cut off the padding that no row needs, as views; tensors without ``lengths`` are returned as they are."""
-    if LENGTHS not in tensors:
+    lengths_B = tensors.get(LENGTHS)
+    if lengths_B is None:
         return tensors
-    longest = int(tensors[LENGTHS].max(initial=0))
+    # most requests are of one row, which needs no reduction
+    longest = int(lengths_B[0]) if len(lengths_B) == 1 else int(lengths_B.max(initial=0))
     return {name: array if name == LENGTHS else array[:, :longest] for name, array in tensors.items()}
 
 

@@ -356,6 +356,24 @@ def test_max_wait_lets_an_idle_runner_gather_and_a_full_batch_not_wait() -> None
     go(scenario())
 
 
+def test_what_waited_while_a_batch_ran_has_waited_for_company() -> None:
+    async def scenario() -> None:
+        double, now = Double(), [0.0]
+        double.hold = threading.Event()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make(double, max_wait_s=3600.0, executor=executor, clock=lambda: now[0])
+            running = [batcher.submit(rows_of(i), deadline=FOREVER) for i in range(4)]
+            await asyncio.to_thread(double.entered.wait, 10)
+            waiting = batcher.submit(rows_of(5), deadline=FOREVER)
+            now[0] = 3600.0
+            double.hold.set()
+            await asyncio.gather(*running)
+            assert (await waiting).outputs["y"].item() == 10
+        assert double.rows_per_call == [4, 1]
+
+    go(scenario())
+
+
 @dataclass(frozen=True)
 class Arrival:
     values: list[float]
