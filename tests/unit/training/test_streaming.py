@@ -174,7 +174,7 @@ print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.slow
-def test_a_file_is_streamed_in_a_fraction_of_the_memory_that_it_would_take(tmp_path):
+def test_a_file_is_streamed_in_a_fraction_of_the_memory_that_it_would_take(tmp_path, repository):
     path, line_bytes, num_lines = tmp_path / "large", 8192, 8192
     with path.open("wb") as file:
         for _ in range(num_lines):
@@ -182,7 +182,7 @@ def test_a_file_is_streamed_in_a_fraction_of_the_memory_that_it_would_take(tmp_p
 
     def measure(how):
         command = [sys.executable, "-c", MEASURE, str(path), how]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=True)
         total, growth_kib = map(int, done.stdout.split())
         assert total == num_lines * (line_bytes - 1)
         return growth_kib
