@@ -46,7 +46,8 @@ def _series(channels: list[str], *, where: str, num_channels: int) -> NDArray[np
     if len(channels) != num_channels:
         raise DataError(f"{where}: {len(channels)} channels, expected {num_channels}")
     try:
-        values_CT = np.array([channel.split(",") for channel in channels], np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is told below
+            values_CT = np.array([channel.split(",") for channel in channels], np.float32)
     except ValueError as exc:
         raise DataError(f"{where}: channels of different lengths, or no numbers: {exc}") from exc
     if not np.isfinite(values_CT).all():
