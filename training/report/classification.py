@@ -15,7 +15,7 @@ from training.intervals import Interval, bootstrap, compare_labels, macro_f1, ro
 from training.metrics import LabelScores, ProbabilityScores, label_scores, probability_scores, softmax
 from training.report import galleries, plots
 from training.report.course import learning_curves_of
-from training.report.evaluation import Comparison, Course, Evaluation, Mistake, Plot, with_ends
+from training.report.evaluation import Comparison, Course, Evaluation, Mistake, Plot, Winner, with_ends
 from training.verdict import FinalScores, judge
 
 MOST_MISTAKES = 18
@@ -80,7 +80,7 @@ def evaluate_classifier(
         verdict=judge(
             course.history,
             course.best_epoch,
-            finals=_finals(train_accuracy, validation_accuracy, len(validation_labels_N), baseline),
+            finals=_finals(train_accuracy, validation_accuracy, len(validation_labels_N), comparison),
             guess_loss=_guess_loss(validation_labels_N),
             stopped_early=course.stopped_early,
         ),
@@ -104,7 +104,7 @@ def evaluate_classifier(
 
 
 def _finals(
-    train_accuracy: float | None, validation_accuracy: float, num_validation: int, baseline: Baseline | None
+    train_accuracy: float | None, validation_accuracy: float, num_validation: int, comparison: Comparison | None
 ) -> FinalScores | None:
     if train_accuracy is None:
         return None
@@ -113,7 +113,7 @@ def _finals(
         train=train_accuracy,
         validation=validation_accuracy,
         validation_interval=wilson(round(validation_accuracy * num_validation), num_validation),
-        baseline=baseline.metrics["accuracy"] if baseline is not None else None,
+        baseline=None if comparison is None else comparison.score_ahead("accuracy"),
     )
 
 
@@ -198,21 +198,28 @@ def _compare(
     theirs = baseline.metrics["accuracy"]
     counts = (
         f"of {len(labels_M)} test rows, the network alone is right on {paired.only_first} and the simple model alone "
-        f"on {paired.only_second}, p = {paired.p_value:.2g} (McNemar, exact)"
+        f"on {paired.only_second}, {_told(paired.p_value)} (McNemar, exact)"
     )
+    winner: Winner | None = None
     if not paired.differ:
         said = f"No clear difference: the network has accuracy {accuracy:.4f} and the simple model {theirs:.4f}"
     elif paired.only_first > paired.only_second:
-        said = f"The network wins, with accuracy {accuracy:.4f} against {theirs:.4f}"
+        winner, said = "network", f"The network wins, with accuracy {accuracy:.4f} against {theirs:.4f}"
     else:
+        winner = "simple model"
         said = f"The simple model wins, with accuracy {theirs:.4f} against the network's {accuracy:.4f}"
     return Comparison(
         name=baseline.name,
         description=baseline.description,
         metrics=baseline.metrics,
+        winner=winner,
         sentence=f"{said}: {counts}.",
         p_value=paired.p_value,
     )
+
+
+def _told(p_value: float) -> str:
+    return "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
 
 
 def _surest_mistakes(

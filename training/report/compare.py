@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.bundle.manifest import Artifact, Manifest
+from app.bundle.manifest import Manifest
 from training import architectures
 
-# The metric that a model of each kind of task is known by, and those of the older bundles for the same.
+# What a model is known by: the first of these that was measured.
 MAIN_METRICS = ("accuracy", "r2", "mse")
 
 # Metrics of this form are of a class or of folds, not of a simple model.
@@ -66,7 +66,7 @@ def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 def as_table(rows: Sequence[Row]) -> str:
     """Return the rows as a table for people; what the line above says already is not said again."""
-    head = ("model", "task", "data", "score", "95%", "baseline", "parameters", "format", "MB", "accuracy", "ms/1",
+    head = ("model", "task", "data", "score", "95%", "baseline", "parameters", "format", "size", "accuracy", "ms/1",
             "ms/32")  # fmt: skip
     lines: list[tuple[str, ...]] = [head]
     shown = ""
@@ -95,6 +95,11 @@ def baseline_of(metrics: Mapping[str, float], metric: str) -> tuple[str, float] 
         if last == metric and owner and owner[0] not in NOT_OF_BASELINES:
             return "/".join(owner[1:] if owner[0] == "baseline" else owner), value
     return None
+
+
+def told_size(size_bytes: int) -> str:
+    """Return a size for people."""
+    return f"{size_bytes / 1e6:.2f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
 
 
 def num_parameters(manifest: Manifest) -> int | None:
@@ -126,15 +131,11 @@ def _rows(manifest: Manifest) -> list[Row]:
             format=artifact.format,
             size_bytes=artifact.size_bytes,
             test_accuracy=artifact.test_accuracy,
-            latency_1_ms=_latency(artifact, "1"),
-            latency_32_ms=_latency(artifact, "32"),
+            latency_1_ms=artifact.latency_ms.get("1"),
+            latency_32_ms=artifact.latency_ms.get("32"),
         )
         for artifact in manifest.artifacts
     ]
-
-
-def _latency(artifact: Artifact, num_rows: str) -> float | None:
-    return artifact.latency_ms.get(num_rows)
 
 
 def _about(row: Row) -> tuple[str, ...]:
@@ -152,7 +153,7 @@ def _about(row: Row) -> tuple[str, ...]:
 def _of_artifact(row: Row) -> tuple[str, ...]:
     return (
         row.format,
-        f"{row.size_bytes / 1e6:.2f}",
+        told_size(row.size_bytes),
         _number(row.test_accuracy),
         _milliseconds(row.latency_1_ms),
         _milliseconds(row.latency_32_ms),

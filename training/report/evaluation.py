@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from training.calibration import CalibrationCheck
 from training.intervals import Interval
 from training.verdict import EpochLike, Verdict
 
 FOLDER = "report"
+
+Winner = Literal["network", "simple model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +81,21 @@ class Comparison:
         name: Of the simple model, as in the metrics.
         description: What it is.
         metrics: What it reaches.
-        sentence: Which of the two is better, in plain words with the numbers.
+        winner: Which of the two is clearly better; None where the difference may be luck.
+        sentence: The same in plain words, with the numbers.
         p_value: That the difference is luck; None where an interval of the difference was taken instead.
     """
 
     name: str
     description: str
     metrics: Mapping[str, float]
+    winner: Winner | None
     sentence: str
     p_value: float | None = None
+
+    def score_ahead(self, metric: str) -> float | None:
+        """Return what the simple model reaches where it clearly wins, else None."""
+        return self.metrics[metric] if self.winner == "simple model" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +134,7 @@ class Evaluation:
         if self.comparison is not None:
             told["baseline"] = {
                 "name": self.comparison.name,
+                "winner": self.comparison.winner,
                 "verdict": self.comparison.sentence,
                 "p_value": self.comparison.p_value,
             }

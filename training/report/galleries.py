@@ -42,7 +42,7 @@ def worst_mistakes(
     for index, axes in zip(range(count), panels, strict=False):
         _picture(axes, images_NHW[index])
         true, given = shortened(labels[labels_N[index]]), shortened(labels[predicted_N[index]])
-        axes.set_title(f"{true}\ncalled {given}\n{probabilities_N[index]:.1%}", fontsize=9, loc="center")
+        axes.set_title(f"{true}\ncalled {given}\n{_sure(probabilities_N[index])}", fontsize=9, loc="center")
     return figure
 
 
@@ -68,5 +68,9 @@ def reconstructions(originals_NHW: Array, rebuilt_NHW: Array, errors_N: Array) -
     return figure
 
 
+def _sure(probability: float) -> str:
+    return "over 99.9%" if probability > 0.999 else f"{probability:.1%}"
+
+
 def _picture(axes: Axes, image_HW: Array, *, low: float | None = None, high: float | None = None) -> None:
-    axes.imshow(image_HW, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.imshow(image_HW, cmap="gray", vmin=low, vmax=high, interpolation="none")

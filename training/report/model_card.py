@@ -1,11 +1,11 @@
 """The model card: what a model is, what it is for, how good it is and where it fails (Mitchell et al., 2019)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from app.bundle.manifest import Manifest, TrainingRecord
-from training.report.compare import num_parameters
+from training.report.compare import baseline_of, main_metric, num_parameters, told_size
 from training.report.evaluation import FOLDER, Comparison, Evaluation
 from training.report.examples import example_body
 
@@ -122,17 +122,30 @@ def _baseline(comparison: Comparison | None) -> list[str]:
 
 
 def _folds(manifest: Manifest) -> list[str]:
-    means = {name: value for name, value in manifest.metrics.items() if name.startswith("cross_validation/")}
-    if not means:
+    prefix = "cross_validation/"
+    folds = {name.removeprefix(prefix): value for name, value in manifest.metrics.items() if name.startswith(prefix)}
+    if not folds:
         return []
     return [
         "## Cross-validation over all rows",
         "",
-        *_table(
-            ["metric", "value"],
-            [[name.removeprefix("cross_validation/"), _number(value)] for name, value in means.items()],
-        ),
+        *_table(["metric", "value"], [[name, _number(value)] for name, value in folds.items()]),
         "",
+        *_fold_winner(manifest, folds),
+        "",
+    ]
+
+
+def _fold_winner(manifest: Manifest, folds: Mapping[str, float]) -> list[str]:
+    metric = main_metric(manifest.metrics)
+    ours, spread = folds.get(f"{metric}_mean"), folds.get(f"{metric}_std")
+    theirs = baseline_of(folds, f"{metric}_mean")
+    if ours is None or spread is None or theirs is None:
+        return []
+    ahead = "The network" if ours > theirs[1] else f"The simple model ({theirs[0]})"
+    return [
+        f"{ahead} is ahead by {_number(abs(ours - theirs[1]))}; between folds, the network's own score has a standard "
+        f"deviation of {_number(spread)}."
     ]
 
 
@@ -190,7 +203,7 @@ def _variants(manifest: Manifest) -> list[str]:
         [
             each.format,
             f"`{each.path}`",
-            f"{each.size_bytes / 1e6:.2f} MB",
+            told_size(each.size_bytes),
             "" if each.test_accuracy is None else _number(each.test_accuracy),
             f"{each.latency_ms['1']:.3f} ms" if "1" in each.latency_ms else "",
             f"{each.latency_ms['32']:.3f} ms" if "32" in each.latency_ms else "",

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from app.tensors import Array
 from training.calibration import CalibrationCheck, Reliability
+from training.intervals import wilson
 from training.report.figures import BLUE, GRAY, GREEN, INK, ORANGE, VERMILION, one_panel, shortened, svg
 from training.verdict import EpochLike
 
@@ -21,6 +22,12 @@ from training.verdict import EpochLike
 HIGHLIGHTS = (VERMILION, BLUE, GREEN, ORANGE)
 MOST_NUMBERS = 26
 MOST_POINTS = 2000
+
+# A good ROC curve is a corner: as much of it is shown as has every class found but for a few.
+ROC_LIMITS, NEARLY_ALL = (0.02, 0.1, 0.3, 1.0), 0.98
+
+# The usual one of logarithmic axes writes mathematics, and labels are not to be read as such.
+PLAIN = StrMethodFormatter("{x:g}")
 
 
 @svg
@@ -90,13 +97,17 @@ def roc_curves(
         labels: The name of each class.
         areas: Of each class; None for one that cannot be told, which is not drawn.
     """
-    figure, axes = one_panel(f"ROC: each class against all others{_of_two(labels)}", width=6.4)
+    figure, axes = one_panel(f"ROC: {_whose(labels)} against all others", width=6.4)
     axes.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="a guess")
+    found = []
     for index, color in _emphasized(areas, len(labels)):
         false_share, true_share, _ = roc_curve(labels_N == index, probabilities_NC[:, index])
         _line(axes, false_share, true_share, color, f"{shortened(labels[index])}, AUC {areas[index]:.4f}")
-    axes.set(xlabel="share of other rows called so", ylabel="share of the class found", xlim=(-0.01, 1))
-    axes.set_ylim(0, 1.02)
+        found.append(np.interp(ROC_LIMITS, false_share, true_share))
+    limit = next((end for end, shares in zip(ROC_LIMITS, np.transpose(found), strict=True)
+                  if shares.min() >= NEARLY_ALL), 1.0) if found else 1.0  # fmt: skip
+    axes.set(xlabel="share of other rows called so", ylabel="share of the class found", ylim=(0, 1.02))
+    axes.set_xlim(-0.01 * limit, limit)
     axes.legend(loc="lower right", title=_legend_title(areas, len(labels)))
     return figure
 
@@ -135,14 +146,19 @@ def reliability_diagram(check: CalibrationCheck) -> Figure:
         kinds.insert(0, (check.before, VERMILION, "s", "plain"))
     for told, color, marker, name in kinds:
         confidence, accuracy = [each.confidence for each in told.bins], [each.accuracy for each in told.bins]
-        upper.plot(confidence, accuracy, color=color, marker=marker, markersize=4, linewidth=1.2,
-                   label=f"{name}: expected calibration error {told.ece:.4f}")  # fmt: skip
+        upper.plot(confidence, accuracy, color=color, marker=marker, markersize=4, linewidth=0.9,
+                   label=f"{name}: calibration error {told.ece:.4f}")  # fmt: skip
         lower.bar([each.low for each in told.bins], [each.count for each in told.bins],
                   width=[each.high - each.low for each in told.bins], align="edge", fill=False, edgecolor=color,
                   linewidth=1.5)  # fmt: skip
+    for each in check.after.bins:
+        ends = wilson(round(each.accuracy * each.count), each.count)
+        upper.vlines(each.confidence, ends.low, ends.high, color=BLUE, linewidth=1, alpha=0.5)
     upper.set(title="How sure, and how often right (test rows)", ylabel="share that is right", ylim=(0, 1.02))
     upper.legend(loc="upper left")
     lower.set(xlabel="probability of the label given", ylabel="rows", yscale="log", xlim=(0, 1.01))
+    lower.set_ylim(bottom=0.7)
+    lower.yaxis.set_major_formatter(PLAIN)
     return figure
 
 
@@ -194,6 +210,9 @@ def error_histogram(
                     label=f"{name}: {above:.1%} above")  # fmt: skip
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label=f"threshold {threshold:.4f}")
     axes.set(xlabel="mean squared error, pixels from 0 to 1", ylabel="share of the pictures", xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(PLAIN)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     return figure
 
@@ -215,8 +234,8 @@ def _legend_title(scores: Sequence[float | None], num_classes: int) -> str | Non
     return f"the worst {len(HIGHLIGHTS)}; {left_over} others gray" if num_classes > 2 and left_over > 0 else None
 
 
-def _of_two(labels: Sequence[str]) -> str:
-    return f" ({shortened(labels[1])})" if len(labels) == 2 else ""
+def _whose(labels: Sequence[str]) -> str:
+    return shortened(labels[1]) if len(labels) == 2 else "each class"
 
 
 def _line(axes: Axes, x: Array, y: Array, color: str, label: str) -> None:

@@ -12,7 +12,7 @@ from training.intervals import Interval, bootstrap, bootstrap_mean, compare_erro
 from training.metrics import reconstruction_scores, value_scores
 from training.report import galleries, plots
 from training.report.course import learning_curves_of
-from training.report.evaluation import Comparison, Course, Evaluation, Plot, with_ends
+from training.report.evaluation import Comparison, Course, Evaluation, Plot, Winner, with_ends
 from training.verdict import FinalScores, Verdict, judge
 
 
@@ -68,7 +68,7 @@ def evaluate_regression(
         main_metric="r2",
         metrics=_all(measured, {"train_r2": train_r2, "validation_r2": validation_r2}, intervals, baseline),
         intervals=intervals,
-        verdict=_verdict(course, train_r2, validation_r2, validation_interval, baseline),
+        verdict=_verdict(course, train_r2, validation_r2, validation_interval, comparison),
         plots=drawn,
         comparison=comparison,
     )
@@ -142,7 +142,7 @@ def evaluate_reconstruction(
         main_metric="mse",
         metrics=_all(measured, told, intervals, baseline),
         intervals=intervals,
-        verdict=_verdict(course, train_r2, validation.r2, None, baseline),
+        verdict=_verdict(course, train_r2, validation.r2, None, comparison),
         plots=drawn,
         comparison=comparison,
     )
@@ -167,7 +167,7 @@ def _verdict(
     train_r2: float | None,
     validation_r2: float,
     validation_interval: Interval | None,
-    baseline: Baseline | None,
+    comparison: Comparison | None,
 ) -> Verdict:
     finals = None
     if train_r2 is not None:
@@ -176,7 +176,7 @@ def _verdict(
             train=train_r2,
             validation=validation_r2,
             validation_interval=validation_interval,
-            baseline=baseline.metrics["r2"] if baseline is not None else None,
+            baseline=None if comparison is None else comparison.score_ahead("r2"),
         )
     return judge(
         course.history,
@@ -191,19 +191,20 @@ def _compare(ours_M: Array, theirs_M: Array, measured: dict[str, float], baselin
     """Hold squared errors against each other, row by row."""
     paired = compare_errors(ours_M, theirs_M)
     ours, theirs = measured["mse"], baseline.metrics["mse"]
+    winner: Winner | None = None
     if not paired.differ:
-        said = (
-            f"No clear difference: the network has a mean squared error of {ours:.4g} and the simple model {theirs:.4g}"
-        )
+        said = f"No clear difference: the network's mean squared error is {ours:.4g}, the simple model's {theirs:.4g}"
     elif paired.difference < 0:
-        said = f"The network wins, with a mean squared error of {ours:.4g} against {theirs:.4g}"
+        winner, said = "network", f"The network wins, with a mean squared error of {ours:.4g} against {theirs:.4g}"
     else:
+        winner = "simple model"
         said = f"The simple model wins, with a mean squared error of {theirs:.4g} against the network's {ours:.4g}"
     interval = f"{paired.interval.low:.3g} to {paired.interval.high:.3g}"
     return Comparison(
         name=baseline.name,
         description=baseline.description,
         metrics=baseline.metrics,
+        winner=winner,
         sentence=f"{said}; the difference, row by row, is {paired.difference:.3g} (95%: {interval}).",
     )
 
