@@ -55,7 +55,7 @@ class FinalScores:
         train: On rows that it was fitted to, or a sample of them, without dropout or augmentation.
         validation: On rows held out.
         validation_interval: Of the score on rows held out, where that is known: a gap within it is luck.
-        baseline: What a simple model reaches on rows held out; None where there is none.
+        baseline: What a simple model reaches on rows held out, where it is clearly better there; None where it is not.
     """
 
     name: str
@@ -147,7 +147,7 @@ def _learned_little(kept: EpochLike, finals: FinalScores | None, guess_loss: flo
     return Verdict(
         kind="underfitting",
         reason=f"Even on the rows that it was fitted to, the network has {finals.name} {finals.train:.4f}, and a "
-        f"simple model has {finals.baseline:.4f} on rows held out.",
+        f"simple model, which clearly wins, has {finals.baseline:.4f} on rows held out.",
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from app.tensors import Array
 from training.baselines.baseline import Baseline, all_classes, of_probabilities
@@ -39,7 +40,8 @@ def logistic_regression_of_pictures(
         num_classes: How many there are.
     """
     model = LogisticRegression(max_iter=MOST_STEPS, tol=1e-3)
-    with warnings.catch_warnings():
+    # more threads add in another order, and steps that end early keep the difference
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the description says so
         model.fit(_flat(images_NHW), labels_N)
     probabilities_MC = all_classes(model.predict_proba(_flat(test_images_MHW)), model.classes_, num_classes)
@@ -64,7 +66,8 @@ def principal_components(
     Raises:
         ValueError: There are fewer pictures or pixels than components.
     """
-    model = PCA(num_components, svd_solver="covariance_eigh").fit(_flat(images_NHW))
+    with threadpool_limits(1):
+        model = PCA(num_components, svd_solver="covariance_eigh").fit(_flat(images_NHW))
     test_MP = _flat(test_images_MHW)
     rebuilt_MP = model.inverse_transform(model.transform(test_MP))
     return Baseline(
