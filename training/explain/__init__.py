@@ -1,7 +1,7 @@
 """Why a network answers as it does, told offline, and whether what is told can be believed.
 
 - :mod:`~training.explain.gradients`: saliency and integrated gradients, for any network that takes floats.
-- :mod:`~training.explain.grad_cam`: where the last convolution looks.
+- :mod:`~training.explain.grad_cam`: where the last convolution looks, by Grad-CAM and HiResCAM.
 - :mod:`~training.explain.occlusion`: what hiding a part does; needs no gradients.
 - :mod:`~training.explain.tables`: Shapley values and permutation importance of named numbers.
 - :mod:`~training.explain.texts`, :mod:`~training.explain.attention`: tokens, and what attends to what.

@@ -1,9 +1,14 @@
-"""Grad-CAM: where a convolution looks when the network decides for a class (Selvaraju et al., arXiv:1610.02391).
+"""Grad-CAM and HiResCAM: where a convolution looks when the network decides for a class.
+
+Grad-CAM (Selvaraju et al., arXiv:1610.02391) averages the gradient of each channel over the picture. That is exact for
+networks which average their features over the picture themselves; where dense layers follow instead, a feature can
+speak for a class in one place and against it in another, and the average knows neither. HiResCAM (Draelos and Carin,
+arXiv:2011.08891) leaves the average out.
 
 Shape suffixes: B rows of the batch, H height, W width.
 """
 
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation
 from torch import Tensor, nn
 
 
@@ -50,6 +55,28 @@ def grad_cam(
     small_B1hw = method.attribute(
         pixels_BHW.detach().clone().requires_grad_(True), target=targets_B, relu_attributions=only_for
     )
+    return _enlarged(small_B1hw, pixels_BHW)
+
+
+def hires_cam(
+    network: nn.Module,
+    pixels_BHW: Tensor,
+    targets_B: Tensor,
+    *,
+    layer: nn.Module | None = None,
+    only_for: bool = True,
+) -> Tensor:
+    """Weigh every feature by its own gradient, place by place, and sum the channels.
+
+    The arguments and the result are those of :func:`grad_cam`.
+    """
+    method = LayerGradientXActivation(network, explained_layer(network) if layer is None else layer)
+    products_BKhw = method.attribute(pixels_BHW.detach().clone().requires_grad_(True), target=targets_B)
+    small_B1hw = products_BKhw.sum(dim=1, keepdim=True)
+    return _enlarged(small_B1hw.relu() if only_for else small_B1hw, pixels_BHW)
+
+
+def _enlarged(small_B1hw: Tensor, pixels_BHW: Tensor) -> Tensor:
     size = tuple(pixels_BHW.shape[1:])
     enlarged_B1HW: Tensor = LayerAttribution.interpolate(small_B1hw.detach(), size, interpolate_mode="bilinear")
     return enlarged_B1HW[:, 0]

@@ -5,6 +5,7 @@ Shape suffixes: B rows of the batch, H height, W width, T steps or tokens, K cha
 
 import io
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -16,7 +17,8 @@ from app.tensors import Array
 
 DPI = 110
 FOR, AGAINST = "#c0392b", "#2471a3"
-STYLE = {
+# Any: matplotlib types the keys as literals, the values of which are no one type
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -55,7 +57,7 @@ def overlay_grid(
                     continue
                 _draw_map(axes[row, column], image_HW, map_BHW[column], signed=bool(map_BHW.min() < 0))
         for row, name in enumerate(["picture", *maps]):
-            axes[row, 0].set_ylabel(name, fontsize=8)
+            axes[row, 0].set_ylabel(name.replace(" ", "\n"), fontsize=7)
         for ax in axes.flat:
             _without_ticks(ax)
         return _png(figure)

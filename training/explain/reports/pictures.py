@@ -14,7 +14,7 @@ from app.tensors import Array, Tensors
 from training import architectures
 from training.explain import deletion, sanity
 from training.explain import pictures as plots
-from training.explain.grad_cam import explained_layer, grad_cam
+from training.explain.grad_cam import explained_layer, grad_cam, hires_cam
 from training.explain.gradients import integrated_gradients, saliency
 from training.explain.occlusion import occlude
 from training.explain.reports._parts import (
@@ -47,7 +47,7 @@ def methods(network: nn.Module) -> dict[str, Method]:
         ),
     }
     if any(isinstance(module, nn.Conv2d) for module in network.modules()):
-        found["Grad-CAM"] = grad_cam
+        found |= {"Grad-CAM": grad_cam, "HiResCAM": hires_cam}
     return found
 
 
@@ -118,13 +118,13 @@ def deletions(
     figures: dict[str, float] = {}
     for key in found:
         for control in controls:
-            if control != "random of its grain" or key == "Grad-CAM":
+            if control != "random of its grain" or key.endswith("CAM"):
                 figures |= deletion_figures(key, control, deletion.compare(areas[key], areas[control]))
     return figures, {key: of.mean(axis=0) for key, of in curves.items()}
 
 
 def coarse_noise(network: nn.Module, pixels_BHW: Tensor, rng: np.random.Generator) -> Array:
-    """Return random maps that are as coarse as Grad-CAM's, of the shape of the pictures.
+    """Return random maps that are as coarse as the layer's, of the shape of the pictures.
 
     Single pixels deleted here and there leave holes that no real picture has, and confuse a network more than a whole
     part that is gone; a map of patches has to be compared with random patches.
