@@ -165,10 +165,10 @@ def strips(pictures_DVHW: Array, names: Sequence[str], *, label: str) -> bytes:
     """
     num_rows, num_columns, height, width = pictures_DVHW.shape
     with rc_context(STYLE):
-        figure = Figure(figsize=(0.55 * num_columns + 0.9, 0.55 * num_rows + 0.5), layout="constrained")
+        figure = Figure(figsize=(0.51 * num_columns + 0.6, 0.51 * num_rows + 0.35), layout="constrained")
         ax = figure.subplots()
         joined_HW = pictures_DVHW.transpose(0, 2, 1, 3).reshape(num_rows * height, num_columns * width)
-        ax.imshow(joined_HW, cmap="gray", vmin=0, vmax=255)
+        ax.imshow(joined_HW, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         _without_ticks(ax)
         ax.set_yticks((np.arange(num_rows) + 0.5) * height, names)
         ax.tick_params(length=0)

@@ -79,10 +79,14 @@ def randomization_test(
 
 
 def layers(network: nn.Module) -> dict[str, list[str]]:
-    """Return the names of the parameters of each layer, in the order in which the network defines them."""
+    """Return the names of the parameters of each layer, in the order in which the network defines them.
+
+    A block counts as one layer, as does a parameter that lies in none.
+    """
     found: dict[str, list[str]] = {}
     for name, _ in network.named_parameters():
-        found.setdefault(name.rpartition(".")[0], []).append(name)
+        # as a name, "blocks.0" is whole; what is behind it are the parts of a block
+        found.setdefault(".".join(name.split(".")[:-1][:2]) or name, []).append(name)
     return found
 
 

@@ -15,7 +15,7 @@ from training.explain.reports._parts import FOLDER, Report, Subject, rounded
 
 NUM_ROWS = 512
 NUM_SHOWN = 8
-NUM_DIMS, NUM_VALUES = 8, 9
+NUM_DIMS, NUM_VALUES = 6, 7
 
 
 def explain(subject: Subject, inputs: Tensors, *, low: float = 0.0, high: float = 255.0) -> Report:

@@ -95,3 +95,15 @@ def test_similarity_is_the_rank_correlation_of_each_row():
 def test_layers_are_those_with_parameters_in_their_order():
     network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     assert layers(network) == {"0": ["0.weight", "0.bias"], "2": ["2.weight", "2.bias"]}
+
+
+def test_a_block_is_one_layer_and_a_parameter_outside_of_any_is_its_own():
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = nn.Parameter(torch.zeros(2))
+            self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(4, 2, 4) for _ in range(2))
+
+    found = layers(Blocks())
+    assert list(found) == ["places", "blocks.0", "blocks.1"]
+    assert sum(map(len, found.values())) == len(list(Blocks().parameters()))
