@@ -28,7 +28,7 @@ STYLE: Any = {
     "ytick.labelsize": 7,
 }
 # colors of a palette: enough for a plot, and a third of the bytes
-NUM_COLORS = 128
+NUM_COLORS = 256
 SIGNED, UNSIGNED = "RdBu_r", "inferno"
 
 
@@ -106,8 +106,9 @@ def attention_maps(maps: Mapping[str, Array], tokens: Sequence[str]) -> bytes:
     num, side = len(maps), 0.17 * len(tokens) + 0.9
     with rc_context(STYLE):
         figure = Figure(figsize=(side * num + 0.5, side + 0.3), layout="constrained")
-        # one scale for all of them, so that they can be compared
-        highest = max(float(map_TT.max()) for map_TT in maps.values())
+        # one scale for all of them, so that they can be compared; what stays where it is would fill it
+        others_TT = ~np.eye(len(tokens), dtype=bool)
+        highest = max((float(map_TT[others_TT].max(initial=0)) for map_TT in maps.values()), default=0) or 1.0
         for column, (ax, (title, map_TT)) in enumerate(
             zip(figure.subplots(1, num, squeeze=False)[0], maps.items(), strict=True)
         ):

@@ -96,7 +96,7 @@ def _name_of(reader: Tokenizer) -> Callable[[int], str]:
 
 def _drawn(told: dict[str, list[Word]]) -> bytes:
     rows = {
-        f"for {label}": [(f"{word.token} ({word.num_texts})", word.mean) for word in found[:NUM_SHOWN]]
+        f"for {label}": [(f"{word.token} ({word.num_texts})", word.mean) for word in found[:NUM_SHOWN] if word.mean > 0]
         for label, found in told.items()
     }
     return plots.bars_per_class(rows, label="mean attribution in a text, nats")

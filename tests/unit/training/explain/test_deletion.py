@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from training.explain.deletion import NUM_STEPS, area, compare, curve
-from training.explain.gradients import integrated_gradients
 from training.explain.grad_cam import hires_cam
+from training.explain.gradients import integrated_gradients
 from training.explain.occlusion import occlude
 
 GAINS = {"cnn": 0.07, "mlp": 0.29}
