@@ -327,12 +327,19 @@ class Golden(FileRef):
     Attributes:
         rows: How many.
         tolerance: By the key of the artifact, against the trainer's eager outputs.
+        output_tolerance: By the key of the artifact and by output, where one needs its own: what int8 does to logits
+            would say nothing of probabilities.
         batch_tolerance: Between a row alone and the same row inside a full batch, for every artifact.
     """
 
     rows: Annotated[int, Field(gt=0)]
     tolerance: dict[str, Tolerance]
+    output_tolerance: dict[str, dict[str, Tolerance]] = {}
     batch_tolerance: Tolerance
+
+    def tolerance_of(self, key: str, output: str) -> Tolerance:
+        """Return how far an output of an artifact may lie from that of the trainer."""
+        return self.output_tolerance.get(key, {}).get(output, self.tolerance[key])
 
 
 class DataSource(_Part):
@@ -406,6 +413,11 @@ class Manifest(_Part):
         without = sorted(set(keys) - set(self.golden.tolerance))
         if without:
             raise ValueError(f"golden.tolerance says nothing of the artifacts {without}")
+        if unknown := sorted(set(self.golden.output_tolerance) - set(keys)):
+            raise ValueError(f"golden.output_tolerance names no artifact: {unknown}")
+        outputs = {spec.name for spec in self.outputs}
+        if unknown := sorted({name for of in self.golden.output_tolerance.values() for name in of} - outputs):
+            raise ValueError(f"golden.output_tolerance names no output: {unknown}")
         self._fixed_axes_are_masked()
         inputs = {spec.name for spec in self.inputs}
         for spec in self.inputs:

@@ -47,6 +47,7 @@ def prove(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> None:
         BundleNotProven: Something comes out otherwise than measured; the message says what, where and by how much.
     """
     max_rows = manifest.batching.max_rows
+    tolerances = {name: manifest.golden.tolerance_of(key, name) for name in golden.outputs}
     try:
         batched = concat(
             [run_checked(run, take(golden.inputs, i, i + max_rows)) for i in range(0, len(golden), max_rows)]
@@ -54,7 +55,7 @@ def prove(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> None:
         alone = concat([run_checked(run, take(golden.inputs, i, i + 1)) for i in range(len(golden))])
     except BackendFailed as exc:
         raise BundleNotProven(f"golden replay: {exc}") from exc
-    expect_close(batched, golden.outputs, manifest.golden.tolerance[key], what="golden replay")
+    expect_close(batched, golden.outputs, tolerances, what="golden replay")
     expect_close(alone, batched, manifest.golden.batch_tolerance, what="golden rows alone against the same in a batch")
 
 

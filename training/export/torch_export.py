@@ -1,7 +1,7 @@
 """The ``torch_export`` artifact: a graph of ATen operators with its weights as raw bytes, ``.pt2``.
 
-The file is written as :mod:`app.bundle.pt2` leaves it: no sample inputs (torch pickles them), no guards, no stack traces
-of the machine that wrote it, and the same bytes for the same network.
+The file is written as :mod:`app.bundle.pt2` leaves it: no sample inputs (torch pickles them), no guards, no stack
+traces of the machine that wrote it, and the same bytes for the same network.
 """
 
 import io
