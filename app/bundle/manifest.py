@@ -63,6 +63,8 @@ class Artifact(FileRef):
         format: Names the backend that serves it.
         variant: What was done to the network, as ``int8`` or ``pruned``; None for the plain one.
         fixed_axes: Lengths of the named axes that this artifact fixes; its backend pads shorter inputs up to them.
+        golden: Golden rows of its own, as many as those of the bundle: a pruned network is another one than the
+            trainer's, and is held against what it answered itself before it was exported.
         test_accuracy: Share of the test set that this variant gets right, where the task has an accuracy.
         latency_ms: Median milliseconds for a batch, by its number of rows, on one thread of the training machine.
         parity: Against the eager network.
@@ -71,6 +73,7 @@ class Artifact(FileRef):
     format: Annotated[str, Field(pattern=FORMAT_PATTERN)]
     variant: Annotated[str, Field(pattern=FORMAT_PATTERN)] | None = None
     fixed_axes: dict[str, Annotated[int, Field(gt=0)]] = {}
+    golden: FileRef | None = None
     test_accuracy: Fraction | None = None
     latency_ms: dict[str, Annotated[float, Field(gt=0)]] = {}
     parity: Parity | None = None

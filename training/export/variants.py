@@ -1,18 +1,19 @@
 """Every further form of a trained network: built, proven, measured, and shipped only where it has earned it.
 
-The plain forms (TorchScript, exported program, mobile) must answer as the network does. What changes the numbers, int8
-and pruned, states by how much, and is shipped where it is worth that: :func:`training.export.verdicts.fault_of`. What
+The plain forms (TorchScript, exported program, mobile) must answer as the network does. Int8
+states by how much it does not. A pruned network is another one: it has golden rows of its own, which it must answer as
+it did before it was exported. Either is shipped where it is worth it: :func:`training.export.verdicts.fault_of`. What
 is not shipped is reported with its figures and the reason.
 """
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from torch import nn
 
-from app.bundle.golden import GoldenRows
+from app.bundle.golden import GoldenRows, dump_golden
 from app.bundle.manifest import Artifact, TensorSpec, Tolerance
 from app.tensors import Tensors, concat, take
 from training.errors import NotExportable, NotProven
@@ -20,6 +21,9 @@ from training.export import bundle, mobile, onnx, prune, quantize, torch_export,
 from training.export import manifest as parts
 from training.export.candidates import MAX_ROWS, NUM_BATCH_CHECKED, Say
 from training.export.verdicts import INT8, KEYS, MOBILE, PRUNED, Choice, Figures, Rejected, Shipped, fault_of, line_of
+
+# of the pruned network
+GOLDEN_FILE = "golden.pruned.npz"
 
 # a stated tolerance is the largest difference found, and this much more, as there are rows that were not looked at
 _MARGIN = 1.25
@@ -43,6 +47,7 @@ class Subject:
         int8: Integers throughout, or weights only; None where neither is wanted.
         longest: The greatest length of each named axis beyond the batch.
         pruned: Makes the smaller network, as it is served; None where units cannot be removed.
+        respond: From outputs to one prediction a row, as it stands in the body of a response; needed for ``pruned``.
     """
 
     served: nn.Module
@@ -58,6 +63,7 @@ class Subject:
     int8: Literal["static", "weight_only"] | None = "static"
     longest: Mapping[str, int] = field(default_factory=dict)
     pruned: Callable[[], nn.Module] | None = None
+    respond: Callable[[Tensors], list[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class Variant:
         content: The file.
         run: Runs exactly these bytes.
         fixed_axes: Named axes that it fixes.
+        network: The module that it was made of, where that is not the subject's.
         extras: Further files of the bundle, which the manifest does not describe.
     """
 
@@ -80,17 +87,13 @@ class Variant:
     content: bytes
     run: verify.Run
     fixed_axes: dict[str, int] = field(default_factory=dict)
+    network: nn.Module | None = None
     extras: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """As :attr:`app.bundle.manifest.Artifact.key`."""
         return self.format if self.variant is None else f"{self.format}-{self.variant}"
-
-    @property
-    def changes_answers(self) -> bool:
-        """Whether it may answer otherwise than the network, by what it states."""
-        return self.key in (INT8, PRUNED)
 
 
 def choose(subject: Subject, *, keys: Collection[str] = KEYS, say: Say = lambda text: None) -> Choice:
@@ -163,7 +166,9 @@ def _builders(subject: Subject) -> Iterator[tuple[str, Callable[[], Variant]]]:
 
     def smaller() -> Variant:
         assert subject.pruned is not None
-        return _onnx_variant(prune.VARIANT, prune.FILE_NAME, prune.dump(subject.pruned(), inputs, outputs))
+        network = subject.pruned()
+        content = prune.dump(network, inputs, outputs)
+        return replace(_onnx_variant(prune.VARIANT, prune.FILE_NAME, content), network=network)
 
     if subject.int8 is not None:
         yield INT8, int8
@@ -191,9 +196,9 @@ def _earned(
     """
     validation = take(subject.validation, 0, NUM_BATCH_CHECKED)
     tolerance = dict.fromkeys((spec.name for spec in subject.outputs), parts.TOLERANCE)
-    if variant.changes_answers:
+    if variant.key == INT8:
         tolerance = _measured_tolerance(variant, subject, validation)
-    golden = subject.golden
+    golden = subject.golden if variant.network is None else _own_golden(variant.network, subject)
     verify.expect_proven(variant.run(golden.inputs), golden.outputs, tolerance, what=f"golden rows of {variant.key}")
     for inputs in (golden.inputs, validation):
         singles, full = verify.alone(variant.run, inputs), verify.run_in_batches(variant.run, inputs, MAX_ROWS)
@@ -228,7 +233,19 @@ def _earned(
         parity=verify.parity(actual, expected),
     )
     files = {variant.path: variant.content, **variant.extras}
+    if variant.network is not None:
+        files[GOLDEN_FILE] = dump_golden(golden)
+        own = bundle.file_ref(GOLDEN_FILE, files[GOLDEN_FILE])
+        artifact = artifact.model_copy(update={"golden": own})
     return Shipped(artifact=artifact, files=files, tolerance=tolerance, figures=figures)
+
+
+def _own_golden(network: nn.Module, subject: Subject) -> GoldenRows:
+    """Return the golden rows as another network answers them."""
+    if subject.respond is None:
+        raise ValueError("a pruned network needs Subject.respond, for golden rows of its own")
+    outputs = verify.eager_runner(network, tuple(spec.name for spec in subject.outputs))(subject.golden.inputs)
+    return replace(subject.golden, outputs=outputs, responses=subject.respond(outputs))
 
 
 def _measured_tolerance(variant: Variant, subject: Subject, validation: Tensors) -> dict[str, Tolerance]:

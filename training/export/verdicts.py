@@ -60,7 +60,7 @@ class Shipped:
     Attributes:
         artifact: For the manifest.
         files: Its bytes, by path in the bundle.
-        tolerance: By output, for golden replay.
+        tolerance: By output, for golden replay: against the network's rows, or against its own.
         figures: What was measured.
     """
 
