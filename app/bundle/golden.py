@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +73,16 @@ def parse_golden(data: bytes) -> GoldenRows:
     return golden
 
 
-def expect_close(actual: Tensors, expected: Tensors, tolerance: Tolerance, *, what: str) -> None:
+def expect_close(
+    actual: Tensors, expected: Tensors, tolerance: Tolerance | Mapping[str, Tolerance], *, what: str
+) -> None:
     """Hold the outputs of a backend against those of the trainer.
+
+    Args:
+        actual: The outputs by name.
+        expected: The outputs that must be among them.
+        tolerance: Of all outputs, or of each.
+        what: Begins the message.
 
     Raises:
         BundleNotProven: An output is missing, has another shape or dtype, is not finite, or lies outside the tolerance;
@@ -89,13 +98,14 @@ def expect_close(actual: Tensors, expected: Tensors, tolerance: Tolerance, *, wh
             )
         if actual_array.dtype != expected_array.dtype:
             raise BundleNotProven(f"{what}: output {name!r} is {actual_array.dtype}, expected {expected_array.dtype}")
+        allows = tolerance if isinstance(tolerance, Tolerance) else tolerance[name]
         with np.errstate(invalid="ignore"):  # what is not finite is never close, whatever it is compared with
             difference = np.abs(actual_array.astype(np.float64) - expected_array.astype(np.float64))
-            allowed = tolerance.atol + tolerance.rtol * np.abs(expected_array.astype(np.float64))
+            allowed = allows.atol + allows.rtol * np.abs(expected_array.astype(np.float64))
             excess = np.where(np.isfinite(difference), difference - allowed, np.inf)
         if excess.size and excess.max() > 0:
             row = int(np.unravel_index(int(excess.argmax()), excess.shape)[0])
             raise BundleNotProven(
                 f"{what}: output {name!r} differs by {difference[row].max():.3g} in row {row}, "
-                f"more than atol={tolerance.atol:g} and rtol={tolerance.rtol:g} allow"
+                f"more than atol={allows.atol:g} and rtol={allows.rtol:g} allow"
             )

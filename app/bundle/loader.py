@@ -73,13 +73,14 @@ class Bundle:
             raise BundleError(f"the bundle has no {key!r} artifact, it has: {have}")
         return artifact
 
-    def golden(self) -> GoldenRows:
-        """Return the golden rows.
+    def golden(self, key: str | None = None) -> GoldenRows:
+        """Return the golden rows: those that the artifact of a key has of its own, or those of the bundle.
 
         Raises:
             BundleError: The file is damaged, or its rows and arrays are not those of the manifest.
         """
-        golden = parse_golden(self.read(self.manifest.golden))
+        own = None if key is None else self.artifact(key).golden
+        golden = parse_golden(self.read(own or self.manifest.golden))
         if len(golden) != self.manifest.golden.rows:
             raise BundleError(
                 f"the golden file holds {len(golden)} rows, the manifest says {self.manifest.golden.rows}"

@@ -63,6 +63,8 @@ class Artifact(FileRef):
         format: Names the backend that serves it.
         variant: What was done to the network, as ``int8`` or ``pruned``; None for the plain one.
         fixed_axes: Lengths of the named axes that this artifact fixes; its backend pads shorter inputs up to them.
+        golden: Golden rows of its own, as many as those of the bundle: a pruned network is another one than the
+            trainer's, and is held against what it answered itself before it was exported.
         test_accuracy: Share of the test set that this variant gets right, where the task has an accuracy.
         latency_ms: Median milliseconds for a batch, by its number of rows, on one thread of the training machine.
         parity: Against the eager network.
@@ -71,6 +73,7 @@ class Artifact(FileRef):
     format: Annotated[str, Field(pattern=FORMAT_PATTERN)]
     variant: Annotated[str, Field(pattern=FORMAT_PATTERN)] | None = None
     fixed_axes: dict[str, Annotated[int, Field(gt=0)]] = {}
+    golden: FileRef | None = None
     test_accuracy: Fraction | None = None
     latency_ms: dict[str, Annotated[float, Field(gt=0)]] = {}
     parity: Parity | None = None
@@ -335,12 +338,19 @@ class Golden(FileRef):
     Attributes:
         rows: How many.
         tolerance: By the key of the artifact, against the trainer's eager outputs.
+        output_tolerance: By the key of the artifact and by output, where one needs its own: what int8 does to logits
+            would say nothing of probabilities.
         batch_tolerance: Between a row alone and the same row inside a full batch, for every artifact.
     """
 
     rows: Annotated[int, Field(gt=0)]
     tolerance: dict[str, Tolerance]
+    output_tolerance: dict[str, dict[str, Tolerance]] = {}
     batch_tolerance: Tolerance
+
+    def tolerance_of(self, key: str, output: str) -> Tolerance:
+        """Return how far an output of an artifact may lie from that of the trainer."""
+        return self.output_tolerance.get(key, {}).get(output, self.tolerance[key])
 
 
 class DataSource(_Part):
@@ -414,6 +424,11 @@ class Manifest(_Part):
         without = sorted(set(keys) - set(self.golden.tolerance))
         if without:
             raise ValueError(f"golden.tolerance says nothing of the artifacts {without}")
+        if unknown := sorted(set(self.golden.output_tolerance) - set(keys)):
+            raise ValueError(f"golden.output_tolerance names no artifact: {unknown}")
+        outputs = {spec.name for spec in self.outputs}
+        if unknown := sorted({name for of in self.golden.output_tolerance.values() for name in of} - outputs):
+            raise ValueError(f"golden.output_tolerance names no output: {unknown}")
         self._fixed_axes_are_masked()
         inputs = {spec.name for spec in self.inputs}
         for spec in self.inputs:

@@ -72,7 +72,7 @@ _FUNCTION = (
     r"|ToFloat|TruncToInt|Eq|Ne|Ge|Gt|Le|Lt)\("
 )
 # no power, of numbers that one could not wait for
-_EXPRESSION = re.compile(rf"(?:{_SYMBOL}|{_FUNCTION}|[0-9]{{1,18}}|\*(?!\s*\*)|[-+/(), <>=])*")
+_EXPRESSION = re.compile(rf"(?:{_SYMBOL}|{_FUNCTION}|(?<![0-9])[0-9]{{1,18}}(?![0-9])|\*(?!\s*\*)|[-+/(), <>=])*")
 MAX_EXPRESSION = 1024
 _CONTAINERS = ("builtins.tuple", "builtins.list", "builtins.dict")
 

@@ -137,7 +137,7 @@ class Catalog:
         )
         version.backend = backend
         version.state = State.PROVING
-        golden = bundle.golden()
+        golden = bundle.golden(version.backend_name)
         check_contract(bundle.manifest, golden)
         run = promised(backend.run, bundle.manifest)
         prove(run, bundle.manifest, golden, version.backend_name)

@@ -50,10 +50,11 @@ def prove(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> None:
     Raises:
         BundleNotProven: Something comes out otherwise than measured; the message says what, where and by how much.
     """
+    tolerances = {name: manifest.golden.tolerance_of(key, name) for name in golden.outputs}
     bounds = manifest.batching
     batched = _replay(run, batches(golden.inputs, max_rows=bounds.max_rows, max_elements=bounds.max_elements))
     alone = _replay(run, batches(golden.inputs, max_rows=1))
-    expect_close(batched, golden.outputs, manifest.golden.tolerance[key], what="golden replay")
+    expect_close(batched, golden.outputs, tolerances, what="golden replay")
     expect_close(alone, batched, manifest.golden.batch_tolerance, what="golden rows alone against the same in a batch")
 
 

@@ -62,7 +62,8 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes
         VersionExists: That version is there already.
         OSError: The disk is full, or the folder may not be written.
     """
-    for described in (*manifest.artifacts, manifest.golden):
+    own_golden = (artifact.golden for artifact in manifest.artifacts if artifact.golden is not None)
+    for described in (*manifest.artifacts, manifest.golden, *own_golden):
         data = files.get(described.path)
         given = None if data is None else file_ref(described.path, data)
         if given is None or (given.sha256, given.size_bytes) != (described.sha256, described.size_bytes):

@@ -85,7 +85,7 @@ def golden_part(content: bytes, num_rows: int, artifacts: tuple[Artifact, ...]) 
     return Golden(
         **bundle.file_ref(GOLDEN_FILE, content).model_dump(),
         rows=num_rows,
-        tolerance={artifact.format: parts.TOLERANCE for artifact in artifacts},
+        tolerance={artifact.key: parts.TOLERANCE for artifact in artifacts},
         batch_tolerance=parts.BATCH_TOLERANCE,
     )
 

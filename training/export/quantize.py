@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import helper, numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -37,6 +38,8 @@ STATIC_OPERATORS = ("Conv", "Gemm", "MatMul")
 # a weight below this many numbers costs more to unpack than it saves
 MIN_WEIGHTS = 1024
 _INT8_MAX = 127
+# of onnxruntime's logger; the second is its default
+_ERROR, _WARNING = 3, 2
 # weights of these nodes: the input that holds them, and the axis of the units that each have a scale of their own
 _WEIGHTS = {"Conv": ((1, 0),), "MatMul": ((1, 1),), "LSTM": ((1, 1), (2, 1)), "RNN": ((1, 1), (2, 1))}
 _WEIGHTS["GRU"] = _WEIGHTS["LSTM"]
@@ -58,8 +61,8 @@ def dump_static(
 ) -> bytes:
     """Quantize the weights and activations of an ONNX model.
 
-    The integers are those that every processor computes alike: weights take seven of the eight bits, as without VNNI two
-    products of full range overflow the sixteen bits that they are summed in.
+    The integers are those that every processor computes alike: weights take seven of the eight bits, as without VNNI
+    two products of full range overflow the sixteen bits that they are summed in.
 
     Args:
         graph: The float32 model.
@@ -138,6 +141,13 @@ def dump_weight_only(graph: bytes) -> bytes:
     return _finished(model)
 
 
+def weights_share(graph: bytes) -> float:
+    """Return the share of a float32 model's bytes that are weights large enough to be stored in eight bits."""
+    model = onnx.load_from_string(graph)
+    numbers = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if _is_large(tensor))
+    return 4 * numbers / len(graph)
+
+
 def _is_large(tensor: onnx.TensorProto) -> bool:
     return bool(
         tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) >= 2 and np.prod(tensor.dims) >= MIN_WEIGHTS
@@ -212,11 +222,13 @@ def _finished(model: onnx.ModelProto) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the advice to prepare a model that has been prepared."""
+    """Silence the advice to prepare a model that has been prepared, and what its preparation says of leftovers."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
+    onnxruntime.set_default_logger_severity(_ERROR)
     try:
         yield
     finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
         root.setLevel(level)

@@ -1,10 +1,11 @@
 """The ``torch_export`` artifact: a graph of ATen operators with its weights as raw bytes, ``.pt2``.
 
-The file is written as :mod:`app.bundle.pt2` leaves it: no sample inputs (torch pickles them), no guards, no stack traces
-of the machine that wrote it, and the same bytes for the same network.
+The file is written as :mod:`app.bundle.pt2` leaves it: no sample inputs (torch pickles them), no guards, no stack
+traces of the machine that wrote it, and the same bytes for the same network.
 """
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -46,7 +47,9 @@ def dump(
     axes = {axis: torch.export.Dim(axis, min=1) for axis in names if axis not in fixed_axes}
     buffer = io.BytesIO()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # a recurrent layer keeps its weights in a list beside its parameters, which are registered all the same
+            warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
             program = torch.export.export(
                 served,
                 examples(inputs, lengths=fixed_axes),

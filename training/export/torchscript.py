@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from app.bundle.manifest import TensorSpec
 from app.tensors import Tensors
@@ -53,7 +54,7 @@ def dump(served: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Tens
     del outputs
     with quiet_jit(), torch.no_grad():
         try:
-            traced = torch.jit.trace(served, examples(inputs), check_trace=False)
+            traced = torch.jit.trace(served, examples(inputs), check_trace=False)  # type: ignore[no-untyped-call]
             frozen = torch.jit.freeze(traced.eval(), optimize_numerics=False)
         except Exception as exc:  # whatever the module raises, and torch's own
             raise NotExportable(f"the network cannot be traced: {exc}") from exc
@@ -68,7 +69,7 @@ def dump(served: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Tens
 def runner(data: bytes, input_names: Sequence[str], output_names: Sequence[str]) -> Run:
     """Return a function that runs a TorchScript archive; only of one that was made here: it is a program."""
     with quiet_jit():
-        module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
+        module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
     def run(inputs: Tensors) -> Tensors:
         with torch.inference_mode():
@@ -84,7 +85,7 @@ def quiet_jit() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         yield
 
 

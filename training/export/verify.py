@@ -5,7 +5,7 @@ Shape suffixes: N rows of the split, C classes.
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -68,8 +68,10 @@ def parity(actual: Tensors, expected: Tensors) -> Parity:
     )
 
 
-def expect_proven(actual: Tensors, expected: Tensors, tolerance: Tolerance, *, what: str) -> None:
-    """Refuse outputs that lie outside the tolerance which the manifest will promise.
+def expect_proven(
+    actual: Tensors, expected: Tensors, tolerance: Tolerance | Mapping[str, Tolerance], *, what: str
+) -> None:
+    """Refuse outputs that lie outside the tolerance, of all or of each, which the manifest will promise.
 
     Raises:
         NotProven: They do; the message names the output, the row and the difference.

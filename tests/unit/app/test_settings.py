@@ -78,6 +78,9 @@ def test_lists_are_separated_by_commas(text: str, models: tuple[str, ...]) -> No
         ("PORT", "http"),
         ("ZTO_BACKEND", "ONNX"),
         ("ZTO_BACKEND", "../x"),
+        ("ZTO_BACKEND", "onnx-"),
+        ("ZTO_BACKEND", "onnx-int8-int8"),
+        ("ZTO_ALLOW_TORCHSCRIPT", "perhaps"),
         ("ZTO_THREADS", "0"),
         ("ZTO_RUN_ON", "gpu"),
         ("ZTO_MAX_BODY_BYTES", "1023"),
@@ -96,6 +99,17 @@ def test_an_impossible_value_is_an_error_that_names_variable_and_value(name: str
     with pytest.raises(SettingsError) as caught:
         read(**{name: value})
     assert str(caught.value).startswith(f"{name}={value!r}: ")
+
+
+@pytest.mark.parametrize("key", ["auto", "onnx", "onnx-int8", "state_dict", "torch_export"])
+def test_a_backend_is_asked_for_by_the_key_of_an_artifact(key: str) -> None:
+    assert read(ZTO_BACKEND=key).backend == key
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("1", True), ("true", True), ("0", False)])
+def test_torchscript_is_off_unless_it_is_allowed(text: str, allowed: bool) -> None:
+    assert read().allow_torchscript is False
+    assert read(ZTO_ALLOW_TORCHSCRIPT=text).allow_torchscript is allowed
 
 
 def test_every_impossible_value_is_named_at_once() -> None:

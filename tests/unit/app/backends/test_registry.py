@@ -7,6 +7,7 @@ from app import backends
 from app.backends.dummy import DummyBackend
 from app.errors import BundleError
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle, edit_manifest, open_folder
+from tests.support.exported import exported_bundle
 
 
 @pytest.fixture
@@ -14,19 +15,19 @@ def folder(tmp_path: Path) -> Path:
     return dummy_bundle(tmp_path, rows=1)
 
 
-def add_artifact(folder: Path, fmt: str, *, first: bool) -> None:
-    """Put the dummy's own file into the manifest once more, as if it were of another format."""
+def add_artifact(folder: Path, fmt: str, *, first: bool, variant: str | None = None) -> None:
+    """Put the dummy's own file into the manifest once more, as if it were of another format or variant."""
 
     def edit(manifest: dict) -> None:  # type: ignore[type-arg]
-        artifact = manifest["artifacts"][0] | {"format": fmt}
+        artifact = manifest["artifacts"][0] | {"format": fmt, "variant": variant}
         manifest["artifacts"].insert(0 if first else 1, artifact)
-        manifest["golden"]["tolerance"][fmt] = {"atol": 0.0}
+        manifest["golden"]["tolerance"][fmt if variant is None else f"{fmt}-{variant}"] = {"atol": 0.0}
 
     edit_manifest(folder, edit)
 
 
 def test_every_file_of_the_folder_is_a_backend() -> None:
-    files = {path.stem for path in Path(backends.__path__[0]).glob("*.py")} - {"__init__"}
+    files = {path.stem for path in Path(backends.__path__[0]).glob("*.py") if not path.stem.startswith("_")}
     assert set(backends.names()) == files >= {"dummy", "onnx", "state_dict"}
 
 
@@ -35,15 +36,46 @@ def test_a_backend_is_loaded_by_its_name(folder: Path) -> None:
     assert (name, type(backend)) == ("dummy", DummyBackend)
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "", "__init__", "os", "..dummy", "Dummy", "dummy.py"])
+@pytest.mark.parametrize("name", ["tensorflow", "", "__init__", "_torch", "os", "..dummy", "Dummy", "dummy.py"])
 def test_an_unknown_name_is_told_with_those_that_are(folder: Path, name: str) -> None:
-    with pytest.raises(BundleError, match=r"no backend named .*; there are: dummy, onnx, state_dict"):
+    with pytest.raises(
+        BundleError, match=r"no backend named .*; there are: dummy, onnx, state_dict, torch_export, torchscript"
+    ):
         backends.load(name, open_folder(folder), threads=1)
 
 
 def test_a_backend_whose_artifact_is_missing_is_told(folder: Path) -> None:
     with pytest.raises(BundleError, match="the bundle has no 'onnx' artifact, it has: dummy"):
         backends.load("onnx", open_folder(folder), threads=1)
+
+
+def test_a_variant_is_loaded_by_its_key_and_by_the_backend_of_its_format(folder: Path) -> None:
+    add_artifact(folder, "dummy", first=False, variant="int8")
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(path="missing.json"))
+    key, backend = backends.load("dummy-int8", open_folder(folder), threads=1)
+    assert (key, type(backend)) == ("dummy-int8", DummyBackend)
+    with pytest.raises(BundleError, match=r"missing.json cannot be read"):
+        backends.load("dummy", open_folder(folder), threads=1)
+    with pytest.raises(BundleError, match="the bundle has no 'dummy-int4' artifact, it has: dummy, dummy-int8"):
+        backends.load("dummy-int4", open_folder(folder), threads=1)
+
+
+def test_auto_takes_the_manifest_s_order_among_variants_too(folder: Path) -> None:
+    add_artifact(folder, "dummy", first=True, variant="int8")
+    assert backends.load("auto", open_folder(folder), threads=1)[0] == "dummy-int8"
+
+
+def test_a_program_is_loaded_only_where_it_is_allowed(tmp_path: Path) -> None:
+    bundle = open_folder(exported_bundle(tmp_path, "mlp", "torchscript"))
+    for key in ("torchscript", "auto"):
+        with pytest.raises(BundleError, match=r"a torchscript artifact is a program, .* ZTO_ALLOW_TORCHSCRIPT=1"):
+            backends.load(key, bundle, threads=1)
+        assert backends.load(key, bundle, threads=1, allowed=("torchscript",))[0] == "torchscript"
+
+
+def test_auto_passes_over_a_program_that_is_not_allowed(folder: Path) -> None:
+    add_artifact(folder, "torchscript", first=True)
+    assert backends.load("auto", open_folder(folder), threads=1)[0] == "dummy"
 
 
 def test_auto_takes_the_first_artifact_that_it_can_run(folder: Path) -> None:

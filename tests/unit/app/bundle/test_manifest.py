@@ -148,7 +148,38 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
     [
         (lambda d: d["inputs"][0]["shape"].__setitem__(0, 8), "inputs.0", "first axis of 'image' is the batch"),
         (lambda d: d["artifacts"].append(d["artifacts"][0]), "", "one artifact per format"),
-        (lambda d: d["artifacts"].append(d["artifacts"][0] | {"format": "onnx"}), "", "nothing of the formats .'onnx'"),
+        (
+            lambda d: d["artifacts"].append(d["artifacts"][0] | {"format": "onnx"}),
+            "",
+            "nothing of the artifacts .'onnx'",
+        ),
+        (
+            lambda d: d["artifacts"].append(d["artifacts"][0] | {"variant": "int8"}),
+            "",
+            "nothing of the artifacts .'dummy-int8'",
+        ),
+        (
+            lambda d: d["artifacts"][0].update(fixed_axes={"time": 8}),
+            "",
+            "fixed_axes of 'dummy' name no dynamic axis of an input: .'time'",
+        ),
+        (
+            lambda d: (d["inputs"][0]["shape"].append("time"), d["artifacts"][0].update(fixed_axes={"time": 8})),
+            "",
+            "fixed_axes of 'dummy': padding needs the input 'lengths'",
+        ),
+        (
+            lambda d: d["golden"].update(output_tolerance={"onnx": {"logits": {"atol": 1.0}}}),
+            "",
+            "golden.output_tolerance names no artifact: .'onnx'",
+        ),
+        (
+            lambda d: d["golden"].update(output_tolerance={"dummy": {"scores": {"atol": 1.0}}}),
+            "",
+            "golden.output_tolerance names no output: .'scores'",
+        ),
+        (lambda d: d["artifacts"][0].update(format="onnx-int8"), "artifacts.0.format", "should match pattern"),
+        (lambda d: d["artifacts"][0].update(variant="int-8"), "artifacts.0.variant", "should match pattern"),
         (lambda d: d["task"].update(labels=["a", "b", "a"]), "task.labels", "labels must be distinct"),
         (lambda d: d["task"]["image"].update(low=255.0), "task.image", "must be below high"),
         (
@@ -168,6 +199,13 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
         "fixed batch axis",
         "format twice",
         "format without tolerance",
+        "variant without tolerance",
+        "fixed axis of no input",
+        "fixed axis without lengths",
+        "tolerance of no artifact",
+        "tolerance of no output",
+        "format with a hyphen",
+        "variant with a hyphen",
         "label twice",
         "empty range",
         "statistics",
@@ -196,10 +234,21 @@ def test_a_manifest_cannot_be_changed(document: Document) -> None:
         manifest.version = 2  # type: ignore[misc]
 
 
-def test_an_artifact_is_found_by_its_format(document: Document) -> None:
+def test_an_artifact_is_found_by_its_format_and_variant(document: Document) -> None:
+    document["artifacts"].append(document["artifacts"][0] | {"variant": "int8"})
+    document["golden"]["tolerance"]["dummy-int8"] = {"atol": 0.5}
     manifest = parse(document)
+    assert [artifact.key for artifact in manifest.artifacts] == ["dummy", "dummy-int8"]
     assert manifest.artifact("dummy") is manifest.artifacts[0]
+    assert manifest.artifact("dummy-int8") is manifest.artifacts[1]
     assert manifest.artifact("onnx") is None
+
+
+def test_an_output_may_have_a_tolerance_of_its_own(document: Document) -> None:
+    document["golden"]["output_tolerance"] = {"dummy": {"logits": {"atol": 3.0}}}
+    golden = parse(document).golden
+    assert golden.tolerance_of("dummy", "logits").atol == 3.0
+    assert golden.tolerance_of("dummy", "probabilities") == golden.tolerance["dummy"]
 
 
 def test_the_json_schema_in_the_repository_is_the_generated_one() -> None:
