@@ -156,14 +156,14 @@ def with_other_seeds(
             twin = train(settings, problem, run_dir=run_dir(seed), device=device)
         run = twin.run(twin.served(), problem.outputs)
         outputs = verify.run_in_batches(run, problem.tensors(problem.data.test), MAX_ROWS)
-        scores.append(problem.metrics(outputs, problem.data.test)[problem.main_metric])
-        say(f"seed {seed}: {problem.main_metric} {scores[-1]:.4f}")
+        scores.append(problem.score(outputs, problem.data.test))
+        say(f"seed {seed}: {problem.score_name} {scores[-1]:.4f}")
     mean, std = float(np.mean(scores)), float(np.std(scores))
-    told = {f"seeds/{problem.main_metric}_mean": mean, f"seeds/{problem.main_metric}_std": std}
+    told = {f"seeds/{problem.score_name}_mean": mean, f"seeds/{problem.score_name}_std": std}
     return dataclasses.replace(
         trained,
         further_metrics=trained.further_metrics | told,
-        further_reports=trained.further_reports | {"seeds": {"first": config.seed, problem.main_metric: scores}},
+        further_reports=trained.further_reports | {"seeds": {"first": config.seed, problem.score_name: scores}},
     )
 
 
@@ -176,90 +176,3 @@ def _first_revision(run_dir: Path | None) -> str:
         run_dir.mkdir(parents=True, exist_ok=True)
         note.write_text(code_revision())
     return note.read_text()
-
-
-def export(
-    trained: Trained,
-    problem: Problem[Any],
-    models_dir: Path,
-    *,
-    version: int | None = None,
-    say: Say = lambda text: None,
-) -> Path:
-    """Export a trained network, prove each artifact on the whole test set, and write the bundle.
-
-    Args:
-        trained: A finished training.
-        problem: What it was trained for; the test split is looked at here for the first time.
-        models_dir: Where bundles lie.
-        version: Of the bundle; without it the next free one.
-        say: Called with lines for people.
-
-    Returns:
-        The bundle's folder.
-
-    Raises:
-        NotProven: An artifact does not answer as the network does.
-        VersionExists: That version is there already.
-    """
-    data, inputs, outputs = problem.data, problem.inputs, problem.outputs
-    temperature = None if trained.reference else problem.temperature(trained.network)
-    # everything below is measured on the weights as they are shipped
-    served = trained.served(temperature=temperature)
-    run = trained.run(served, outputs)
-    settings = problem.settings(run)
-    golden = problem.golden(run, settings)
-    golden_bytes = dump_golden(golden)
-    graph = trained.onnx(served, inputs, outputs)
-    eager = verify.eager_runner(served, tuple(spec.name for spec in outputs))
-    candidates = (
-        Candidate(fmt=onnx.FORMAT, path=onnx.FILE_NAME, content=graph, run=verify.onnx_runner(graph)),
-        Candidate(fmt=state_dict.FORMAT, path=state_dict.FILE_NAME, content=trained.weights, run=eager),
-    )
-    validation_inputs = problem.tensors(data.validation)
-    for candidate in candidates:
-        prove(candidate, golden, validation_inputs, say)
-
-    test_inputs = problem.tensors(data.test)
-    expected = verify.run_in_batches(run, test_inputs, MAX_ROWS)
-
-    def accuracy(tensors: Tensors) -> float | None:
-        return problem.accuracy(tensors, data.test)
-
-    artifacts = tuple(measure(each, test_inputs, expected, say, accuracy=accuracy) for each in candidates)
-    measured = problem.metrics(expected, data.test) | trained.validation | trained.further_metrics
-    measured |= problem.baselines()
-    for name, value in measured.items():
-        say(f"{name} {value:.4f}")
-    manifest = Manifest(
-        schema_version=1,
-        name=trained.name,
-        version=version or bundle.next_version(models_dir, trained.name),
-        description=f"{architectures.describe(trained.architecture)} Trained on {data.name}.",
-        license="Apache-2.0",
-        task=settings,
-        architecture=Architecture(name=trained.architecture, config=trained.network_config),
-        calibration=None if temperature is None else Calibration(temperature=temperature),
-        inputs=inputs,
-        outputs=outputs,
-        artifacts=artifacts,
-        batching=Batching(max_rows=MAX_ROWS, max_elements=problem.max_elements),
-        golden=golden_part(golden_bytes, len(golden), artifacts),
-        training=parts.training_record(trained, data),
-        metrics=measured,
-        input_statistics=problem.statistics(),
-    )
-    files = {
-        onnx.FILE_NAME: graph,
-        state_dict.FILE_NAME: trained.weights,
-        GOLDEN_FILE: golden_bytes,
-        **problem.files(),
-        **_reports(trained, problem, expected),
-    }
-    return bundle.write_bundle(models_dir, manifest, files)
-
-
-def _reports(trained: Trained, problem: Problem[Any], outputs: Tensors) -> dict[str, bytes]:
-    reports: dict[str, object] = {"history": [dataclasses.asdict(epoch) for epoch in trained.history]}
-    reports |= problem.reports(outputs, problem.data.test) | trained.further_reports
-    return {f"report/{name}.json": report_json(report) for name, report in reports.items()}

@@ -31,8 +31,8 @@ def fold_metrics(data: Table, folds: dict[str, FoldScores]) -> dict[str, float]:
         data: The table.
         folds: From :func:`compare_on_folds`.
     """
-    name, baseline = score_name(data), _baseline_name(data)
-    measured = {f"{baseline}/{name}": _baseline_score(data.train, data.validation, data.test)}
+    name = score_name(data)
+    measured: dict[str, float] = {}
     for contender, scores in folds.items():
         prefix = "cross_validation" if contender == NETWORK else f"cross_validation/{contender}"
         measured |= {f"{prefix}/{name}_mean": scores.mean, f"{prefix}/{name}_std": scores.std}

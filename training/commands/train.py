@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from training import checkpoint, data, pipeline, tabular
+from training import bundling, checkpoint, data, pipeline, tabular
 from training.commands import _all
 from training.commands._shared import (
     add_folders,
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     parser.add_argument("--version", type=positive, help="of the bundle; never one that exists (default: the next)")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of the same training, if any")
+    parser.add_argument("--no-explanations", action="store_true", help="leave them out of the report; saves a minute")
     parser.add_argument("--loader", action="store_true", help="take the same batches from a torch DataLoader, slower")
     parser.add_argument("--workers", type=positive, help="processes of that loader")
     parser.add_argument("--jobs", type=positive, help="trainings at a time, where all are asked for (default: cores)")
@@ -76,7 +77,9 @@ def _train_and_export(args: argparse.Namespace, config: Config, device: torch.de
         f"{trained.stopped} after {len(trained.history)} epochs and {trained.duration_s:.1f} s; kept epoch "
         f"{trained.best_epoch}: " + ", ".join(f"{name} {value:.4f}" for name, value in trained.validation.items())
     )
-    folder = pipeline.export(trained, problem, args.models_dir, version=args.version, say=tell)
+    folder = bundling.export(
+        trained, problem, args.models_dir, version=args.version, explained=not args.no_explanations, say=tell
+    )
     tell(f"wrote {folder}")
     if args.json:
         say_json({"bundle": str(folder), "stopped": trained.stopped, "best_epoch": trained.best_epoch})

@@ -10,19 +10,56 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sized
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import InputStatistics, TaskSettings, TensorSpec
-from app.tensors import Tensors
+from app.tensors import Array, Tensors
 from training.batches import Examples
 from training.data import DataSet
 from training.export.verify import Run
 from training.loop import Validation
+from training.report import Course, Evaluation
 
-RowsT = TypeVar("RowsT", bound=Sized)
+RowsT = TypeVar("RowsT", bound="Takeable")
+
+# Training rows that are run once more by the plain network, to see how far it has learned by heart.
+NUM_SAMPLED = 5000
+
+
+class Takeable(Sized, Protocol):
+    """Rows of any kind, of which some can be taken."""
+
+    def take(self, indices: Array, /) -> Self:
+        """Return the rows at ``indices``, int64 of shape (M,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a finished network answers, for its evaluation.
+
+    Attributes:
+        run: The network as it is served.
+        course: How training went.
+        sample: Served outputs for the first training rows, at most ``NUM_SAMPLED``.
+        validation: Served outputs for the validation split.
+        test: Served outputs for the test split.
+        temperature: What the logits among them are divided by.
+        settings: The task of the manifest.
+    """
+
+    run: Run
+    course: Course
+    sample: Tensors
+    validation: Tensors
+    test: Tensors
+    temperature: float
+    settings: TaskSettings
 
 
 class Problem(ABC, Generic[RowsT]):
@@ -30,19 +67,21 @@ class Problem(ABC, Generic[RowsT]):
 
     Attributes:
         score_name: What the score is called by which weights are chosen and variants compared; higher is better.
-        main_metric: The name, in :meth:`metrics`, of what people ask for first.
         data: The data set.
         inputs: What goes into the served network.
         outputs: What comes out.
+        int8: How the network is quantized: integers throughout, or weights only; None for not at all.
         max_elements: Most rows times padded length in one call; None where rows are of one length.
+        privacy: What the model card says of people in the data; None for what it says of all.
     """
 
     score_name: ClassVar[str]
-    main_metric: ClassVar[str]
+    int8: ClassVar[Literal["static", "weight_only"] | None] = "static"
     data: DataSet[RowsT]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_elements: int | None = None
+    privacy: ClassVar[str | None] = None
 
     @abstractmethod
     def measured(self) -> dict[str, Any]:
@@ -90,10 +129,6 @@ class Problem(ABC, Generic[RowsT]):
     def score(self, outputs: Tensors, rows: RowsT) -> float:
         """Return the score, of ``score_name``, of served outputs for rows."""
 
-    @abstractmethod
-    def metrics(self, outputs: Tensors, rows: RowsT) -> dict[str, float]:
-        """Return all that is measured of served outputs for rows, by the names of the manifest."""
-
     def accuracy(self, outputs: Tensors, rows: RowsT) -> float | None:
         """Return the share of the rows that are right; None where there is no such thing."""
         return self.score(outputs, rows) if self.score_name == "accuracy" else None
@@ -102,6 +137,15 @@ class Problem(ABC, Generic[RowsT]):
         """Return what logits should be divided by, fitted on validation; None where there are no logits."""
         del network
         return None
+
+    def sample(self) -> RowsT:
+        """Return the first training rows, at most ``NUM_SAMPLED``."""
+        return self.data.train.take(np.arange(min(NUM_SAMPLED, len(self.data.train))))
+
+    @property
+    def longest(self) -> dict[str, int]:
+        """Return the greatest length of each named axis of the inputs, beyond the batch."""
+        return {}
 
     @abstractmethod
     def statistics(self) -> dict[str, InputStatistics]:
@@ -116,9 +160,14 @@ class Problem(ABC, Generic[RowsT]):
         del outputs, rows
         return {}
 
-    def baselines(self) -> dict[str, float]:
-        """Return what simple models reach on the test split, as metrics named ``<baseline>/<metric>``."""
-        return {}
+    @abstractmethod
+    def evaluate(self, found: Found) -> Evaluation:
+        """Measure and draw all that is told of a network, beside a simple model."""
+
+    def targets(self, rows: RowsT) -> Array | None:
+        """Return what is right for each row, for explanations; None where the rows are their own targets."""
+        del rows
+        return None
 
 
 class _ProblemModule(Protocol):

@@ -13,13 +13,16 @@ from torch.nn import functional
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import TensorSpec
 from app.tensors import Array, Tensors
+from training.baselines import Baseline
+from training.calibration import fit_temperature
 from training.data import DataSet
 from training.evaluate import score
 from training.export.golden import response
 from training.export.verify import PROBABILITIES, Run
 from training.inference import outputs_of
 from training.loop import Validation
-from training.problems import Problem, RowsT
+from training.problems import Found, Problem, RowsT
+from training.report import Evaluation, evaluate_classifier
 
 LabeledT = TypeVar("LabeledT", bound=DataSet[Any])
 
@@ -39,7 +42,6 @@ class Classification(Problem[RowsT]):
     """
 
     score_name: ClassVar[str] = "accuracy"
-    main_metric: ClassVar[str] = "accuracy"
 
     def __init__(self, data: DataSet[RowsT], *, label_smoothing: float) -> None:
         self.data = data
@@ -65,17 +67,52 @@ class Classification(Problem[RowsT]):
         """Return the accuracy; see :class:`training.problems.Problem`."""
         return score(outputs["logits"], self.labels(rows)).accuracy
 
-    def metrics(self, outputs: Tensors, rows: RowsT) -> dict[str, float]:
-        """Return accuracy, loss, F1 and the recall of every class; see :class:`training.problems.Problem`."""
-        scores = score(outputs["logits"], self.labels(rows))
-        recalls = {f"recall/{label}": recall for label, recall in zip(self.data.classes, scores.recall, strict=True)}
-        return {"accuracy": scores.accuracy, "loss": scores.loss, "macro_f1": scores.macro_f1} | recalls
-
     def reports(self, outputs: Tensors, rows: RowsT) -> dict[str, object]:
         """Return the confusion matrix; see :class:`training.problems.Problem`."""
         confusion_CC = score(outputs["logits"], self.labels(rows)).confusion
         told = {"labels": self.data.classes, "rows_are_true_columns_are_predicted": confusion_CC.tolist()}
         return {"confusion_matrix": told}
+
+    def temperature(self, network: nn.Module) -> float | None:
+        """Return the temperature that suits the validation split; see :class:`training.problems.Problem`."""
+        (logits_NC,) = outputs_of(network, self._validation)
+        return float(f"{fit_temperature(logits_NC, self.labels(self.data.validation)):.6g}")
+
+    def targets(self, rows: RowsT) -> Array:
+        """Return the classes; see :class:`training.problems.Problem`."""
+        return self.labels(rows)
+
+    def evaluate(self, found: Found) -> Evaluation:
+        """Measure and draw; see :class:`training.problems.Problem`."""
+        test = self.data.test
+        return evaluate_classifier(
+            labels=self.data.classes,
+            # the plain network's, before the temperature
+            validation_logits_NC=found.validation["logits"] * found.temperature,
+            validation_labels_N=self.labels(self.data.validation),
+            test_logits_MC=found.test["logits"] * found.temperature,
+            test_labels_M=self.labels(test),
+            course=found.course,
+            temperature=found.temperature,
+            train_accuracy=self.score(found.sample, self.sample()),
+            baseline=self.baseline(),
+            images_MHW=self.images(test),
+            lengths_M=self.lengths(test),
+        )
+
+    @abstractmethod
+    def baseline(self) -> Baseline:
+        """Return a simple model on the test split, fitted to the other two."""
+
+    def images(self, rows: RowsT) -> Array | None:
+        """Return the pictures that anyone may see, uint8 of shape (N, H, W); None where rows are none."""
+        del rows
+        return None
+
+    def lengths(self, rows: RowsT) -> Array | None:
+        """Return the length of each row, int64 of shape (N,); None where rows have none."""
+        del rows
+        return None
 
     def answer(self, requests: list[Any], inputs: Tensors, run: Run) -> GoldenRows:
         """Return golden rows of requests and the inputs that they become."""

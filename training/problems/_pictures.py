@@ -1,13 +1,17 @@
 """What problems of grey pictures share: size, range and statistics.
 
-Shape suffixes: N rows of the split, H height, W width.
+Shape suffixes: N rows of the split, K digits, H height, W width.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from torch.nn import functional
 
 from app.bundle.manifest import InputStatistics, TensorSpec
 from app.preprocess.image import ImageInput
+from app.tensors import Array
 from training.export.manifest import NUM_BINS
 
 PIXEL_RANGE = (0.0, 255.0)
@@ -23,6 +27,20 @@ def image_input(images_NHW: NDArray[np.uint8]) -> ImageInput:
 def image_spec(images_NHW: NDArray[np.uint8]) -> TensorSpec:
     """Return the tensor that goes in."""
     return TensorSpec(name="image", dtype="float32", shape=("batch", *images_NHW.shape[1:]))
+
+
+def digits(height: int, width: int) -> Array:
+    """Return pictures of another kind than clothes: scikit-learn's 1,797 handwritten digits, enlarged.
+
+    Returns:
+        White on black, float32 from 0 to 255, shape (1797, height, width).
+    """
+    small_K88 = load_digits().images  # from 0 to 16
+    enlarged = functional.interpolate(
+        torch.tensor(small_K88[:, None] / 16 * 255), (height, width), mode="bilinear", align_corners=False
+    )
+    pixels_KHW: Array = enlarged[:, 0].float().numpy()
+    return pixels_KHW
 
 
 def pixel_statistics(images_NHW: NDArray[np.uint8]) -> InputStatistics:

@@ -10,6 +10,7 @@ import numpy as np
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import ImageClassification, InputStatistics, TaskSettings
 from app.tensors import Array, Tensors
+from training.baselines import Baseline, logistic_regression_of_pictures
 from training.config import TrainConfig
 from training.data import DataSet, Rows
 from training.examples import PictureExamples
@@ -43,6 +44,21 @@ class ImageClassificationProblem(Classification[Rows]):
     def labels(self, rows: Rows) -> Array:
         """Return the class of each picture."""
         return rows.labels
+
+    def images(self, rows: Rows) -> Array:
+        """Return the pictures; nobody is on them."""
+        return rows.images
+
+    def baseline(self) -> Baseline:
+        """Return logistic regression on pixels; see the base class."""
+        train, validation, test = self.data.train, self.data.validation, self.data.test
+        return logistic_regression_of_pictures(
+            np.concatenate([train.images, validation.images]),
+            np.concatenate([train.labels, validation.labels]),
+            test.images,
+            test.labels,
+            num_classes=len(self.data.classes),
+        )
 
     def examples(self, rows: Rows, *, augmented: bool = False) -> PictureExamples:
         """Return pictures and classes; see :class:`training.problems.Problem`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import ImageReconstruction, InputStatistics, TaskSettings, TensorSpec
 from app.tensors import Tensors
+from training.baselines import principal_components
 from training.config import TrainConfig
 from training.data import DataSet, Rows
 from training.examples import PictureExamples
@@ -18,9 +19,11 @@ from training.export.golden import NUM_REAL_ROWS, edge_images
 from training.export.verify import Run, run_in_batches
 from training.inference import batches_in_order, inference
 from training.loop import Validation
-from training.problems import Problem
+from training.metrics import reconstruction_scores
+from training.problems import Found, Problem
 from training.problems._options import expect_options, expect_positive
-from training.problems._pictures import PIXEL_RANGE, image_input, image_spec, pixel_statistics
+from training.problems._pictures import PIXEL_RANGE, digits, image_input, image_spec, pixel_statistics
+from training.report import Evaluation, evaluate_reconstruction
 
 _SPAN = PIXEL_RANGE[1] - PIXEL_RANGE[0]
 _BATCH_SIZE = 500
@@ -36,7 +39,6 @@ class ImageReconstructionProblem(Problem[Rows]):
     """
 
     score_name: ClassVar[str] = "negative_mse"
-    main_metric: ClassVar[str] = "mse"
 
     def __init__(self, config: TrainConfig, data: DataSet[Rows], *, code_size: int, threshold_quantile: float) -> None:
         self.data = data
@@ -122,17 +124,29 @@ class ImageReconstructionProblem(Problem[Rows]):
         del rows  # the network has compared them itself
         return -float(outputs["error"].mean(dtype=np.float64))
 
-    def metrics(self, outputs: Tensors, rows: Rows) -> dict[str, float]:
-        """Return MSE, MAE and the share of the pixels' variance that is kept; see the base class."""
-        pixels_NHW = rows.images.astype(np.float64) / _SPAN
-        differences_NHW = outputs["reconstruction"] / _SPAN - pixels_NHW
-        mse = float((differences_NHW**2).mean())
-        return {
-            "mse": mse,
-            "mae": float(np.abs(differences_NHW).mean()),
-            # against the mean picture, as PCA's explained variance is
-            "r2": 1 - mse / float(pixels_NHW.var(axis=0).mean()),
-        }
+    def evaluate(self, found: Found) -> Evaluation:
+        """Measure and draw, and try pictures of another kind: handwritten digits; see the base class."""
+        assert isinstance(found.settings, ImageReconstruction)
+        train, validation, test = self.data.train, self.data.validation, self.data.test
+        low, high = PIXEL_RANGE
+        digits_KHW = digits(*test.images.shape[1:])
+        rebuilt_NHW = found.sample["reconstruction"]
+        return evaluate_reconstruction(
+            originals_MHW=test.images,
+            reconstructions_MHW=found.test["reconstruction"],
+            validation_originals_NHW=validation.images,
+            validation_reconstructions_NHW=found.validation["reconstruction"],
+            low=low,
+            high=high,
+            threshold=found.settings.threshold,
+            course=found.course,
+            train_r2=reconstruction_scores(rebuilt_NHW / _SPAN, self.sample().images / _SPAN).r2,
+            baseline=principal_components(
+                np.concatenate([train.images, validation.images]), test.images, self._code_size
+            ),
+            other_errors_K=run_in_batches(found.run, {"image": digits_KHW}, _BATCH_SIZE)["error"],
+            other_name="handwritten digits",
+        )
 
     def statistics(self) -> dict[str, InputStatistics]:
         """Return those of all pixels; see :class:`training.problems.Problem`."""

@@ -3,13 +3,14 @@
 Shape suffixes: N rows of the split, T steps, K channels.
 """
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import InputStatistics, SequenceClassification, SequenceInput, TaskSettings, TensorSpec
 from app.tensors import LENGTHS, Array, Tensors
+from training.baselines import Baseline, nearest_neighbor
 from training.config import TrainConfig
 from training.data import SequenceRows, Sequences
 from training.examples import RaggedExamples, pad
@@ -30,6 +31,7 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
         data: Series.
     """
 
+    int8: ClassVar[Literal["weight_only"]] = "weight_only"
     data: Sequences
 
     def __init__(self, config: TrainConfig, data: Sequences, *, min_length: int, max_length: int) -> None:
@@ -40,6 +42,11 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
             TensorSpec(name=INPUT, dtype="float32", shape=("batch", "time", data.num_channels)),
             TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",)),
         )
+
+    @property
+    def longest(self) -> dict[str, int]:
+        """Return the bound of the service; see :class:`training.problems.Problem`."""
+        return {"time": self._bounds.max_length}
 
     def measured(self) -> dict[str, Any]:
         """Return channels, classes and scale; see :class:`training.problems.Problem`."""
@@ -54,6 +61,21 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
     def labels(self, rows: SequenceRows) -> Array:
         """Return the class of each series."""
         return rows.labels
+
+    def lengths(self, rows: SequenceRows) -> Array:
+        """Return the steps of each series."""
+        return np.array([len(each_TK) for each_TK in rows.series], np.int64)
+
+    def baseline(self) -> Baseline:
+        """Return the nearest neighbor under dynamic time warping; see the base class."""
+        train, validation, test = self.data.train, self.data.validation, self.data.test
+        return nearest_neighbor(
+            (*train.series, *validation.series),
+            np.concatenate([train.labels, validation.labels]),
+            test.series,
+            test.labels,
+            num_classes=len(self.data.classes),
+        )
 
     def examples(self, rows: SequenceRows, *, augmented: bool = False) -> RaggedExamples:
         """Return padded series and classes; see :class:`training.problems.Problem`."""

@@ -5,6 +5,7 @@ from typing import Any
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import TabularClassification, TaskSettings
 from app.tensors import Array
+from training.baselines import Baseline, simple_model_of_table
 from training.config import Config
 from training.data import Table, TableRows
 from training.export import tables
@@ -29,6 +30,11 @@ class TabularClassificationProblem(TableInputs, Classification[TableRows]):
     def labels(self, rows: TableRows) -> Array:
         """Return the class of each row."""
         return rows.targets
+
+    def baseline(self) -> Baseline:
+        """Return logistic regression; see the base class."""
+        data = self.data
+        return simple_model_of_table(data.train, data.validation, data.test, num_classes=len(data.classes))
 
     def settings(self, run: Run) -> TabularClassification:
         """Return features and labels; see :class:`training.problems.Problem`."""

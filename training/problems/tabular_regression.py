@@ -3,14 +3,14 @@
 Shape suffixes: N rows of the split.
 """
 
-import dataclasses
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import TabularRegression, TaskSettings, TensorSpec
-from app.tensors import Tensors
+from app.tensors import Array, Tensors
+from training.baselines import simple_model_of_table
 from training.config import Config
 from training.data import Table, TableRows
 from training.evaluate import score_values
@@ -18,15 +18,15 @@ from training.export import tables
 from training.export.verify import VALUE, Run
 from training.inference import outputs_of
 from training.loop import Validation
-from training.problems import Problem
+from training.problems import Found, Problem
 from training.problems._tables import TableInputs, feature_spec
+from training.report import Evaluation, evaluate_regression
 
 
 class TabularRegressionProblem(TableInputs, Problem[TableRows]):
     """Rows of features and the number of each; see :class:`training.problems.Problem`."""
 
     score_name: ClassVar[str] = "r2"
-    main_metric: ClassVar[str] = "r2"
     data: Table
 
     def __init__(self, data: Table) -> None:
@@ -65,9 +65,25 @@ class TabularRegressionProblem(TableInputs, Problem[TableRows]):
         """Return R2; see :class:`training.problems.Problem`."""
         return score_values(outputs[VALUE], rows.targets).r2
 
-    def metrics(self, outputs: Tensors, rows: TableRows) -> dict[str, float]:
-        """Return R2 and errors; see :class:`training.problems.Problem`."""
-        return dataclasses.asdict(score_values(outputs[VALUE], rows.targets))
+    def targets(self, rows: TableRows) -> Array:
+        """Return the numbers; see :class:`training.problems.Problem`."""
+        return rows.targets
+
+    def evaluate(self, found: Found) -> Evaluation:
+        """Measure and draw; see :class:`training.problems.Problem`."""
+        data = self.data
+        assert data.target is not None
+        return evaluate_regression(
+            name=data.target.name,
+            unit=data.target.unit,
+            validation_values_N=found.validation[VALUE],
+            validation_targets_N=data.validation.targets,
+            test_values_M=found.test[VALUE],
+            test_targets_M=data.test.targets,
+            course=found.course,
+            train_r2=self.score(found.sample, self.sample()),
+            baseline=simple_model_of_table(data.train, data.validation, data.test, num_classes=0),
+        )
 
 
 def create(config: Config, data: Table) -> TabularRegressionProblem:

@@ -4,7 +4,7 @@ Shape suffixes: N rows of the split.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from app.bundle.manifest import (
 )
 from app.preprocess.text import TextPreparation
 from app.tensors import LENGTHS, Array, Tensors
+from training.baselines import Baseline, logistic_regression_of_texts
 from training.config import TrainConfig
 from training.data import TextRows, Texts
 from training.examples import RaggedExamples, pad
@@ -46,6 +47,11 @@ class TextClassificationProblem(Classification[TextRows]):
         data: Texts.
     """
 
+    int8: ClassVar[Literal["weight_only"]] = "weight_only"
+    privacy: ClassVar[str] = (
+        "The data are texts of real people. None of them is in the bundle: golden rows are texts written for it, the "
+        "report shows no text, and the vocabulary holds only pieces of words that stand in many texts."
+    )
     data: Texts
 
     def __init__(self, config: TrainConfig, data: Texts, *, vocab_size: int, max_chars: int, max_tokens: int) -> None:
@@ -63,6 +69,11 @@ class TextClassificationProblem(Classification[TextRows]):
         )
 
     @property
+    def longest(self) -> dict[str, int]:
+        """Return the bound of the service; see :class:`training.problems.Problem`."""
+        return {"tokens": self._limits["max_tokens"]}
+
+    @property
     def preparation(self) -> TextPreparation:
         """From a text to its token ids, as the service does it."""
         return self._preparation
@@ -78,6 +89,21 @@ class TextClassificationProblem(Classification[TextRows]):
     def labels(self, rows: TextRows) -> Array:
         """Return the class of each text."""
         return rows.labels
+
+    def lengths(self, rows: TextRows) -> Array:
+        """Return the tokens of each text."""
+        return np.array([len(ids) for ids in self.tokens(rows)], np.int64)
+
+    def baseline(self) -> Baseline:
+        """Return logistic regression on the words of whole texts; see the base class."""
+        train, validation, test = self.data.train, self.data.validation, self.data.test
+        return logistic_regression_of_texts(
+            (*train.texts, *validation.texts),
+            np.concatenate([train.labels, validation.labels]),
+            test.texts,
+            test.labels,
+            num_classes=len(self.data.classes),
+        )
 
     def tokens(self, rows: TextRows) -> tuple[Array, ...]:
         """Return the token ids of each text, int64 of shape (length,); each split is prepared once."""
