@@ -249,3 +249,11 @@ def test_a_tokenizer_that_skews_the_tokens_is_told_by_the_golden_rows(tmp_path: 
     with serve(tmp_path, ready=503) as running, httpx.Client(base_url=running.url) as client:
         (model,) = client.get("/models").json()["models"]
         assert model["reason"] == "golden request 0 does not become its golden input 'tokens'"
+
+
+def test_the_page_has_a_place_for_pictures_for_texts_and_for_json(kinds: httpx.Client) -> None:
+    page = kinds.get("/").text
+    for place in ("file", "text", "body"):
+        assert f'id="{place}"' in page
+    assert 'includes("text/plain")' in page
+    assert "first.reconstruction" in page
