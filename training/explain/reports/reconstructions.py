@@ -41,7 +41,7 @@ def explain(subject: Subject, inputs: Tensors, *, low: float = 0.0, high: float 
     shown = np.concatenate([best, worst])
     dims = widest(codes_BK, NUM_DIMS)
     middle = int(np.abs(means_B - np.median(means_B)).argmin())
-    # every row of errors is where the mean picture of the data is hard, too
+    # where on the picture the errors lie, over all pictures
     edges = errors_BHW.mean(axis=0)
     return Report(
         files={
