@@ -209,6 +209,8 @@ def reconstruction_scores(reconstructions_NP: Array, originals_NP: Array) -> Err
     Raises:
         ValueError: The shapes do not match, or all pictures are the same, so that there is no R2.
     """
+    if reconstructions_NP.shape != originals_NP.shape:
+        raise ValueError(f"cannot score pictures of shape {reconstructions_NP.shape} against {originals_NP.shape}")
     flat = (len(originals_NP), -1)
     return _error_scores(reconstructions_NP.reshape(flat), originals_NP.reshape(flat))
 

@@ -4,6 +4,7 @@ Shape suffixes: N validation rows, M test rows, C classes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,22 +132,24 @@ def _plots(
         Plot(
             name="confusion_matrix",
             caption="How many test rows of each class are called what.",
-            content=plots.confusion_matrix(hard.confusion, labels),
+            draw=partial(plots.confusion_matrix, hard.confusion, labels),
         ),
         Plot(
             name="roc",
             caption="ROC curves of the classes on the test set, those with the smallest area in color.",
-            content=plots.roc_curves(probabilities_MC, labels_M, labels, soft.roc_auc_of_class),
+            draw=partial(plots.roc_curves, probabilities_MC, labels_M, labels, soft.roc_auc_of_class),
         ),
         Plot(
             name="precision_recall",
             caption="Precision and recall of the classes on the test set, the worst in color.",
-            content=plots.precision_recall_curves(probabilities_MC, labels_M, labels, soft.average_precision_of_class),
+            draw=partial(
+                plots.precision_recall_curves, probabilities_MC, labels_M, labels, soft.average_precision_of_class
+            ),
         ),
         Plot(
             name="reliability",
             caption="How often the network is right on the test set, by how sure it is.",
-            content=plots.reliability_diagram(checked),
+            draw=partial(plots.reliability_diagram, checked),
         ),
     )
 
@@ -161,11 +164,16 @@ def _gallery(
 ) -> tuple[Plot, ...]:
     if images_MHW is None or not len(wrong):
         return ()
-    content = galleries.worst_mistakes(
-        images_MHW[wrong], labels_M[wrong], predicted_M[wrong], probabilities_MC[wrong].max(axis=1), labels
+    draw = partial(
+        galleries.worst_mistakes,
+        images_MHW[wrong],
+        labels_M[wrong],
+        predicted_M[wrong],
+        probabilities_MC[wrong].max(axis=1),
+        labels,
     )
     caption = "The surest mistakes on the test set, each with its label and the one given."
-    return (Plot(name="worst_mistakes", caption=caption, content=content),)
+    return (Plot(name="worst_mistakes", caption=caption, draw=draw),)
 
 
 def _intervals(

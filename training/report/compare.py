@@ -8,8 +8,15 @@ from typing import Any
 from app.bundle.manifest import Manifest
 from training import architectures
 
-# What a model is known by: the first of these that was measured.
-MAIN_METRICS = ("accuracy", "r2", "mse")
+# What a model is known by, by the kind of its task.
+MAIN_METRICS = {
+    "image_classification": "accuracy",
+    "image_reconstruction": "mse",
+    "sequence_classification": "accuracy",
+    "tabular_classification": "accuracy",
+    "tabular_regression": "r2",
+    "text_classification": "accuracy",
+}
 
 # Metrics of this form are of a class or of folds, not of a simple model.
 NOT_OF_BASELINES = ("cross_validation", "recall", "precision", "f1")
@@ -80,9 +87,10 @@ def as_table(rows: Sequence[Row]) -> str:
     )
 
 
-def main_metric(metrics: Mapping[str, float]) -> str | None:
-    """Return the name of the metric that a model is known by, or None where none of them was measured."""
-    return next((name for name in MAIN_METRICS if name in metrics), None)
+def main_metric(manifest: Manifest) -> str | None:
+    """Return the name of the metric that a model is known by, or None where it was not measured."""
+    name = MAIN_METRICS.get(manifest.task.kind)
+    return name if name in manifest.metrics else None
 
 
 def baseline_of(metrics: Mapping[str, float], metric: str) -> tuple[str, float] | None:
@@ -112,7 +120,7 @@ def num_parameters(manifest: Manifest) -> int | None:
 
 
 def _rows(manifest: Manifest) -> list[Row]:
-    metric = main_metric(manifest.metrics)
+    metric = main_metric(manifest)
     get = manifest.metrics.get
     baseline = None if metric is None else baseline_of(manifest.metrics, metric)
     count = num_parameters(manifest)

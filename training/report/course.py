@@ -1,5 +1,7 @@
 """How training went, drawn."""
 
+from functools import partial
+
 from training.report import plots
 from training.report.evaluation import Course, Plot
 
@@ -10,7 +12,11 @@ def learning_curves_of(course: Course) -> Plot:
     return Plot(
         name="learning_curves",
         caption=f"Loss{scored} over the epochs.",
-        content=plots.learning_curves(
-            course.history, course.best_epoch, validation_scores=course.validation_scores, score_name=course.score_name
+        draw=partial(
+            plots.learning_curves,
+            course.history,
+            course.best_epoch,
+            validation_scores=course.validation_scores,
+            score_name=course.score_name,
         ),
     )

@@ -1,7 +1,7 @@
 """What is handed from the measuring to the manifest, the model card and the files of a report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,12 +43,12 @@ class Plot:
     Attributes:
         name: Of its file, without folder and ending.
         caption: What is seen, for those who do not see it, too.
-        content: The SVG.
+        draw: Returns the SVG; called when the files are asked for.
     """
 
     name: str
     caption: str
-    content: bytes
+    draw: Callable[[], bytes]
 
     @property
     def path(self) -> str:
@@ -141,7 +141,7 @@ class Evaluation:
         if self.calibration is not None:
             told["reliability"] = _reliability(self.calibration)
         content = (json.dumps(told, indent=1) + "\n").encode()
-        return {plot.path: plot.content for plot in self.plots} | {f"{FOLDER}/evaluation.json": content}
+        return {plot.path: plot.draw() for plot in self.plots} | {f"{FOLDER}/evaluation.json": content}
 
 
 def with_ends(intervals: Mapping[str, Interval]) -> dict[str, float]:

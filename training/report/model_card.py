@@ -137,7 +137,7 @@ def _folds(manifest: Manifest) -> list[str]:
 
 
 def _fold_winner(manifest: Manifest, folds: Mapping[str, float]) -> list[str]:
-    metric = main_metric(manifest.metrics)
+    metric = main_metric(manifest)
     ours, spread = folds.get(f"{metric}_mean"), folds.get(f"{metric}_std")
     theirs = baseline_of(folds, f"{metric}_mean")
     if ours is None or spread is None or theirs is None:

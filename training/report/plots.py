@@ -21,7 +21,8 @@ from training.verdict import EpochLike
 # Lines of that many classes can be told apart; all others are gray.
 HIGHLIGHTS = (VERMILION, BLUE, GREEN, ORANGE)
 MOST_NUMBERS = 26
-MOST_POINTS = 2000
+MOST_POINTS = 1000
+CURVE_POINTS = 300
 
 # A good ROC curve is a corner: as much of it is shown as has every class found but for a few.
 ROC_LIMITS, NEARLY_ALL = (0.02, 0.1, 0.3, 1.0), 0.98
@@ -131,7 +132,8 @@ def precision_recall_curves(
         _line(axes, recall, precision, color, f"{shortened(labels[index])}, AP {precisions[index]:.4f}")
     axes.set(xlabel="recall: share of the class found", ylabel="precision: share of those called so that are")
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.legend(loc="lower left", title=_legend_title(precisions, len(labels)))
+    if chosen:
+        axes.legend(loc="lower left", title=_legend_title(precisions, len(labels)))
     return figure
 
 
@@ -167,7 +169,7 @@ def residuals(values_N: Array, targets_N: Array, *, name: str, unit: str | None 
     """Draw predicted values against true ones, and the errors of each."""
     figure = Figure(figsize=(9.0, 4.2))
     left, right = figure.subplots(1, 2)
-    shown = slice(None, None, max(1, len(values_N) // MOST_POINTS))
+    shown = slice(None, None, -(-len(values_N) // MOST_POINTS))
     is_crowded = len(values_N[shown]) > 500  # so many points are drawn as one picture
     ends = [min(values_N.min(), targets_N.min()), max(values_N.max(), targets_N.max())]
     left.plot(ends, ends, color=GRAY, linewidth=1, linestyle=":", label="all right")
@@ -239,5 +241,9 @@ def _whose(labels: Sequence[str]) -> str:
 
 
 def _line(axes: Axes, x: Array, y: Array, color: str, label: str) -> None:
+    # a curve has as many steps as rows, far more than can be seen
+    travelled = np.cumsum(np.abs(np.diff(x, prepend=x[0])) + np.abs(np.diff(y, prepend=y[0])))
     is_gray = color == GRAY
-    axes.plot(x, y, color=color, linewidth=0.9 if is_gray else 1.8, label=None if is_gray else label)
+    num_points = CURVE_POINTS // 2 if is_gray else CURVE_POINTS
+    kept = np.unique(np.searchsorted(travelled, np.linspace(0, travelled[-1], num_points)))
+    axes.plot(x[kept], y[kept], color=color, linewidth=0.9 if is_gray else 1.8, label=None if is_gray else label)

@@ -3,6 +3,8 @@
 Shape suffixes: N validation rows, M test rows, K rows of another kind, H height, W width.
 """
 
+from functools import partial
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -60,7 +62,7 @@ def evaluate_regression(
         Plot(
             name="residuals",
             caption="Predicted against true values of the test rows, and the errors.",
-            content=plots.residuals(values_M, targets_M, name=name, unit=unit),
+            draw=partial(plots.residuals, values_M, targets_M, name=name, unit=unit),
         ),
     )
     validation_interval = _r2_interval(validation_values_N.astype(np.float64), validation_targets_N.astype(np.float64))
@@ -109,8 +111,8 @@ def evaluate_reconstruction(
         ValueError: The shapes do not match.
     """
     originals_MHW, rebuilt_MHW = _unit(originals_MHW, low, high), _unit(reconstructions_MHW, low, high)
-    errors_M = _errors(rebuilt_MHW, originals_MHW)
     scores = reconstruction_scores(rebuilt_MHW, originals_MHW)
+    errors_M = _errors(rebuilt_MHW, originals_MHW)
     validation = reconstruction_scores(
         _unit(validation_reconstructions_NHW, low, high), _unit(validation_originals_NHW, low, high)
     )
@@ -129,12 +131,14 @@ def evaluate_reconstruction(
         Plot(
             name="reconstructions",
             caption="Test pictures and their reconstructions, from the best to the worst.",
-            content=galleries.reconstructions(originals_MHW, rebuilt_MHW, errors_M),
+            draw=partial(galleries.reconstructions, originals_MHW, rebuilt_MHW, errors_M),
         ),
         Plot(
             name="errors",
             caption="How badly pictures are rebuilt, and the threshold of an anomaly.",
-            content=plots.error_histogram(errors_M, threshold, other_errors_M=other_errors_K, other_name=other_name),
+            draw=partial(
+                plots.error_histogram, errors_M, threshold, other_errors_M=other_errors_K, other_name=other_name
+            ),
         ),
     )
     told = {"validation_mse": validation.mse, "validation_r2": validation.r2, "train_r2": train_r2}
