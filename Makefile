@@ -5,12 +5,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
-# tests that need the whole data set belong to `make verify`
+# tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`
 PYTEST := $(BIN)/python -m pytest
 SOURCES := app training tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify check format schema train bench image test-image clean
+.PHONY: help serve test quick verify replay-node check format schema train bench image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,13 +19,17 @@ serve: $(VENV)/.service ## set up and run the service on the trained models in t
 	$(BIN)/python -m app serve
 
 test: $(VENV)/.dev ## set up and pass the tests, with branch coverage of the service
-	$(PYTEST) -n auto -m "not needs_data" --cov --cov-report=term
+	$(PYTEST) -n auto -m "not needs_data and not needs_node" --cov --cov-report=term
 
 quick: $(VENV)/.dev ## the tests that take no more than a second each
-	$(PYTEST) -n auto -m "not needs_data and not slow"
+	$(PYTEST) -n auto -m "not needs_data and not needs_node and not slow"
 
 verify: $(VENV)/.dev ## hold the service against every picture of the test set (needs Fashion-MNIST, see docs)
 	$(PYTEST) -m needs_data
+
+replay-node: $(VENV)/.dev ## replay every golden row in Node.js, through onnxruntime-node (needs node 20 and npm)
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund
+	$(PYTEST) -m needs_node
 
 check: $(VENV)/.dev ## format, lint, types, import directions, generated files
 	$(BIN)/ruff format --check $(SOURCES)

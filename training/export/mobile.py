@@ -7,6 +7,7 @@ proves and serves it like any other artifact.
 
 import logging
 import tempfile
+import warnings
 from pathlib import Path
 
 import onnxruntime
@@ -48,7 +49,8 @@ def required_operators(model: bytes) -> bytes:
 
     root.handlers[:] = handlers
     logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file open
         source, target = Path(folder) / FILE_NAME, Path(folder) / OPERATORS_FILE_NAME
         source.write_bytes(model)
         ort_format_model.create_config_from_models([source], target, enable_type_reduction=False)

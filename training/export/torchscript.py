@@ -106,7 +106,7 @@ def _without_traces(data: bytes) -> bytes:
         parts = {name: old.read(name) for name in old.namelist() if not _TRACES.fullmatch(name)}
     program = {name for name in parts if name.endswith((".py", "/data.pkl"))}
     # torch numbers the classes of a process; frozen, a module is one class, which needs no number
-    numbered = set(_NUMBERED.findall(b"".join(name.encode() + parts[name] for name in program)))
+    numbered = {found[1:] for name in program for found in _NUMBERED.findall(name.encode() + parts[name])}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as new:
         for name, content in parts.items():
