@@ -188,11 +188,12 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name is on the disk too
-    finally:
-        os.close(folder)
+    if os.name == "posix":  # elsewhere folders cannot be opened, and names are synced with their files
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _first_line(error: Exception) -> str:
