@@ -1,4 +1,4 @@
-"""From a trained network to its bundle: every artifact proven and measured, the report drawn, then all written at once."""
+"""From a trained network to its bundle: all is proven, measured and drawn, and then written at once."""
 
 import dataclasses
 import functools
@@ -13,6 +13,7 @@ from app.bundle.golden import GoldenRows, dump_golden
 from app.bundle.manifest import Architecture, Artifact, Batching, Calibration, Manifest, TaskSettings
 from app.tensors import Tensors, take
 from training import architectures
+from training.epochs import Epoch
 from training.export import bundle, onnx, state_dict, verify
 from training.export import manifest as parts
 from training.export.candidates import (
@@ -192,12 +193,12 @@ def _choose(
 
 
 def _course(trained: Trained, problem: Problem[Any]) -> Course:
-    scores = [getattr(epoch, "validation_score", None) for epoch in trained.history]
+    scores = [epoch.validation_score for epoch in trained.history if isinstance(epoch, Epoch)]
     return Course(
         history=trained.history,
         best_epoch=trained.best_epoch,
         stopped_early=trained.stopped == "early",
-        validation_scores=None if None in scores else scores,
+        validation_scores=scores or None,
         score_name=problem.score_name,
     )
 
@@ -225,9 +226,7 @@ def _explanations(trained: Trained, problem: Problem[Any], manifest: Manifest, s
         temperature=manifest.temperature,
     )
     tokenizer = problem.files().get("tokenizer.json")
-    found = reports.explain(
-        subject, manifest, problem.tensors(rows), problem.targets(rows), tokenizer=tokenizer
-    )
+    found = reports.explain(subject, manifest, problem.tensors(rows), problem.targets(rows), tokenizer=tokenizer)
     for name, value in found.figures.items():
         say(f"explanations: {name} {value:.4f}")
     return found.files

@@ -9,25 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.bundle.golden import dump_golden
-from app.bundle.manifest import Architecture, Batching, Calibration, Manifest
-from app.tensors import Tensors
 from training import architectures, checkpoint, problems
 from training.batches import LoaderBatches, MemoryBatches
 from training.config import Config, NumpyConfig, TrainConfig
 from training.data import DataSet, Table
 from training.distributed import this_process
-from training.export import bundle, onnx, state_dict, verify
 from training.export import manifest as parts
+from training.export import state_dict, verify
 from training.export.candidates import (
-    GOLDEN_FILE,
     MAX_ROWS,
-    Candidate,
     Say,
-    golden_part,
-    measure,
-    prove,
-    report_json,
 )
 from training.loop import Epoch, fit
 from training.problems import Problem
