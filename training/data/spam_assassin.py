@@ -86,7 +86,7 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS, 
         train=train,
         validation=validation,
         test=test,
-        private_words=frozenset(prepared["names"]),
+        private_words=frozenset(prepared["private"]),
         num_dropped={"same": prepared["num_same"], "near": prepared["num_near"]},
     )
 
@@ -127,7 +127,7 @@ def prepare(mails: Mapping[str, bytes]) -> dict[str, Any]:
     """Decode the mails, drop what is there twice, and split the rest.
 
     Returns:
-        What JSON can hold: ``splits``, of each split a list of [text, label]; ``names``, the words that are names of
+        What JSON can hold: ``splits``, of each split a list of [text, label]; ``private``, words that tell of
         persons; ``num_same`` and ``num_near``, the counts of what was dropped.
     """
     labels = [FOLDERS[name.partition("/")[0]] for name in mails]
@@ -137,8 +137,9 @@ def prepare(mails: Mapping[str, bytes]) -> dict[str, Any]:
     for index in unique.kept:
         splits[_split_of(texts[index])].append((texts[index], labels[index]))
     headers = set[str]().union(*(_names.words_of_headers(raw) for raw in mails.values()))
-    names = sorted(_names.names_of_persons(headers, texts))
-    return {"splits": splits, "names": names, "num_same": unique.num_same, "num_near": unique.num_near}
+    senders = [_names.sender_of(raw) for raw in mails.values()]
+    private = sorted(_names.names_of_persons(headers, texts) | _names.words_of_few(texts, senders))
+    return {"splits": splits, "private": private, "num_same": unique.num_same, "num_near": unique.num_near}
 
 
 def _split_of(text: str) -> str:

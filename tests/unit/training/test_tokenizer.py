@@ -3,12 +3,14 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from tokenizers import Tokenizer, models
 
-from training.errors import PrivateVocabulary, TrainingError
-from training.tokenizer import SPECIAL, expect_no_addresses, train_tokenizer
+from training import data
+from training.errors import DataMissing, PrivateVocabulary, TrainingError
+from training.tokenizer import MIN_TEXTS, SPECIAL, VOCABULARY_SIZE, expect_no_addresses, train_tokenizer
 
 WORDS = ["offer", "offers", "offered", "meeting", "meetings", "project", "projects", "reader", "reading", "money"]
 
@@ -185,3 +187,30 @@ def test_an_added_token_is_looked_at(trained):
 def test_what_is_no_tokenizer_is_refused(content):
     with pytest.raises(TrainingError, match=r"no tokenizer\.json"):
         expect_no_addresses(content)
+
+
+@pytest.mark.slow
+@pytest.mark.needs_data
+def test_of_the_real_mails_only_what_many_wrote_is_learned():
+    try:
+        data.locate("spam_assassin")
+    except DataMissing as exc:
+        pytest.skip(str(exc))
+    mails = data.load("spam_assassin")
+    content = train_tokenizer(mails.train.texts, private_words=mails.private_words)
+    assert content == train_tokenizer(mails.train.texts, private_words=mails.private_words)
+    expect_no_addresses(content, private_words={word for word in mails.private_words if len(word) > 3})
+    vocabulary = vocabulary_of(content)
+    assert VOCABULARY_SIZE - 50 < len(vocabulary) <= VOCABULARY_SIZE
+    tokenizer = Tokenizer.from_str(content.decode())
+    normal = (tokenizer.normalizer.normalize_str(text) for text in mails.train.texts)
+    num_texts = Counter(
+        word for text in normal for word in {w for w, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
+    )
+    shared = [word for word, count in num_texts.items() if count >= MIN_TEXTS and word not in mails.private_words]
+    joined = "\n".join(f"\n{word}" for word in shared)
+    starts, inside = (lambda piece: f"\n{piece}" in joined), (lambda piece: piece.removeprefix("##") in joined)
+    learned = [piece for piece in vocabulary if len(piece.removeprefix("##")) > 1 and piece not in SPECIAL]
+    assert not [piece for piece in learned if not (inside if piece.startswith("##") else starts)(piece)]
+    validation = [token for text in mails.validation.texts for token in tokenizer.encode(text).ids[1:]]
+    assert validation.count(1) < 0.01 * len(validation)
