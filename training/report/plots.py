@@ -99,16 +99,16 @@ def roc_curves(
         areas: Of each class; None for one that cannot be told, which is not drawn.
     """
     figure, axes = one_panel(f"ROC: {_whose(labels)} against all others", width=6.4)
-    axes.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="a guess")
     found = []
     for index, color in _emphasized(areas, len(labels)):
         false_share, true_share, _ = roc_curve(labels_N == index, probabilities_NC[:, index])
         _line(axes, false_share, true_share, color, f"{shortened(labels[index])}, AUC {areas[index]:.4f}")
         found.append(np.interp(ROC_LIMITS, false_share, true_share))
-    limit = next((end for end, shares in zip(ROC_LIMITS, np.transpose(found), strict=True)
-                  if shares.min() >= NEARLY_ALL), 1.0) if found else 1.0  # fmt: skip
+    limit = _first_with_nearly_all(found)
     axes.set(xlabel="share of other rows called so", ylabel="share of the class found", ylim=(0, 1.02))
     axes.set_xlim(-0.01 * limit, limit)
+    if limit == 1.0:
+        axes.plot([0, 1], [0, 1], color=GRAY, linewidth=1, linestyle=":", label="a guess")
     axes.legend(loc="lower right", title=_legend_title(areas, len(labels)))
     return figure
 
@@ -157,7 +157,7 @@ def reliability_diagram(check: CalibrationCheck) -> Figure:
         ends = wilson(round(each.accuracy * each.count), each.count)
         upper.vlines(each.confidence, ends.low, ends.high, color=BLUE, linewidth=1, alpha=0.5)
     upper.set(title="How sure, and how often right (test rows)", ylabel="share that is right", ylim=(0, 1.02))
-    upper.legend(loc="upper left")
+    upper.legend(loc="lower right")
     lower.set(xlabel="probability of the label given", ylabel="rows", yscale="log", xlim=(0, 1.01))
     lower.set_ylim(bottom=0.7)
     lower.yaxis.set_major_formatter(PLAIN)
@@ -234,6 +234,14 @@ def _emphasized(scores: Sequence[float | None], num_classes: int, *, both: bool 
 def _legend_title(scores: Sequence[float | None], num_classes: int) -> str | None:
     left_over = sum(score is not None for score in scores) - len(HIGHLIGHTS)
     return f"the worst {len(HIGHLIGHTS)}; {left_over} others gray" if num_classes > 2 and left_over > 0 else None
+
+
+def _first_with_nearly_all(found: list[Array]) -> float:
+    """Return the first limit at which every curve has nearly all found, from what each has found at all limits."""
+    if not found:
+        return ROC_LIMITS[-1]
+    has_found = (np.min(found, axis=0) >= NEARLY_ALL).tolist()
+    return ROC_LIMITS[has_found.index(True)] if any(has_found) else ROC_LIMITS[-1]
 
 
 def _whose(labels: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ def test_a_class_that_the_training_rows_lack_gets_no_probability_and_no_crash():
     assert np.isfinite(list(told.metrics.values())).all()
 
 
+@pytest.mark.slow
 def test_pictures_get_a_logistic_regression_on_their_pixels(pictures):
     train, test = pictures.take(np.arange(384)), pictures.take(np.arange(384, 512))
 

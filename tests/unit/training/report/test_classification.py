@@ -124,6 +124,7 @@ def test_pictures_show_their_mistakes(evaluate, classified):
     assert "worst_mistakes" not in {plot.name for plot in perfect.plots}
 
 
+@pytest.mark.slow
 def test_the_files_are_the_same_every_time_and_small(evaluate, classified):
     labels = classified[3]
     baseline = baseline_of(labels, labels)

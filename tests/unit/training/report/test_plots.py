@@ -38,6 +38,7 @@ def every_plot(course):
     yield galleries.reconstructions(images, images / 2, np.arange(8.0))
 
 
+@pytest.mark.slow
 def test_every_plot_is_an_svg_that_tells_of_no_time_and_no_tool(course):
     for content in every_plot(course):
         assert ElementTree.fromstring(content).tag == "{http://www.w3.org/2000/svg}svg"
@@ -75,6 +76,7 @@ def test_many_points_do_not_make_a_large_file():
     assert len(plots.roc_curves(softmax(logits), labels, names, areas)) < 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7, 30])
 def test_any_number_of_pictures_can_be_shown(count):
     images = RNG.integers(0, 256, (count, 5, 5))

@@ -99,6 +99,7 @@ def test_the_verdict_knows_a_wide_gap(rebuild):
     assert rebuild(0.05, train_r2=0.97).verdict.kind == "good fit"
 
 
+@pytest.mark.slow
 def test_the_files_are_the_same_every_time_and_small(course, pictures):
     def once():
         rebuilt = pictures.images[:20] // 2
