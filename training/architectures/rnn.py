@@ -41,7 +41,7 @@ class Config:
     bidirectional: bool = True
     dropout: float = 0.3
     noise: float = 0.0
-    pooling: str = "mean"
+    pooling: str = "last"
     num_classes: int = 9
     input_mean: tuple[float, ...] = ()
     input_std: tuple[float, ...] = ()

@@ -28,7 +28,7 @@ ATTENTIVE = {"vocab_size": VOCAB_SIZE, "max_tokens": MAX_LENGTH, "width": 16, "h
 CONFIGS = {
     "rnn": ("rnn", {**SERIES, **MOVED}),
     "rnn, two layers, max": ("rnn", {**SERIES, "layers": 2, "pooling": "max"}),
-    "rnn, last": ("rnn", {**SERIES, "pooling": "last"}),
+    "rnn, mean": ("rnn", {**SERIES, "pooling": "mean"}),
     "rnn, forward only, last": ("rnn", {**SERIES, "bidirectional": False, "pooling": "last"}),
     "lstm": ("lstm", RECURRENT),
     "lstm, two layers, attention": ("lstm", {**RECURRENT, "layers": 2, "pooling": "attention"}),
