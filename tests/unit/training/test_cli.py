@@ -32,7 +32,7 @@ def run(capsys, *arguments):
 
 @pytest.mark.usefixtures("small")
 def test_train_writes_a_bundle_and_list_shows_it(capsys, tmp_path):
-    code, out, err = run(capsys, "train", "mlp", "--epochs", 2, "--models-dir", tmp_path)
+    code, out, err = run(capsys, "train", "mlp", "--epochs", 2, "--no-explanations", "--models-dir", tmp_path)
     assert code == 0, err
     assert f"wrote {tmp_path / 'mlp' / '1'}" in out
     assert "validation_accuracy 0." in out

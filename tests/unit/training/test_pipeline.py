@@ -1,3 +1,4 @@
+import functools
 import json
 
 import numpy as np
@@ -5,16 +6,20 @@ import pytest
 import torch
 
 from app.bundle.loader import find_bundles, open_bundle
-from training import architectures, pipeline
+from training import architectures, bundling, pipeline
 from training.errors import NotProven, VersionExists
 from training.export import onnx, state_dict, verify
+
+
+# the plain forms alone: the others have tests of their own
+export = functools.partial(bundling.export, variants=(), explained=False)
 
 
 @pytest.fixture(scope="module")
 def exported(trained, problem, tmp_path_factory):
     """The bundle of a small network, and what the export said."""
     models_dir, said = tmp_path_factory.mktemp("models"), []
-    pipeline.export(trained, problem, models_dir, say=said.append)
+    export(trained, problem, models_dir, say=said.append)
     (ref,) = find_bundles(models_dir)
     return open_bundle(ref), said
 
@@ -45,8 +50,9 @@ def test_the_manifest_rebuilds_the_network(exported, small_data):
     assert manifest.architecture.config["input_mean"] == pytest.approx(small_data.train.images.mean(), abs=1e-3)
     network = architectures.build(manifest.architecture.name, manifest.architecture.config)
     state_dict.load(network, bundle.read(bundle.artifact("state_dict")))
+    served = architectures.as_served(network, temperature=manifest.temperature).eval()
     golden = bundle.golden()
-    outputs = verify.eager_runner(architectures.as_served(network).eval(), ("logits", "probabilities"))(golden.inputs)
+    outputs = verify.eager_runner(served, ("logits", "probabilities"))(golden.inputs)
     for name, expected in golden.outputs.items():
         np.testing.assert_array_equal(outputs[name], expected)
 
@@ -90,11 +96,11 @@ def test_the_export_says_what_it_measured(exported):
 
 def test_a_second_export_takes_the_next_version_and_a_taken_one_is_refused(trained, problem, tmp_path):
     arguments = (trained, problem, tmp_path)
-    assert pipeline.export(*arguments).name == "1"
-    assert pipeline.export(*arguments).name == "2"
-    assert pipeline.export(*arguments, version=7).name == "7"
+    assert export(*arguments).name == "1"
+    assert export(*arguments).name == "2"
+    assert export(*arguments, version=7).name == "7"
     with pytest.raises(VersionExists):
-        pipeline.export(*arguments, version=2)
+        export(*arguments, version=2)
     twin = (tmp_path / "mlp" / "1" / "weights.safetensors").read_bytes()
     assert twin == (tmp_path / "mlp" / "2" / "weights.safetensors").read_bytes()
 
@@ -112,7 +118,7 @@ def test_an_artifact_that_answers_otherwise_is_not_exported(trained, problem, tm
 
     monkeypatch.setattr(verify, "onnx_runner", lying)
     with pytest.raises(NotProven, match="golden rows of onnx: output 'logits'"):
-        pipeline.export(trained, problem, tmp_path)
+        export(trained, problem, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,7 +139,7 @@ def test_an_answer_that_depends_on_its_batch_mates_is_not_exported(trained, prob
         verify, "onnx_runner", lambda data: verify.eager_runner(Mingling(trained.network), ("logits", "probabilities"))
     )
     with pytest.raises(NotProven, match="in full batches against alone"):
-        pipeline.export(trained, problem, tmp_path)
+        export(trained, problem, tmp_path)
 
 
 def test_the_same_seed_gives_the_same_weights_along_both_paths(trained, problem, small_config):
