@@ -82,9 +82,9 @@ class Checkpoint:
             for name, part in self._parts.items():
                 part.load_state_dict(content["parts"][name])
             restore_random_state(content["random"][self._process.rank])
-        except (KeyError, ValueError, RuntimeError, TypeError) as exc:
+            stopped: Stopped | None = content["stopped"]
+        except (LookupError, ValueError, RuntimeError, TypeError) as exc:
             raise CheckpointError(f"{self.path} does not fit this network: {_first_line(exc)}; remove it") from exc
-        stopped: Stopped | None = content["stopped"]
         return stopped
 
     def save(self, stopped: Stopped | None) -> None:

@@ -38,7 +38,7 @@ def processes(device: str = "auto") -> Iterator[torch.device]:
     Raises:
         TrainingError: There are fewer GPUs than processes, or none though one was asked for.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1":
         yield choose_device(device)
         return
     chosen = choose_device(device)

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from training.batches import Batch, Batches, LoaderBatches, MemoryBatches
 from training.config import TrainConfig
+from training.device import device_of, moved
 from training.distributed import processes, this_process
 from training.loop import Fit, Validation, fit
 from training.seeding import generator, seed_everything
@@ -79,7 +80,7 @@ class SeriesObjective:
         return functional.cross_entropy(outputs, targets)
 
     def validate(self, network: nn.Module) -> Validation:
-        inputs, targets = self.validation.batch(torch.arange(len(self.validation)))
+        inputs, targets = moved(self.validation.batch(torch.arange(len(self.validation))), device_of(network))
         was_training = network.training
         network.eval()
         with torch.inference_mode():
@@ -112,12 +113,13 @@ def train_series(
     num_workers: int | None = None,
     run_dir: Path | None = None,
     kill_at: tuple[int, int] | None = None,
+    device: str = "cpu",
     **options: object,
 ) -> tuple[nn.Module, Fit]:
     """Train a fresh network; ``kill_at`` an epoch and step, this process ends itself as ``kill -9`` would."""
     process = this_process()
     seed_everything(config.seed)
-    network = MeanNetwork(dropout)
+    network = MeanNetwork(dropout).to(device)
     settings = {
         "batch_size": config.batch_size,
         "seed": config.seed,

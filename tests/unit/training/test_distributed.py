@@ -73,14 +73,23 @@ def test_alone_a_process_is_the_first_and_only_one():
 
 
 def test_without_torchrun_there_is_nothing_to_join(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # other launchers set it too
     with processes("cpu") as device:
         assert device == torch.device("cpu")
         assert not torch.distributed.is_initialized()
 
 
+def test_one_process_of_torchrun_has_nobody_to_join(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with processes("cpu"):
+        assert this_process() == Process()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(TrainingError, match="no GPU"), processes("cuda"):
         pass

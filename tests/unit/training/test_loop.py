@@ -234,3 +234,19 @@ def test_steps_are_counted_over_the_whole_epoch_in_the_bar(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     train_series(series_config(epochs=1, accumulate=4), show_progress=True)
     assert "/2" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_network_on_the_gpu_learns_there_and_goes_on_from_a_checkpoint(tmp_path, precision):
+    config = series_config(precision=precision, epochs=12, learning_rate=0.02, clip_norm=1.0)
+
+    def interrupt(epoch):
+        if epoch.number == 5:
+            raise KeyboardInterrupt
+
+    train_series(config, device="cuda", dropout=0.2, noise=0.1, run_dir=tmp_path, on_epoch=interrupt)
+    network, outcome = train_series(config, device="cuda", dropout=0.2, noise=0.1, run_dir=tmp_path)
+    assert {parameter.device.type for parameter in network.parameters()} == {"cuda"}
+    assert [epoch.number for epoch in outcome.history] == list(range(1, 13))
+    assert outcome.best.validation_score > 0.5
