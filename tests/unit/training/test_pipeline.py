@@ -10,7 +10,6 @@ from training import architectures, bundling, pipeline
 from training.errors import NotProven, VersionExists
 from training.export import onnx, state_dict, verify
 
-
 # the plain forms alone: the others have tests of their own
 export = functools.partial(bundling.export, variants=(), explained=False)
 
