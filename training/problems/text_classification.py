@@ -32,8 +32,7 @@ from training.tokenizer import train_tokenizer
 
 INPUT = "tokens"
 TOKENIZER_FILE = "tokenizer.json"
-OPTIONS = {"vocab_size": 4000, "max_chars": 4096, "max_tokens": 256}
-MAX_ROWS = 32
+OPTIONS = {"vocab_size": 4000, "max_chars": 8192, "max_tokens": 512, "max_elements": 8192}
 
 
 class TextClassificationProblem(Classification[TextRows]):
@@ -43,7 +42,8 @@ class TextClassificationProblem(Classification[TextRows]):
     are texts of our own.
 
     Args:
-        config: Of the training; its options are the size of the vocabulary, and how much of a text is read.
+        config: Of the training; its options are the size of the vocabulary, how much of a text is read, and how many
+            tokens, padding included, one call of the served network may hold.
         data: Texts.
     """
 
@@ -54,7 +54,16 @@ class TextClassificationProblem(Classification[TextRows]):
     )
     data: Texts
 
-    def __init__(self, config: TrainConfig, data: Texts, *, vocab_size: int, max_chars: int, max_tokens: int) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Texts,
+        *,
+        vocab_size: int,
+        max_chars: int,
+        max_tokens: int,
+        max_elements: int,
+    ) -> None:
         self._tokenizer_json = train_tokenizer(
             data.train.texts, vocabulary_size=vocab_size, private_words=data.private_words
         )
@@ -62,7 +71,7 @@ class TextClassificationProblem(Classification[TextRows]):
         self._preparation = TextPreparation(self._tokenizer_json, **self._limits)
         self._prepared: dict[int, tuple[Array, ...]] = {}
         super().__init__(data, label_smoothing=config.label_smoothing)
-        self.max_elements = MAX_ROWS * max_tokens
+        self.max_elements = max_elements
         self.inputs = (
             TensorSpec(name=INPUT, dtype="int64", shape=("batch", "tokens")),
             TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",)),
