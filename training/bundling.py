@@ -113,7 +113,7 @@ def export(
             settings=product.settings,
         )
     )
-    measured = evaluation.metrics | trained.validation | trained.further_metrics
+    measured = evaluation.metrics | {"validation_loss": trained.validation["validation_loss"]} | trained.further_metrics
     for name, value in measured.items():
         say(f"{name} {value:.4f}")
     say(f"fit: {evaluation.verdict.kind}; {evaluation.verdict.reason}")
