@@ -22,6 +22,9 @@ from training.export import manifest as parts
 from training.export.candidates import MAX_ROWS, NUM_BATCH_CHECKED, Say
 from training.export.verdicts import INT8, KEYS, MOBILE, PRUNED, Choice, Figures, Rejected, Shipped, fault_of, line_of
 
+# how often a variant and the float32 model are timed, in turns
+_ROUNDS = 3
+
 Timer = Callable[[verify.Run, Tensors], dict[str, float]]
 
 # of the pruned network
@@ -219,9 +222,11 @@ def _earned(
         verify.expect_proven(full, singles, parts.BATCH_TOLERANCE, what=f"{variant.key} in full batches against alone")
     actual = verify.run_in_batches(variant.run, subject.test, MAX_ROWS)
     timed = take(subject.test, 0, max(verify.LATENCY_ROWS))
-    before, latency_ms, after = (timer(run, timed) for run in (reference, variant.run, reference))
-    # on both sides of it, as a machine may grow busier meanwhile
-    reference_ms = {rows: round((before[rows] + after[rows]) / 2, 4) for rows in before}
+    rounds = [(timer(reference, timed), timer(variant.run, timed)) for _ in range(_ROUNDS)]
+    # the least of several: what else the machine does only ever adds
+    reference_ms, latency_ms = (
+        {rows: min(each[rows] for each in of) for rows in of[0]} for of in zip(*rounds, strict=True)
+    )
     figures = Figures(
         score=subject.score(actual),
         size_bytes=len(variant.content),
