@@ -104,8 +104,8 @@ def dump_weight_only(graph: bytes) -> bytes:
     Every large float32 weight of a convolution, dense or recurrent layer is stored in integers with one scale to an
     output unit, and is cast and multiplied back. onnxruntime folds that once, as it loads; a ``DequantizeLinear`` it
     would compute in every call, and could not lay the weights out for its kernels. A table of embeddings is looked up
-    in integers, and only the rows found are unpacked. The arithmetic is that of the float32 model, so a row of a batch is
-    as independent of the others as there.
+    in integers, and only the rows found are unpacked. The arithmetic is that of the float32 model, so a row of a batch
+    is as independent of the others as there.
 
     Args:
         graph: The float32 model.

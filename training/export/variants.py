@@ -14,10 +14,12 @@ from typing import Any, Literal
 from torch import nn
 
 from app.bundle.golden import GoldenRows, dump_golden
+from app.bundle.loader import Bundle
 from app.bundle.manifest import Artifact, TensorSpec, Tolerance
 from app.tensors import Tensors, concat, take
+from training import architectures
 from training.errors import NotExportable, NotProven
-from training.export import bundle, mobile, onnx, prune, quantize, torch_export, torchscript, verify
+from training.export import bundle, mobile, onnx, prune, quantize, state_dict, torch_export, torchscript, verify
 from training.export import manifest as parts
 from training.export.candidates import MAX_ROWS, NUM_BATCH_CHECKED, Say
 from training.export.verdicts import INT8, KEYS, MOBILE, PRUNED, Choice, Figures, Rejected, Shipped, fault_of, line_of
@@ -99,6 +101,19 @@ class Variant:
     def key(self) -> str:
         """As :attr:`app.bundle.manifest.Artifact.key`."""
         return self.format if self.variant is None else f"{self.format}-{self.variant}"
+
+
+def served_of(source: Bundle) -> nn.Module:
+    """Rebuild the network of a bundle from its safetensors, as it is served.
+
+    Raises:
+        BundleError: The bundle has no ``state_dict``, or another file than its manifest describes.
+        ValueError: Its architecture is not registered, or its config impossible.
+    """
+    manifest = source.manifest
+    network = architectures.build(manifest.architecture.name, manifest.architecture.config)
+    loaded = state_dict.load(network, source.read(source.artifact(state_dict.FORMAT)))
+    return architectures.as_served(loaded, temperature=manifest.temperature).eval()
 
 
 def choose(

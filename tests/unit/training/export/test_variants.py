@@ -13,12 +13,12 @@ from app.serving.proof import prove
 from app.tensors import take
 from tests.support.bundles import open_folder
 from tests.support.committed import LATEST
-from tests.support.exported import MAX_STEPS, SCORES, SERIES, Recurrent, recurrent, series, served
+from tests.support.exported import MAX_STEPS, SCORES, SERIES, Recurrent, recurrent, series
 from training import architectures
 from training.errors import NotProven
 from training.export import onnx, variants, verdicts, verify
 from training.export.golden import response
-from training.export.variants import Subject, choose, rounded_up
+from training.export.variants import Subject, choose, rounded_up, served_of
 
 FIXTURE = np.load(Path(__file__).parents[3] / "fixtures" / "fashion_mnist_test_512.npz")
 PICTURES = {"image": FIXTURE["images"].astype(np.float32)}
@@ -39,7 +39,7 @@ def bundle():
 def subject(bundle):
     manifest = bundle.manifest
     return Subject(
-        served=served(bundle),
+        served=served_of(bundle),
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         graph=bundle.read(bundle.artifact("onnx")),
