@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from app.bundle.golden import GoldenRows, dump_golden
-from app.bundle.loader import Bundle, open_bundle
+from app.bundle.loader import open_bundle
 from app.bundle.manifest import TensorSpec
 from tests.support.bundles import dummy_bundle, edit_manifest, file_ref, open_folder
 from tests.support.committed import LATEST
 from training import architectures
-from training.export import state_dict, torch_export, torchscript, verify
+from training.export import torch_export, torchscript, verify
+from training.export.variants import served_of
 
 NUM_CHANNELS, NUM_CLASSES, MAX_STEPS = 4, 3, 6
 SERIES = (
@@ -62,20 +63,12 @@ def series(rows: int, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     return {"series": series_BTC, "lengths": lengths_B}
 
 
-def served(bundle: Bundle) -> nn.Module:
-    """Return the network of a committed bundle as it is served."""
-    manifest = bundle.manifest
-    network = architectures.build(manifest.architecture.name, manifest.architecture.config)
-    loaded = state_dict.load(network, bundle.read(bundle.artifact("state_dict")))
-    return architectures.as_served(loaded, temperature=manifest.temperature).eval()
-
-
 @cache
 def exported(name: str, fmt: str) -> bytes:
     """Return a committed model in a format that is not committed."""
     bundle = open_bundle(LATEST[name])
     module = {"torchscript": torchscript, "torch_export": torch_export}[fmt]
-    return module.dump(served(bundle), bundle.manifest.inputs, bundle.manifest.outputs)
+    return module.dump(served_of(bundle), bundle.manifest.inputs, bundle.manifest.outputs)
 
 
 def exported_bundle(models_dir: Path, name: str, fmt: str) -> Path:

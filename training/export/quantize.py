@@ -80,9 +80,8 @@ def dump_static(
     if num_rows(calibration) == 0:
         raise ValueError("calibration needs at least one row")
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        source, prepared, target = (Path(folder) / name for name in ("source.onnx", "prepared.onnx", "target.onnx"))
-        source.write_bytes(graph)
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        prepared, target = Path(folder) / "prepared.onnx", Path(folder) / "target.onnx"
+        _prepare(graph, prepared)
         quantization.quantize_static(
             str(prepared),
             str(target),
@@ -100,11 +99,13 @@ def dump_static(
 
 
 def dump_weight_only(graph: bytes) -> bytes:
-    """Store the weights of an ONNX model in eight bits, and unpack them where they are used.
+    """Store the weights of an ONNX model in eight bits, and unpack them.
 
-    Every large float32 weight of a convolution, dense or recurrent layer is read through ``DequantizeLinear``, with one
-    scale to an output unit. A table of embeddings is looked up in integers, and only the rows found are unpacked. The
-    arithmetic is that of the float32 model, so a row of a batch is as independent of the others as there.
+    Every large float32 weight of a convolution, dense or recurrent layer is stored in integers with one scale to an
+    output unit, and is cast and multiplied back. onnxruntime folds that once, as it loads; a ``DequantizeLinear`` it
+    would compute in every call, and could not lay the weights out for its kernels. A table of embeddings is looked up
+    in integers, and only the rows found are unpacked. The arithmetic is that of the float32 model, so a row of a batch
+    is as independent of the others as there.
 
     Args:
         graph: The float32 model.
@@ -116,7 +117,11 @@ def dump_weight_only(graph: bytes) -> bytes:
         ValueError: It holds no weight that is large enough.
         onnx.checker.ValidationError: The result is no valid model.
     """
-    model = onnx.load_from_string(graph)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        # folded first: exporters cut the weights of recurrent layers out of larger ones, in the graph
+        prepared = Path(folder) / "prepared.onnx"
+        _prepare(graph, prepared)
+        model = onnx.load(prepared)
     weights = {tensor.name: tensor for tensor in model.graph.initializer if _is_large(tensor)}
     used: dict[str, int] = {}
     for node in model.graph.node:
@@ -139,6 +144,13 @@ def dump_weight_only(graph: bytes) -> bytes:
     model.graph.node.extend(nodes)
     model.graph.initializer.extend([*kept, *(tensor for tensors in packed.values() for tensor in tensors)])
     return _finished(model)
+
+
+def _prepare(graph: bytes, target: Path) -> None:
+    """Write a graph whose shapes are inferred and whose constants are folded."""
+    source = target.with_name("source.onnx")
+    source.write_bytes(graph)
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
 
 
 def weights_share(graph: bytes) -> float:
@@ -167,19 +179,19 @@ def _axis(node: onnx.NodeProto) -> int:
 
 
 def _pack(tensor: onnx.TensorProto, axis: int) -> tuple[Array, Array]:
-    """Return a weight as int8, and the scale of each of its slices along an axis."""
+    """Return a weight as int8, and the scale of each of its slices along an axis, in a shape that broadcasts."""
     values = numpy_helper.to_array(tensor)
     others = tuple(i for i in range(values.ndim) if i != axis)
     scales = np.abs(values).max(axis=others) / _INT8_MAX
-    scales = np.where(scales == 0, 1, scales).astype(np.float32)
     shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-    return np.rint(values / scales.reshape(shape)).astype(np.int8), scales
+    scales = np.where(scales == 0, 1, scales).astype(np.float32).reshape(shape)
+    return np.rint(values / scales).astype(np.int8), scales
 
 
 def _unpacked(
     node: onnx.NodeProto, index: int, axis: int, weight: onnx.TensorProto, packed: dict[str, list[onnx.TensorProto]]
 ) -> Iterator[onnx.NodeProto]:
-    """Yield the node that unpacks a weight, if it is not there already, and let ``node`` read from it."""
+    """Yield the nodes that unpack a weight, if they are not there already, and let ``node`` read from them."""
     name = weight.name
     if name not in packed:
         integers, scales = _pack(weight, axis)
@@ -187,13 +199,8 @@ def _unpacked(
             numpy_helper.from_array(integers, f"{name}.int8"),
             numpy_helper.from_array(scales, f"{name}.scale"),
         ]
-        yield helper.make_node(
-            "DequantizeLinear",
-            [f"{name}.int8", f"{name}.scale"],
-            [f"{name}.unpacked"],
-            axis=axis,
-            name=f"unpack_{name}",
-        )
+        yield helper.make_node("Cast", [f"{name}.int8"], [f"{name}.float"], to=onnx.TensorProto.FLOAT)
+        yield helper.make_node("Mul", [f"{name}.float", f"{name}.scale"], [f"{name}.unpacked"], name=f"unpack_{name}")
     node.input[index] = f"{name}.unpacked"
 
 
@@ -205,7 +212,7 @@ def _unpacked_rows(
     integers, scales = _pack(table, 0)
     packed[name] = [
         numpy_helper.from_array(integers, f"{name}.int8"),
-        numpy_helper.from_array(scales[:, None], f"{name}.scale"),
+        numpy_helper.from_array(scales, f"{name}.scale"),
     ]
     yield helper.make_node("Gather", [f"{name}.int8", ids], [f"{output}.int8"], name=f"look_up_{name}")
     yield helper.make_node("Gather", [f"{name}.scale", ids], [f"{output}.scale"], name=f"look_up_scale_{name}")

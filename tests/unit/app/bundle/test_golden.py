@@ -156,6 +156,15 @@ def test_a_difference_is_told_by_output_row_and_size() -> None:
         expect_close({"y": actual}, {"y": expected}, Tolerance(atol=0.1), what="replay")
 
 
+def test_each_output_may_have_a_tolerance_of_its_own() -> None:
+    expected = {"logits": np.zeros((2, 3)), "probabilities": np.zeros((2, 3))}
+    actual = {"logits": np.full((2, 3), 5.0), "probabilities": np.full((2, 3), 0.2)}
+    wide, narrow = Tolerance(atol=6.0), Tolerance(atol=0.3)
+    expect_close(actual, expected, {"logits": wide, "probabilities": narrow}, what="replay")
+    with pytest.raises(BundleNotProven, match=r"output 'logits' differs by 5 in row 0, more than atol=0\.3"):
+        expect_close(actual, expected, {"logits": narrow, "probabilities": wide}, what="replay")
+
+
 @pytest.mark.parametrize(("rtol", "fits"), [(0.010, True), (0.00995, False)])
 def test_the_relative_tolerance_is_of_the_expected_value(rtol: float, fits: bool) -> None:
     actual, expected = {"y": np.array([[101.0]])}, {"y": np.array([[100.0]])}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.bundle.golden import dump_golden
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
 from app.errors import BundleError
 from tests.support.bundles import (
@@ -16,6 +17,7 @@ from tests.support.bundles import (
     GOLDEN_FILE,
     dummy_bundle,
     edit_manifest,
+    file_ref,
     open_folder,
     rewrite_manifest,
     write_file_with_digest,
@@ -41,6 +43,28 @@ def test_a_whole_bundle_opens_and_reads(folder: Path) -> None:
 def test_an_artifact_that_is_not_there_is_told_with_those_that_are(folder: Path) -> None:
     with pytest.raises(BundleError, match="no 'onnx' artifact, it has: dummy"):
         open_folder(folder).artifact("onnx")
+
+
+def test_an_artifact_may_have_golden_rows_of_its_own(folder: Path) -> None:
+    """Those of a pruned network, which answers otherwise than the trainer's."""
+    own = open_folder(folder).golden()
+    own.outputs["logits"] = own.outputs["logits"] + 1
+    data = dump_golden(own)
+    (folder / "golden.pruned.npz").write_bytes(data)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        pruned = {"variant": "pruned", "golden": file_ref("golden.pruned.npz", data)}
+        manifest["artifacts"].append(manifest["artifacts"][0] | pruned)
+        manifest["golden"]["tolerance"]["dummy-pruned"] = {"atol": 0.0}
+
+    edit_manifest(folder, edit)
+    bundle = open_folder(folder)
+    assert np.array_equal(bundle.golden("dummy-pruned").outputs["logits"], own.outputs["logits"])
+    for key in (None, "dummy"):
+        assert np.array_equal(bundle.golden(key).outputs["logits"], own.outputs["logits"] - 1)
+    (folder / "golden.pruned.npz").write_bytes(data + b"\0")
+    with pytest.raises(BundleError, match=r"golden\.pruned\.npz is not the file that the manifest describes"):
+        bundle.golden("dummy-pruned")
 
 
 @pytest.mark.parametrize("file", [ARTIFACT_FILE, GOLDEN_FILE])

@@ -58,6 +58,16 @@ def test_a_bundle_is_written_whole_and_opens(tmp_path):
     ]  # fmt: skip
 
 
+def test_golden_rows_of_an_artifact_s_own_have_to_be_there(tmp_path):
+    own = bundle.file_ref("golden.own.npz", b"own")
+    (artifact,) = manifest().artifacts
+    with_own = manifest().model_copy(update={"artifacts": (artifact.model_copy(update={"golden": own}),)})
+    with pytest.raises(ValueError, match=r"the manifest describes golden\.own\.npz, but that is not the file"):
+        bundle.write_bundle(tmp_path, with_own, FILES)
+    folder = bundle.write_bundle(tmp_path, with_own, {**FILES, "golden.own.npz": b"own"})
+    assert (folder / "golden.own.npz").read_bytes() == b"own"
+
+
 def test_the_manifest_is_indented_text_that_ends_with_a_newline(tmp_path):
     text = (bundle.write_bundle(tmp_path, manifest(), FILES) / "manifest.json").read_text()
     assert text.startswith('{\n  "schema_version": 1,')

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from app.bundle.loader import open_bundle
 from app.bundle.manifest import TensorSpec
 from tests.support.committed import LATEST, NAMES
-from tests.support.exported import MAX_STEPS, SCORES, SERIES, recurrent, series, served
+from tests.support.exported import MAX_STEPS, SCORES, SERIES, recurrent, series
 from tests.support.hostile import GRAPH, SAMPLES, parts_of
 from training import architectures
 from training.errors import NotExportable
 from training.export import torch_export, verify
+from training.export.variants import served_of
 
 IMAGE = (TensorSpec(name="image", dtype="float32", shape=("batch", 4)),)
 SUMS = (TensorSpec(name="sums", dtype="float32", shape=("batch",)),)
@@ -37,9 +38,9 @@ def test_it_answers_as_the_network_alone_and_in_batches(name):
     bundle = open_bundle(LATEST[name])
     manifest, golden = bundle.manifest, bundle.golden()
     names = tuple(spec.name for spec in manifest.outputs)
-    data = torch_export.dump(served(bundle), manifest.inputs, manifest.outputs)
+    data = torch_export.dump(served_of(bundle), manifest.inputs, manifest.outputs)
     run = torch_export.runner(data, manifest.inputs, names)
-    expected = verify.eager_runner(served(bundle), names)(golden.inputs)
+    expected = verify.eager_runner(served_of(bundle), names)(golden.inputs)
     for actual in (run(golden.inputs), verify.alone(run, golden.inputs)):
         verify.expect_proven(actual, expected, manifest.golden.batch_tolerance, what=name)
 
@@ -79,7 +80,7 @@ def test_nothing_is_left_to_fix_where_no_axis_is_named():
 def test_the_same_network_gives_the_same_bytes_without_traces_of_the_machine():
     bundle = open_bundle(LATEST["mlp"])
     first, second = (
-        torch_export.dump(served(bundle), bundle.manifest.inputs, bundle.manifest.outputs) for _ in range(2)
+        torch_export.dump(served_of(bundle), bundle.manifest.inputs, bundle.manifest.outputs) for _ in range(2)
     )
     assert first == second
     parts = parts_of(first)

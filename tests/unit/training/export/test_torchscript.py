@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from app.bundle.loader import open_bundle
 from app.bundle.manifest import TensorSpec
 from tests.support.committed import LATEST, NAMES
-from tests.support.exported import MAX_STEPS, SCORES, SERIES, recurrent, series, served
+from tests.support.exported import MAX_STEPS, SCORES, SERIES, recurrent, series
 from training.errors import NotExportable
 from training.export import torchscript, verify
+from training.export.variants import served_of
 
 IMAGE = (TensorSpec(name="image", dtype="float32", shape=("batch", 4)),)
 SUMS = (TensorSpec(name="sums", dtype="float32", shape=("batch",)),)
@@ -44,9 +45,9 @@ def test_it_answers_as_the_network_alone_and_in_batches(name):
     manifest, golden = bundle.manifest, bundle.golden()
     names = tuple(spec.name for spec in manifest.outputs)
     run = torchscript.runner(
-        torchscript.dump(served(bundle), manifest.inputs, manifest.outputs), list(golden.inputs), names
+        torchscript.dump(served_of(bundle), manifest.inputs, manifest.outputs), list(golden.inputs), names
     )
-    expected = verify.eager_runner(served(bundle), names)(golden.inputs)
+    expected = verify.eager_runner(served_of(bundle), names)(golden.inputs)
     for actual in (run(golden.inputs), verify.alone(run, golden.inputs)):
         verify.expect_proven(actual, expected, manifest.golden.batch_tolerance, what=name)
 
@@ -70,7 +71,7 @@ def test_what_cannot_be_traced_for_every_batch_is_refused(module):
 def test_the_same_network_gives_the_same_bytes_without_traces_of_the_machine():
     bundle = open_bundle(LATEST["mlp"])
     first, second = (
-        torchscript.dump(served(bundle), bundle.manifest.inputs, bundle.manifest.outputs) for _ in range(2)
+        torchscript.dump(served_of(bundle), bundle.manifest.inputs, bundle.manifest.outputs) for _ in range(2)
     )
     assert first == second
     with zipfile.ZipFile(io.BytesIO(first)) as archive:
