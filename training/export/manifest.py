@@ -43,6 +43,7 @@ def data_source(data: DataSet[Any]) -> DataSource:
 
 def optimizer_settings(config: TrainConfig, stopped: str) -> dict[str, Any]:
     """Return everything of the config that moved the weights, and why training stopped."""
-    told = ("name", "architecture", "problem", "network", "data_set", "data_options", "seed", "epochs", "batch_size")
+    told = ("name", "architecture", "problem", "network", "data_set", "data_options", "seed", "num_seeds")
+    told += ("epochs", "batch_size")
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in told}
     return {"name": values.pop("optimizer")} | values | {"max_epochs": config.epochs, "stopped": stopped}
