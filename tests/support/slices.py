@@ -22,9 +22,9 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 # the tables are small, and come with scikit-learn
 WHOLE = ("breast_cancer", "diabetes")
 
-_HAM = "meeting kernel patch review thanks build branch compile library thursday module merge driver socket".split()
-_SPAM = "free winner prize money credit offer guarantee click cheap bonus mortgage lottery income urgent".split()
-_BOTH = "the a and to of in we you it is for with this that on be have not are will".split()
+HAM = "meeting kernel patch review thanks build branch compile library thursday module merge driver socket"
+SPAM = "free winner prize money credit offer guarantee click cheap bonus mortgage lottery income urgent"
+BOTH = "the a and to of in we you it is for with this that on be have not are will"
 
 
 def pictures() -> Pictures:
@@ -80,9 +80,9 @@ def texts() -> Texts:
 
 def _text(rng: np.random.Generator, label: int) -> str:
     """Draw a text of 5 to 60 words: half of them tell nothing, and of the others one in six misleads."""
-    own, other = (_SPAM, _HAM) if label else (_HAM, _SPAM)
+    own, other = (SPAM.split(), HAM.split()) if label else (HAM.split(), SPAM.split())
     words = [
-        str(rng.choice(_BOTH if rng.random() < 0.5 else other if rng.random() < 1 / 6 else own))
+        str(rng.choice(BOTH.split() if rng.random() < 0.5 else other if rng.random() < 1 / 6 else own))
         for _ in range(rng.integers(5, 61))
     ]
     return " ".join(words).capitalize() + rng.choice([".", "!", "?"])
