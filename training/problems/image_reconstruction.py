@@ -163,10 +163,11 @@ def spread(images_NHW: NDArray[np.uint8]) -> float:
     Raises:
         ValueError: All pictures are the same, so that there is no R2.
     """
-    variance = float((images_NHW / _SPAN).var(axis=0).mean())
+    # of whole numbers, so that pictures that are all the same come to zero and not to nearly zero
+    variance = float(images_NHW.var(axis=0, dtype=np.float64).mean())
     if not variance > 0:
         raise ValueError(f"there is no R2 of {len(images_NHW)} pictures that are all the same")
-    return variance
+    return variance / _SPAN**2
 
 
 def create(config: TrainConfig, data: DataSet[Rows]) -> ImageReconstructionProblem:

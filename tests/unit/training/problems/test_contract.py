@@ -145,7 +145,7 @@ def test_data_of_another_kind_are_refused_by_name(case, cases):
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are(cases):
-    with pytest.raises(ConfigError, match="there is no problem 'translation', there are: .*text_classification"):
+    with pytest.raises(ConfigError, match=r"there is no problem 'translation', there are: .*text_classification"):
         pipeline.problem_of(
             TrainConfig(architecture="mlp", problem="translation"), cases["text_classification"].problem.data
         )
