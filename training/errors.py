@@ -5,6 +5,7 @@
     TrainingError
     ├── DataError       the data set is missing, damaged or another one
     │   └── DataMissing     it is not where it was looked for
+    ├── ConfigError     a config has an unknown name or an impossible value, or does not fit its data
     ├── FetchFailed     a package manager did not bring the data set
     ├── NonFiniteLoss   the loss became NaN or infinite
     ├── CheckpointError a checkpoint is damaged, of another run, or cannot be written
@@ -26,6 +27,10 @@ class DataError(TrainingError):
 
 class DataMissing(DataError):
     """The data set, or a file of it, is not where it was looked for."""
+
+
+class ConfigError(TrainingError, ValueError):
+    """A config has an unknown name or an impossible value, or does not fit its data."""
 
 
 class FetchFailed(TrainingError):

@@ -50,9 +50,14 @@ class RaggedExamples:
     Args:
         rows: Of each row, an array of shape (length, ...), all of one dtype.
         labels_N: int64, shape (N,).
+
+    Raises:
+        ValueError: There are no rows, one is empty, or there are more or fewer labels.
     """
 
     def __init__(self, rows: Sequence[Array], labels_N: Array) -> None:
+        if len(rows) != len(labels_N):
+            raise ValueError(f"there are {len(rows)} rows and {len(labels_N)} labels")
         padded_NT, lengths_N = pad(rows)
         self._padded_NT = torch.tensor(padded_NT)
         self.lengths_N = torch.tensor(lengths_N)
@@ -78,14 +83,14 @@ class TableExamples:
 
     Args:
         features_NF: Any float dtype, shape (N, F).
-        targets_N: int64, a class each, or any float dtype, a number each; shape (N,).
+        targets_N: Any integer dtype, a class each, or any float dtype, a number each; shape (N,).
     """
 
     lengths_N = None
 
     def __init__(self, features_NF: Array, targets_N: Array) -> None:
         self._features_NF = torch.tensor(features_NF, dtype=torch.float32)
-        is_class = targets_N.dtype.kind == "i"
+        is_class = targets_N.dtype.kind in "iu"
         self._targets_N = torch.tensor(targets_N, dtype=torch.int64 if is_class else torch.float32)
 
     def __len__(self) -> int:
@@ -105,11 +110,18 @@ def pad(rows: Sequence[Array]) -> tuple[Array, Array]:
     """Put rows of different lengths into one array.
 
     Args:
-        rows: At least one array of shape (length, ...), alike but for the length.
+        rows: At least one array of shape (length, ...), alike but for the length, which is 1 or more.
 
     Returns:
         The rows, filled up with zeros to the longest, shape (N, longest, ...); and their lengths, int64 of shape (N,).
+
+    Raises:
+        ValueError: There are no rows, or one is empty.
     """
+    if not len(rows):
+        raise ValueError("there are no rows to pad")
+    if empty := next((number for number, row in enumerate(rows, 1) if not len(row)), None):
+        raise ValueError(f"row {empty} of {len(rows)} is empty")
     lengths_N = np.array([len(row) for row in rows], np.int64)
     padded_NT = np.zeros((len(rows), int(lengths_N.max()), *rows[0].shape[1:]), rows[0].dtype)
     for padded_T, row in zip(padded_NT, rows, strict=True):

@@ -15,14 +15,16 @@ from training.batches import Batch, Examples
 @contextmanager
 def inference(network: nn.Module) -> Iterator[torch.device]:
     """Switch dropout and gradients off, and back as they were; gives the device that the weights are on."""
-    was_training = network.training
+    # of each part, as some may be kept in inference mode while the others are trained
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     parameter = next(network.parameters(), None)
     try:
         with torch.inference_mode():
             yield torch.device("cpu") if parameter is None else parameter.device
     finally:
-        network.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
 
 
 def batches_in_order(examples: Examples, batch_size: int) -> Iterator[tuple[Tensor, Batch]]:

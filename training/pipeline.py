@@ -1,8 +1,10 @@
 """The whole way of a network: data and config in, a proven bundle out."""
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +12,33 @@ import numpy as np
 import torch
 
 from training import architectures, checkpoint, problems
-from training.batches import LoaderBatches, MemoryBatches
+from training.batches import Batches, LoaderBatches, MemoryBatches
 from training.config import Config, NumpyConfig, TrainConfig
 from training.data import DataSet, Table
 from training.distributed import this_process
+from training.errors import ConfigError
 from training.export import manifest as parts
 from training.export import state_dict, verify
-from training.export.candidates import (
-    MAX_ROWS,
-    Say,
-)
+from training.export.candidates import MAX_ROWS, Say
 from training.loop import Epoch, fit
 from training.problems import Problem
 from training.provenance import code_revision, libraries
 from training.seeding import seed_everything
 from training.trained import Trained
 
+# beside the checkpoint
+REVISION_FILE = "code_revision.txt"
+
 
 def problem_of(config: Config, data: DataSet[Any]) -> Problem[Any]:
     """Return the data, seen as what the config trains for.
 
     Raises:
-        ValueError: The data set or an option does not fit the problem.
+        ConfigError: There is no such problem, or the data set or an option does not fit it.
     """
     if isinstance(config, NumpyConfig):
         if not isinstance(data, Table):
-            raise ValueError(f"a NumPy network takes a table, {data.name} is none")
+            raise ConfigError(f"a NumPy network takes a table, {data.name} is none")
         return problems.create("tabular_classification" if data.target is None else "tabular_regression", config, data)
     return problems.create(config.problem, config, data)
 
@@ -64,16 +67,16 @@ def train(
         on_epoch: Called with each finished epoch.
 
     Raises:
-        ValueError: The architecture or its config is impossible.
+        ConfigError: The architecture or its config is impossible, or does not fit the data.
+        CheckpointError: A checkpoint is damaged, of another run, or cannot be written.
         NonFiniteLoss: The loss became NaN or infinite.
         Interrupted: KeyboardInterrupt came before the first epoch was done.
     """
     revision = _first_revision(run_dir)
     seed_everything(config.seed)
-    network_config = architectures.make_config(
-        config.architecture, architectures.known(config.architecture, problem.measured()) | dict(config.network)
-    )
-    network = architectures.build(config.architecture, dataclasses.asdict(network_config))
+    with _impossible_is_config_error():
+        network_config = architectures.make_config(config.architecture, _network_fields(config, problem))
+        network = architectures.build(config.architecture, dataclasses.asdict(network_config))
     examples = problem.examples(problem.data.train, augmented=True)
     process = this_process()
     order: dict[str, Any] = {
@@ -83,7 +86,10 @@ def train(
         "rank": process.rank,
         "world_size": process.world_size,
     }
-    batches = LoaderBatches(examples, num_workers=num_workers, **order) if loader else MemoryBatches(examples, **order)
+    with _impossible_is_config_error():
+        batches: Batches = (
+            LoaderBatches(examples, num_workers=num_workers, **order) if loader else MemoryBatches(examples, **order)
+        )
     network.to(device or torch.device("cpu"))
     outcome = fit(
         network,
@@ -148,7 +154,8 @@ def with_other_seeds(
         run = twin.run(twin.served(), problem.outputs)
         outputs = verify.run_in_batches(run, problem.tensors(problem.data.test), MAX_ROWS)
         scores.append(problem.score(outputs, problem.data.test))
-        say(f"seed {seed}: {problem.score_name} {scores[-1]:.4f}")
+        if this_process().is_first:
+            say(f"seed {seed}: {problem.score_name} {scores[-1]:.4f}")
     mean, std = float(np.mean(scores)), float(np.std(scores))
     told = {f"seeds/{problem.score_name}_mean": mean, f"seeds/{problem.score_name}_std": std}
     return dataclasses.replace(
@@ -158,12 +165,44 @@ def with_other_seeds(
     )
 
 
+def _network_fields(config: TrainConfig, problem: Problem[Any]) -> dict[str, Any]:
+    """Return the fields of the network's config: what the data decide, and what the recipe does.
+
+    Raises:
+        ConfigError: The recipe says otherwise than the data; weights would be trained that fit no bundle.
+    """
+    measured = architectures.known(config.architecture, problem.measured())
+    for name, value in config.network.items():
+        if name in measured and measured[name] != value:
+            raise ConfigError(
+                f"{name} of the network follows from the data and the data options: it is {measured[name]!r}, and not "
+                f"{value!r}"
+            )
+    return {**measured, **config.network}
+
+
+@contextmanager
+def _impossible_is_config_error() -> Iterator[None]:
+    """Tell the caller's mistake from ours: architectures and batches know no errors of training."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from exc
+
+
 def _first_revision(run_dir: Path | None) -> str:
-    """Return the revision of the code that began a training, which later ones may go on with."""
+    """Return the revision of the code that began a training, which a later revision may go on with."""
     if run_dir is None:
         return code_revision()
-    note = run_dir / "code_revision.txt"
-    if not (run_dir / checkpoint.FILE_NAME).exists() or not note.exists():
+    return this_process().of_first(functools.partial(_noted_revision, run_dir))
+
+
+def _noted_revision(run_dir: Path) -> str:
+    note = run_dir / REVISION_FILE
+    if not (run_dir / checkpoint.FILE_NAME).exists():
         run_dir.mkdir(parents=True, exist_ok=True)
-        note.write_text(code_revision())
-    return note.read_text()
+        checkpoint.replace_file(note, code_revision().encode())
+    # a checkpoint without a note has come from somewhere else
+    return note.read_text() if note.exists() else "unknown"

@@ -12,6 +12,7 @@ from app.tensors import Array
 from training import architectures
 from training.config import NumpyConfig
 from training.data import Table, TableRows
+from training.errors import ConfigError
 from training.numpy_network.fitting import Epoch, Fit, fit
 from training.numpy_network.losses import LOSSES, one_hot
 from training.numpy_network.model import Model, Scale
@@ -23,11 +24,14 @@ def network_config_of(config: NumpyConfig, data: Table) -> Any:
     """Return the config of the architecture, with what follows from the data.
 
     Raises:
-        ValueError: There is no such architecture or field, or a value is impossible; the message names it.
+        ConfigError: There is no such architecture or field, or a value is impossible; the message names it.
     """
     measured: dict[str, Any] = {"num_features": len(data.features)}
     measured |= {"num_classes": len(data.classes)} if data.target is None else {"output": "value"}
-    return architectures.make_config(config.architecture, {**measured, **config.network})
+    try:
+        return architectures.make_config(config.architecture, {**measured, **config.network})
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from exc
 
 
 def fit_model(

@@ -20,6 +20,7 @@ import numpy as np
 from app.bundle.manifest import Feature, Target
 from training.data._rows import Rows, SequenceRows, TableRows, TextRows
 from training.data._source import Source, data_folder
+from training.errors import ConfigError
 
 __all__ = [
     "SPLIT_SEED",
@@ -140,7 +141,7 @@ def load(name: str, data_dir: Path | None = None) -> DataSet[Any]:
         data_dir: Where its files lie; without it the data set looks in its usual places.
 
     Raises:
-        ValueError: There is no such data set.
+        ConfigError: There is no such data set.
         DataError: Its files are missing, damaged or others.
     """
     data: DataSet[Any] = _module(name).load(data_dir)
@@ -151,7 +152,7 @@ def source(name: str) -> Source:
     """Return the facts of a data set, which need not be here.
 
     Raises:
-        ValueError: There is no such data set.
+        ConfigError: There is no such data set.
     """
     facts: Source = _module(name).SOURCE
     return facts
@@ -161,7 +162,7 @@ def locate(name: str, data_dir: Path | None = None) -> Path:
     """Return where a data set lies, not yet checked.
 
     Raises:
-        ValueError: There is no such data set.
+        ConfigError: There is no such data set.
         DataMissing: It is not there.
     """
     path: Path = _module(name).locate(data_dir)
@@ -170,5 +171,5 @@ def locate(name: str, data_dir: Path | None = None) -> Path:
 
 def _module(name: str) -> ModuleType:
     if name not in names():
-        raise ValueError(f"there is no data set {name!r}, there are: {', '.join(names())}")
+        raise ConfigError(f"there is no data set {name!r}, there are: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")

@@ -21,6 +21,7 @@ from app.bundle.manifest import InputStatistics, TaskSettings, TensorSpec
 from app.tensors import Array, Tensors
 from training.batches import Examples
 from training.data import DataSet
+from training.errors import ConfigError
 from training.export.verify import Run
 from training.loop import Validation
 from training.report import Course, Evaluation
@@ -188,9 +189,9 @@ def create(kind: str, config: Any, data: DataSet[Any]) -> Problem[Any]:
         data: Of the kind that the problem takes.
 
     Raises:
-        ValueError: There is no such kind, or the config has options that it does not know.
+        ConfigError: There is no such kind, the data are of another one, or an option is unknown or impossible.
     """
     if kind not in kinds():
-        raise ValueError(f"there is no problem {kind!r}, there are: {', '.join(kinds())}")
+        raise ConfigError(f"there is no problem {kind!r}, there are: {', '.join(kinds())}")
     module = cast(_ProblemModule, importlib.import_module(f"{__name__}.{kind}"))
     return module.create(config, data)

@@ -1,7 +1,9 @@
-"""What problems of grey pictures share: size, range and statistics.
+"""What problems of grey pictures share: size, range, golden pictures and statistics.
 
-Shape suffixes: N rows of the split, K digits, H height, W width.
+Shape suffixes: N rows of the split, B golden rows, K digits, H height, W width.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +13,12 @@ from torch.nn import functional
 
 from app.bundle.manifest import InputStatistics, TensorSpec
 from app.preprocess.image import ImageInput
-from app.tensors import Array
+from app.tensors import Array, Tensors
+from training.data import Rows
+from training.export.golden import NUM_REAL_ROWS, edge_images
 from training.export.manifest import NUM_BINS
 
+INPUT = "image"
 PIXEL_RANGE = (0.0, 255.0)
 
 
@@ -26,7 +31,30 @@ def image_input(images_NHW: NDArray[np.uint8]) -> ImageInput:
 
 def image_spec(images_NHW: NDArray[np.uint8]) -> TensorSpec:
     """Return the tensor that goes in."""
-    return TensorSpec(name="image", dtype="float32", shape=("batch", *images_NHW.shape[1:]))
+    return TensorSpec(name=INPUT, dtype="float32", shape=("batch", *images_NHW.shape[1:]))
+
+
+def as_inputs(images_NHW: NDArray[np.uint8]) -> Tensors:
+    """Return pictures as they are fed to the served network."""
+    return {INPUT: images_NHW.astype(np.float32)}
+
+
+def measured_size(images_NHW: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return what every network of pictures is told of its data: their size, and the scale of their pixels."""
+    _, height, width = images_NHW.shape
+    pixels = pixel_statistics(images_NHW)
+    return {
+        "height": height,
+        "width": width,
+        "input_mean": round(pixels.mean, 4),
+        "input_std": round(pixels.std, 4),
+    }
+
+
+def golden_pictures(validation: Rows) -> tuple[list[Any], Tensors]:
+    """Return requests of golden rows, and the inputs that they become: edges, then the first validation pictures."""
+    images_BHW = np.concatenate([edge_images(*validation.images.shape[1:]), validation.images[:NUM_REAL_ROWS]])
+    return [{INPUT: image_HW.tolist()} for image_HW in images_BHW], as_inputs(images_BHW)
 
 
 def digits(height: int, width: int) -> Array:

@@ -4,14 +4,26 @@ from typing import Any
 
 from app.bundle.manifest import InputStatistics, TensorSpec
 from app.tensors import Tensors
-from training.data import Table, TableRows
+from training.config import Config
+from training.data import DataSet, Table, TableRows
 from training.examples import TableExamples
 from training.export import tables
+from training.problems._options import expect_options, expect_rows
 
 
 def feature_spec(data: Table) -> TensorSpec:
     """Return the tensor that goes in."""
     return TensorSpec(name=tables.INPUT, dtype="float32", shape=("batch", len(data.features)))
+
+
+def expect_table(config: Config, data: DataSet[Any], *, problem: str) -> None:
+    """Refuse what is no table, and every option: a table is taken as it is.
+
+    Raises:
+        ConfigError: It is none, or there is an option.
+    """
+    expect_rows(data, TableRows, problem=problem)
+    expect_options(getattr(config, "data_options", {}), {})
 
 
 class TableInputs:

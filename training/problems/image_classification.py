@@ -1,6 +1,6 @@
 """One grey picture in, one of the data set's classes out.
 
-Shape suffixes: N rows of the split, B golden rows, H height, W width.
+Shape suffixes: N rows of the split, H height, W width.
 """
 
 from typing import Any
@@ -14,11 +14,18 @@ from training.baselines import Baseline, logistic_regression_of_pictures
 from training.config import TrainConfig
 from training.data import DataSet, Rows
 from training.examples import PictureExamples
-from training.export.golden import NUM_REAL_ROWS, edge_images
 from training.export.verify import Run
 from training.problems._classification import Classification
-from training.problems._options import expect_options
-from training.problems._pictures import image_input, image_spec, pixel_statistics
+from training.problems._options import expect_options, expect_rows
+from training.problems._pictures import (
+    INPUT,
+    as_inputs,
+    golden_pictures,
+    image_input,
+    image_spec,
+    measured_size,
+    pixel_statistics,
+)
 
 
 class ImageClassificationProblem(Classification[Rows]):
@@ -31,15 +38,7 @@ class ImageClassificationProblem(Classification[Rows]):
 
     def measured(self) -> dict[str, Any]:
         """Return size, classes and scale; see :class:`training.problems.Problem`."""
-        _, height, width = self.data.train.images.shape
-        pixels = pixel_statistics(self.data.train.images)
-        return {
-            "height": height,
-            "width": width,
-            "num_classes": len(self.data.classes),
-            "input_mean": round(pixels.mean, 4),
-            "input_std": round(pixels.std, 4),
-        }
+        return {**measured_size(self.data.train.images), "num_classes": len(self.data.classes)}
 
     def labels(self, rows: Rows) -> Array:
         """Return the class of each picture."""
@@ -71,22 +70,20 @@ class ImageClassificationProblem(Classification[Rows]):
 
     def tensors(self, rows: Rows) -> Tensors:
         """Return the pixels; see :class:`training.problems.Problem`."""
-        return {"image": rows.images.astype(np.float32)}
+        return as_inputs(rows.images)
 
     def golden(self, run: Run, settings: TaskSettings) -> GoldenRows:
         """Return edges and validation pictures; see :class:`training.problems.Problem`."""
         del settings
-        images_NHW = self.data.validation.images
-        images_BHW = np.concatenate([edge_images(*images_NHW.shape[1:]), images_NHW[:NUM_REAL_ROWS]])
-        requests = [{"image": image_HW.tolist()} for image_HW in images_BHW]
-        return self.answer(requests, {"image": images_BHW.astype(np.float32)}, run)
+        return self.answer(*golden_pictures(self.data.validation), run)
 
     def statistics(self) -> dict[str, InputStatistics]:
         """Return those of all pixels; see :class:`training.problems.Problem`."""
-        return {"image": pixel_statistics(self.data.train.images)}
+        return {INPUT: pixel_statistics(self.data.train.images)}
 
 
 def create(config: TrainConfig, data: DataSet[Rows]) -> ImageClassificationProblem:
     """Return the problem; see :func:`training.problems.create`."""
+    expect_rows(data, Rows, problem="image_classification")
     expect_options(config.data_options, {})
     return ImageClassificationProblem(config, data)

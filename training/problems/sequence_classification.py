@@ -13,14 +13,16 @@ from app.tensors import LENGTHS, Array, Tensors
 from training.baselines import Baseline, nearest_neighbor
 from training.config import TrainConfig
 from training.data import SequenceRows, Sequences
+from training.errors import ConfigError
 from training.examples import RaggedExamples, pad
 from training.export.golden import NUM_REAL_ROWS
 from training.export.tables import column_statistics
 from training.export.verify import Run
 from training.problems._classification import Classification, column_moments
-from training.problems._options import expect_options, expect_positive
+from training.problems._options import expect_options, expect_rows, part_of_manifest
 
 INPUT = "sequence"
+MAX_ROWS = 32
 
 
 class SequenceClassificationProblem(Classification[SequenceRows]):
@@ -35,9 +37,13 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
     data: Sequences
 
     def __init__(self, config: TrainConfig, data: Sequences, *, min_length: int, max_length: int) -> None:
+        self._bounds = part_of_manifest(
+            SequenceInput, num_channels=data.num_channels, min_length=min_length, max_length=max_length
+        )
+        for name in ("train", "validation", "test"):
+            _expect_within(getattr(data, name), self._bounds, where=f"{data.name}, {name} split")
         super().__init__(data, label_smoothing=config.label_smoothing)
-        self._bounds = SequenceInput(num_channels=data.num_channels, min_length=min_length, max_length=max_length)
-        self.max_elements = 32 * max_length
+        self.max_elements = MAX_ROWS * max_length
         self.inputs = (
             TensorSpec(name=INPUT, dtype="float32", shape=("batch", "time", data.num_channels)),
             TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",)),
@@ -101,8 +107,8 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
     def _edges(self) -> list[Array]:
         """Return series at the edges of what can be asked.
 
-        They are zeros of the least, of a middle and of the greatest length; the extremes of each channel in turn; a
-        single step of the means, repeated to the least length; a ramp; and noise of the greatest length.
+        They are zeros of the least, of a middle and of the greatest length; the extremes of each channel in turn;
+        the means, again and again, of the least length; a ramp; and noise of the greatest length.
         """
         steps_NK = np.concatenate(self.data.train.series)
         shortest, longest = self._bounds.min_length, self._bounds.max_length
@@ -111,7 +117,7 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
         noise_TK = np.random.default_rng(0).normal(mean_K, steps_NK.std(axis=0), (longest, len(mean_K)))
         edges = [
             *(np.zeros((length, len(mean_K))) for length in (shortest, (shortest + longest) // 2, longest)),
-            np.stack([low_K, high_K] * (longest // 2 or 1))[:longest],
+            np.stack([low_K, high_K] * -(-longest // 2))[:longest],
             np.tile(mean_K, (shortest, 1)),
             low_K + ramp_T1 * (high_K - low_K),
             noise_TK,
@@ -128,6 +134,20 @@ class SequenceClassificationProblem(Classification[SequenceRows]):
         return channels | {LENGTHS: column_statistics(np.array([len(each) for each in series], np.float64))}
 
 
+def _expect_within(rows: SequenceRows, bounds: SequenceInput, *, where: str) -> None:
+    """Refuse series that the service would refuse: of no steps, of too few or of too many.
+
+    Raises:
+        ConfigError: There is one; the message names it.
+    """
+    for number, each_TK in enumerate(rows.series, 1):
+        if not bounds.min_length <= len(each_TK) <= bounds.max_length:
+            raise ConfigError(
+                f"{where}, series {number}: {len(each_TK)} steps, expected {bounds.min_length} to {bounds.max_length}; "
+                "leave it out, or change the data options 'min_length' and 'max_length'"
+            )
+
+
 def as_inputs(series: list[Array] | tuple[Array, ...]) -> Tensors:
     """Return series as they are fed to the served network."""
     padded_NTK, lengths_N = pad(series)
@@ -136,6 +156,6 @@ def as_inputs(series: list[Array] | tuple[Array, ...]) -> Tensors:
 
 def create(config: TrainConfig, data: Sequences) -> SequenceClassificationProblem:
     """Return the problem; see :func:`training.problems.create`."""
+    expect_rows(data, SequenceRows, problem="sequence_classification")
     options = expect_options(config.data_options, {"min_length": data.min_length, "max_length": data.max_length})
-    expect_positive(options, *options)
     return SequenceClassificationProblem(config, data, **options)

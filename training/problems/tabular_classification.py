@@ -8,10 +8,11 @@ from app.tensors import Array
 from training.baselines import Baseline, simple_model_of_table
 from training.config import Config
 from training.data import Table, TableRows
+from training.errors import ConfigError
 from training.export import tables
 from training.export.verify import Run
 from training.problems._classification import Classification
-from training.problems._tables import TableInputs, feature_spec
+from training.problems._tables import TableInputs, expect_table, feature_spec
 
 
 class TabularClassificationProblem(TableInputs, Classification[TableRows]):
@@ -49,4 +50,7 @@ class TabularClassificationProblem(TableInputs, Classification[TableRows]):
 
 def create(config: Config, data: Table) -> TabularClassificationProblem:
     """Return the problem; see :func:`training.problems.create`."""
+    expect_table(config, data, problem="tabular_classification")
+    if data.target is not None:
+        raise ConfigError(f"{data.name} has a number to tell, and no classes; take tabular_regression")
     return TabularClassificationProblem(config, data)

@@ -13,13 +13,14 @@ from app.tensors import Array, Tensors
 from training.baselines import simple_model_of_table
 from training.config import Config
 from training.data import Table, TableRows
+from training.errors import ConfigError
 from training.evaluate import score_values
 from training.export import tables
 from training.export.verify import VALUE, Run
 from training.inference import outputs_of
 from training.loop import Validation
 from training.problems import Found, Problem
-from training.problems._tables import TableInputs, feature_spec
+from training.problems._tables import TableInputs, expect_table, feature_spec
 from training.report import Evaluation, evaluate_regression
 
 
@@ -52,8 +53,7 @@ class TabularRegressionProblem(TableInputs, Problem[TableRows]):
     def settings(self, run: Run) -> TabularRegression:
         """Return features and target; see :class:`training.problems.Problem`."""
         del run
-        if self.data.target is None:
-            raise ValueError(f"{self.data.name} has classes, and no number to tell")
+        assert self.data.target is not None
         return TabularRegression(features=self.data.features, target=self.data.target)
 
     def golden(self, run: Run, settings: TaskSettings) -> GoldenRows:
@@ -88,5 +88,7 @@ class TabularRegressionProblem(TableInputs, Problem[TableRows]):
 
 def create(config: Config, data: Table) -> TabularRegressionProblem:
     """Return the problem; see :func:`training.problems.create`."""
-    del config
+    expect_table(config, data, problem="tabular_regression")
+    if data.target is None:
+        raise ConfigError(f"{data.name} has classes, and no number to tell; take tabular_classification")
     return TabularRegressionProblem(data)

@@ -17,17 +17,18 @@ from app.bundle.manifest import (
     TextClassification,
     TextInput,
 )
-from app.preprocess.text import TextPreparation
+from app.preprocess.text import TextPreparation, TokenizerRefused
 from app.tensors import LENGTHS, Array, Tensors
 from training.baselines import Baseline, logistic_regression_of_texts
 from training.config import TrainConfig
 from training.data import TextRows, Texts
+from training.errors import ConfigError
 from training.examples import RaggedExamples, pad
 from training.export.tables import column_statistics
 from training.export.verify import Run
 from training.problems._classification import Classification
 from training.problems._golden_texts import GOLDEN_TEXTS
-from training.problems._options import expect_options, expect_positive
+from training.problems._options import expect_options, expect_positive, expect_rows, part_of_manifest
 from training.tokenizer import train_tokenizer
 
 INPUT = "tokens"
@@ -67,9 +68,18 @@ class TextClassificationProblem(Classification[TextRows]):
         self._tokenizer_json = train_tokenizer(
             data.train.texts, vocabulary_size=vocab_size, private_words=data.private_words
         )
+        tokenizer = FileRef(
+            path=TOKENIZER_FILE,
+            sha256=hashlib.sha256(self._tokenizer_json).hexdigest(),
+            size_bytes=len(self._tokenizer_json),
+        )
         self._limits = {"max_chars": max_chars, "max_tokens": max_tokens}
-        self._preparation = TextPreparation(self._tokenizer_json, **self._limits)
-        self._prepared: dict[int, tuple[Array, ...]] = {}
+        self._text = part_of_manifest(TextInput, tokenizer=tokenizer, **self._limits)
+        try:
+            self._preparation = TextPreparation(self._tokenizer_json, **self._limits)
+        except TokenizerRefused as exc:
+            raise ConfigError(f"the service would not take these data options: {exc}") from exc
+        self._prepared: dict[str, Array] = {}
         super().__init__(data, label_smoothing=config.label_smoothing)
         self.max_elements = max_elements
         self.inputs = (
@@ -115,11 +125,11 @@ class TextClassificationProblem(Classification[TextRows]):
         )
 
     def tokens(self, rows: TextRows) -> tuple[Array, ...]:
-        """Return the token ids of each text, int64 of shape (length,); each split is prepared once."""
-        found = self._prepared.get(id(rows))
-        if found is None:
-            found = self._prepared[id(rows)] = tuple(self._preparation.ids(text) for text in rows.texts)
-        return found
+        """Return the token ids of each text, int64 of shape (length,); each text is prepared once."""
+        for text in rows.texts:
+            if text not in self._prepared:
+                self._prepared[text] = self._preparation.ids(text)
+        return tuple(self._prepared[text] for text in rows.texts)
 
     def examples(self, rows: TextRows, *, augmented: bool = False) -> RaggedExamples:
         """Return padded token ids and classes; see :class:`training.problems.Problem`."""
@@ -129,12 +139,7 @@ class TextClassificationProblem(Classification[TextRows]):
     def settings(self, run: Run) -> TextClassification:
         """Return tokenizer, limits and labels; see :class:`training.problems.Problem`."""
         del run
-        tokenizer = FileRef(
-            path=TOKENIZER_FILE,
-            sha256=hashlib.sha256(self._tokenizer_json).hexdigest(),
-            size_bytes=len(self._tokenizer_json),
-        )
-        return TextClassification(text=TextInput(tokenizer=tokenizer, **self._limits), labels=self.data.classes)
+        return TextClassification(text=self._text, labels=self.data.classes)
 
     def tensors(self, rows: TextRows) -> Tensors:
         """Return the padded token ids and their lengths; see :class:`training.problems.Problem`."""
@@ -164,6 +169,7 @@ def as_inputs(tokens: tuple[Array, ...]) -> Tensors:
 
 def create(config: TrainConfig, data: Texts) -> TextClassificationProblem:
     """Return the problem; see :func:`training.problems.create`."""
+    expect_rows(data, TextRows, problem="text_classification")
     options = expect_options(config.data_options, OPTIONS)
     expect_positive(options, *options)
     return TextClassificationProblem(config, data, **options)

@@ -7,8 +7,9 @@ import torch
 
 from app.bundle.loader import find_bundles, open_bundle
 from training import architectures, bundling, pipeline
-from training.errors import NotProven, VersionExists
+from training.errors import ConfigError, NotProven, VersionExists
 from training.export import onnx, state_dict, verify
+from training.provenance import code_revision
 
 # the plain forms alone: the others have tests of their own
 export = functools.partial(bundling.export, variants=(), explained=False)
@@ -152,3 +153,56 @@ def test_the_same_seed_gives_the_same_weights_along_both_paths(trained, problem,
 def test_an_impossible_architecture_is_refused_before_any_training(problem, small_config, changes, named):
     with pytest.raises(ValueError, match=named):
         pipeline.train(small_config(**changes), problem)
+
+
+def test_the_revision_is_that_of_the_code_that_began_the_run(problem, small_config, tmp_path):
+    first = pipeline.train(small_config(), problem, run_dir=tmp_path)
+    note = tmp_path / pipeline.REVISION_FILE
+    assert note.read_text() == first.code_revision == code_revision()
+    # the repository moves on, and the run is taken up again
+    note.write_text("an older one")
+    assert pipeline.train(small_config(), problem, run_dir=tmp_path).code_revision == "an older one"
+
+
+def test_without_its_checkpoint_a_run_begins_anew_and_so_does_its_revision(problem, small_config, tmp_path):
+    (tmp_path / pipeline.REVISION_FILE).write_text("an older one")
+    assert pipeline.train(small_config(), problem, run_dir=tmp_path).code_revision == code_revision()
+
+
+def test_a_checkpoint_that_came_without_its_revision_is_of_an_unknown_one(problem, small_config, tmp_path):
+    pipeline.train(small_config(), problem, run_dir=tmp_path)
+    (tmp_path / pipeline.REVISION_FILE).unlink()
+    assert pipeline.train(small_config(), problem, run_dir=tmp_path).code_revision == "unknown"
+
+
+@pytest.mark.parametrize("network", [{"num_classes": 11}, {"height": 14}, {"input_mean": 3.0}])
+def test_a_recipe_that_contradicts_the_data_is_refused(problem, small_config, network):
+    (name,) = network
+    with pytest.raises(ConfigError, match=rf"^{name} of the network follows from the data"):
+        pipeline.train(small_config(network=network), problem)
+
+
+def test_a_recipe_may_repeat_what_the_data_say(problem, small_config):
+    network = {"num_classes": 10, "hidden": (8,)}
+    assert pipeline.train(small_config(network=network, epochs=1), problem).network_config["num_classes"] == 10
+
+
+def test_only_what_an_architecture_has_a_field_for_is_told_to_it():
+    measured = {"height": 28, "num_classes": 10, "vocab_size": 4000}
+    assert architectures.known("mlp", measured) == {"height": 28, "num_classes": 10}
+    with pytest.raises(ValueError, match="'gnn'"):
+        architectures.known("gnn", measured)
+
+
+def test_other_seeds_tell_how_far_the_score_depends_on_them(trained, problem, small_config):
+    said = []
+    config = small_config(num_seeds=3)
+    found = pipeline.with_other_seeds(trained, config, problem, say=said.append)
+    scores = found.further_reports["seeds"]["accuracy"]
+    assert len(scores) == len(said) == 3
+    assert len(set(scores)) > 1
+    assert found.further_metrics["seeds/accuracy_mean"] == pytest.approx(np.mean(scores))
+    assert found.further_metrics["seeds/accuracy_std"] == pytest.approx(np.std(scores))
+    assert found.weights == trained.weights
+    served = trained.run(trained.served(), problem.outputs)
+    assert scores[0] == problem.score(served(problem.tensors(problem.data.test)), problem.data.test)
