@@ -22,11 +22,6 @@ def models_to_train() -> list[str]:
     return sorted({*architectures.names(), *config.recipe_names()})
 
 
-def torch_models() -> list[str]:
-    """Return the names of those that the loop of torch trains, sorted."""
-    return [name for name in models_to_train() if isinstance(config.recipe(name), config.TrainConfig)]
-
-
 def add_folders(parser: argparse.ArgumentParser, *options: str) -> None:
     """Add options of folders: ``--data-dir``, ``--models-dir``, ``--runs-dir``."""
     if "--data-dir" in options:

@@ -57,9 +57,8 @@ def run(args: argparse.Namespace) -> None:
     config = recipe_of(args.model, args)
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
-    rows: DataSet[Any] = data.load(config.data_set, args.data_dir)
     try:
-        name, scores = _on_folds(config, rows, args, device)
+        name, scores = _on_folds(config, data.load(config.data_set, args.data_dir), args, device)
     except ValueError as exc:
         raise TrainingError(f"{args.model}: {exc}") from exc
     if args.json:

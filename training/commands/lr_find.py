@@ -13,11 +13,11 @@ from training.commands._shared import (
     add_recipe,
     add_threads,
     fresh_network,
+    models_to_train,
     positive,
     recipe_of,
     say,
     say_json,
-    torch_models,
 )
 from training.config import NumpyConfig
 from training.device import choose_device
@@ -30,7 +30,7 @@ NUM_LINES = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", choices=torch_models(), help="what would be trained", metavar="MODEL")
+    parser.add_argument("model", choices=models_to_train(), help="what would be trained", metavar="MODEL")
     parser.add_argument("--lowest", type=float, default=1e-6, help="the first rate (default: %(default)s)")
     parser.add_argument("--highest", type=float, default=10.0, help="the last rate (default: %(default)s)")
     parser.add_argument("--steps", type=positive, default=100, help="between them (default: %(default)s)")
@@ -64,12 +64,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _curve(args: argparse.Namespace) -> RateCurve:
     config = recipe_of(args.model, args)
-    assert not isinstance(config, NumpyConfig)
+    if isinstance(config, NumpyConfig):
+        raise TrainingError(f"{args.model} is a NumPy network, and the learning rates of torch networks are found here")
     torch.set_num_threads(args.threads)
     device = choose_device(args.device)
-    rows = data.load(config.data_set, args.data_dir)
     try:
-        problem = pipeline.problem_of(config, rows)
+        problem = pipeline.problem_of(config, data.load(config.data_set, args.data_dir))
         network = fresh_network(config, problem).to(device)
         examples = problem.examples(problem.data.train, augmented=True)
         batches = MemoryBatches(

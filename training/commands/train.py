@@ -73,13 +73,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train_and_export(args: argparse.Namespace, config: Config, device: torch.device) -> None:
-    rows: DataSet[Any] = data.load(config.data_set, args.data_dir)
-    try:
-        problem = pipeline.problem_of(config, rows)
-    except ValueError as exc:
-        raise TrainingError(f"{args.model}: {exc}") from exc
     tell = (lambda text: None) if args.json else say
-    trained = _train(args, config, problem, device)
+    try:
+        rows: DataSet[Any] = data.load(config.data_set, args.data_dir)
+        problem = pipeline.problem_of(config, rows)
+        trained = _train(args, config, problem, device)
+    except ValueError as exc:  # what the config says of data, network or batches is unknown or impossible
+        raise TrainingError(f"{args.model}: {exc}") from exc
     if not this_process().is_first:
         return
     tell(

@@ -137,7 +137,8 @@ def test_the_module_runs_as_a_command(repository):
         [sys.executable, "-m", "training", "--help"], cwd=repository, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert all(command in done.stdout for command in ("train", "list", "fixture"))
+    commands = ("train", "list", "fixture", "compare", "cross-validate", "evaluate", "explain", "lr-find", "models")
+    assert all(f"  {command}  " in done.stdout for command in commands)
 
 
 @pytest.mark.parametrize("missing", ["torch", "onnx", "tqdm", "sklearn"])
