@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 SOURCES := app training tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify replay-node check format schema train bench image test-image clean
+.PHONY: help serve test quick verify replay-node check format schema train models bench image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ schema: $(VENV)/.service ## write models/manifest.schema.json anew
 
 train: $(VENV)/.dev ## train, prove and export the next version of MODEL (cnn, numpy_mlp, ...)
 	$(BIN)/python -m training train $(or $(MODEL),$(error say which: make train MODEL=cnn))
+
+models: $(VENV)/.dev ## build every format of every bundle into build/models, or of MODEL (needs the data, see docs)
+	$(BIN)/python -m training models $(MODEL)
 
 bench: $(VENV)/.dev ## the service beside plain FastAPI and the floors, on this machine
 	$(BIN)/python -m benchmarks

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from app.bundle.golden import GoldenRows, dump_golden
 from app.bundle.manifest import Architecture, Artifact, Batching, Calibration, Manifest, TaskSettings
@@ -101,7 +102,8 @@ def export(
     validation_inputs, test_inputs = problem.tensors(data.validation), problem.tensors(data.test)
     expected = verify.run_in_batches(product.run, test_inputs, MAX_ROWS)
     artifacts = _proven(product, trained, problem, validation_inputs, test_inputs, expected, say)
-    choice = _choose(product, problem, validation_inputs, test_inputs, variants, say)
+    subject = subject_of(problem, served=product.served, graph=product.graph, golden=product.golden)
+    choice = choose(subject, keys=variants, say=say)
     evaluation = problem.evaluate(
         Found(
             run=product.run,
@@ -167,29 +169,44 @@ def _proven(
     return tuple(measure(each, test_inputs, expected, say, accuracy=accuracy) for each in candidates)
 
 
-def _choose(
-    product: _Product,
+def subject_of(
     problem: Problem[Any],
-    validation_inputs: Tensors,
-    test_inputs: Tensors,
-    keys: Collection[str],
-    say: Say,
-) -> Choice:
-    subject = Subject(
-        served=product.served,
+    *,
+    served: nn.Module,
+    graph: bytes,
+    golden: GoldenRows,
+    tensors: Callable[[Any], Tensors] | None = None,
+    pruned: Callable[[], nn.Module] | None = None,
+    respond: Callable[[Tensors], list[Any]] | None = None,
+) -> Subject:
+    """Return a network with the rows that its variants are made with and measured on.
+
+    Args:
+        problem: What it was trained for.
+        served: As it is served.
+        graph: Its ONNX model, float32.
+        golden: The rows that the service will replay.
+        tensors: Makes rows of a split what the network takes, where that is not the problem's.
+        pruned: See :class:`training.export.variants.Subject`.
+        respond: See there.
+    """
+    data, tensors = problem.data, tensors or problem.tensors
+    return Subject(
+        served=served,
         inputs=problem.inputs,
         outputs=problem.outputs,
-        graph=product.graph,
-        golden=product.golden,
-        calibration=take(problem.tensors(problem.sample()), 0, NUM_CALIBRATION),
-        validation=validation_inputs,
-        test=test_inputs,
-        score=functools.partial(problem.score, rows=problem.data.test),
+        graph=graph,
+        golden=golden,
+        calibration=take(tensors(problem.sample()), 0, NUM_CALIBRATION),
+        validation=tensors(data.validation),
+        test=tensors(data.test),
+        score=functools.partial(problem.score, rows=data.test),
         has_accuracy=problem.score_name == "accuracy",
         int8=problem.int8,
         longest=problem.longest,
+        pruned=pruned,
+        respond=respond,
     )
-    return choose(subject, keys=keys, say=say)
 
 
 def _course(trained: Trained, problem: Problem[Any]) -> Course:

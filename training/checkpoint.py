@@ -25,6 +25,8 @@ from training.seeding import random_state, restore_random_state
 
 FILE_NAME = "checkpoint.pt"
 FORMAT = 1
+# settings that decide no weights of a run, so that it goes on where they are others
+_NO_PART = ("num_seeds",)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _DIGESTED_ROWS = 1000
 
@@ -122,7 +124,7 @@ class Checkpoint:
             raise CheckpointError(f"cannot read {self.path}: {exc.strerror}") from exc
         try:
             content = unpack(data)
-            run = dict(content["run"])
+            run = {name: value for name, value in content["run"].items() if name not in _NO_PART}
         except Exception as exc:  # a damaged file fails in many ways, and a hostile one in others
             raise CheckpointError(
                 f"{self.path} is damaged, or no checkpoint of this version: {_first_line(exc)}; remove it to start anew"
@@ -161,7 +163,8 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 def describe_run(config: TrainConfig, batches: Batches) -> dict[str, Any]:
     """Return all that decides the weights of a run, by name: each setting, the training rows, the processes."""
-    settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    deciding = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NO_PART}
+    settings = json.loads(json.dumps(deciding, default=str))
     return {**settings, "rows": rows_digest(batches.examples), "processes": batches.world_size}
 
 

@@ -13,11 +13,11 @@ _COMMANDS = commands.modules()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for a mistake of the caller, 130 when interrupted."""
+    """Run one command and return its exit code: 0 or its own, 2 for a mistake of the caller, 130 when interrupted."""
     args = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], None] = args.run
+    command: Callable[[argparse.Namespace], int | None] = args.run
     try:
-        command(args)
+        return command(args) or 0
     except Interrupted as exc:
         _complain(str(exc))
         return EXIT_INTERRUPTED
@@ -27,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TrainingError, OSError) as exc:
         _complain(str(exc))
         return EXIT_USER_ERROR
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

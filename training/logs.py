@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.epochs import Epoch
+from training.numpy_network import fitting
 
 
 @contextmanager
-def tensorboard(run_dir: Path) -> Iterator[Callable[[Epoch], None]]:
+def tensorboard(run_dir: Path) -> Iterator[Callable[[Epoch | fitting.Epoch], None]]:
     """Write every epoch to ``run_dir/tensorboard``; ``tensorboard --logdir`` shows it.
 
     Yields:
@@ -19,7 +20,7 @@ def tensorboard(run_dir: Path) -> Iterator[Callable[[Epoch], None]]:
 
     with SummaryWriter(str(run_dir / "tensorboard")) as writer:
 
-        def tell(epoch: Epoch) -> None:
+        def tell(epoch: Epoch | fitting.Epoch) -> None:
             for name, value in dataclasses.asdict(epoch).items():
                 if name != "number":
                     writer.add_scalar(name, value, epoch.number)

@@ -72,13 +72,14 @@ def train(
         NonFiniteLoss: The loss became NaN or infinite.
         Interrupted: KeyboardInterrupt came before the first epoch was done.
     """
-    revision = _first_revision(run_dir)
+    process = this_process()
+    # of several processes one writes the note: another would empty it while it is read
+    revision = process.of_first(lambda: _first_revision(run_dir))
     seed_everything(config.seed)
     with _impossible_is_config_error():
         network_config = architectures.make_config(config.architecture, _network_fields(config, problem))
         network = architectures.build(config.architecture, dataclasses.asdict(network_config))
     examples = problem.examples(problem.data.train, augmented=True)
-    process = this_process()
     order: dict[str, Any] = {
         "batch_size": config.batch_size,
         "seed": config.seed,

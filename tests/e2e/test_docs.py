@@ -3,7 +3,8 @@
 Every fenced block is run, or checked by what it is; a block that this file does not know fails. The first word behind
 the fence is the kind, the others say more:
 
-- ``bash``: each command is run (curl, quick commands) or held against what it names (make, docker, python -m, pip).
+- ``bash``: each command is run (curl, quick commands) or held against what it names (make, docker, python -m, pip,
+  torchrun).
   ``fails=2`` is the exit status to expect. The next block shows what is answered: ``json`` the body, ``http`` all of
   it, ``text output`` what is printed.
 - ``json manifest mlp/1 /a/pointer``: a part of a committed manifest.
@@ -190,6 +191,7 @@ def run(command: str, block: Block, service: RunningService) -> str:
         "make": check_make,
         "docker": check_docker,
         "python": check_module,
+        "torchrun": check_torchrun,
         "pip": check_pip,
         "apt-get": check_apt,
     }
@@ -249,6 +251,15 @@ def check_module(words: list[str]) -> str | None:
     else:
         raise AssertionError(f"no check knows the module {module}")
     return None
+
+
+def check_torchrun(words: list[str]) -> None:
+    """Let the parser of torchrun take its own words, and that of the module the others."""
+    from torch.distributed.run import get_args_parser
+
+    taken = get_args_parser().parse_args(words[1:])
+    assert taken.module
+    check_module(["python", "-m", taken.training_script, *taken.training_script_args])
 
 
 def check_pip(words: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The commands of the trainer, one file each, found by the file's name; an underscore in it is a dash on the line.
 
 Such a module says what it does in the first line of its docstring, and offers ``add_arguments(parser)`` and
-``run(args)``.
+``run(args)``, which returns an exit code where that may be another than 0.
 """
 
 import importlib

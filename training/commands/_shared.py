@@ -3,11 +3,16 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from training import architectures, config
 from training.errors import TrainingError
+from training.problems import Problem
+from training.seeding import seed_everything
 
 OVERRIDES = ("seed", "epochs", "batch_size", "learning_rate", "patience", "precision")
 
@@ -62,20 +67,30 @@ def recipe_of(name: str, args: argparse.Namespace) -> config.Config:
         raise TrainingError(f"{name}: {exc}") from exc
 
 
-def positive(text: str) -> int:
-    """Read a whole number of at least 1."""
-    return _whole(text, least=1)
+def fresh_network(settings: config.TrainConfig, problem: Problem[Any]) -> nn.Module:
+    """Return the network of a recipe with the weights that its training would begin with.
+
+    Raises:
+        ValueError: The architecture or its config is impossible.
+    """
+    seed_everything(settings.seed)
+    measured = architectures.known(settings.architecture, problem.measured())
+    return architectures.build(settings.architecture, measured | dict(settings.network))
 
 
-def natural(text: str) -> int:
-    """Read a whole number of at least 0."""
-    return _whole(text, least=0)
+def whole(*, least: int) -> Callable[[str], int]:
+    """Return what reads a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
+        return int(text)
+
+    return read
 
 
-def _whole(text: str, *, least: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}")
-    return int(text)
+positive = whole(least=1)
+natural = whole(least=0)
 
 
 def say(text: str) -> None:

@@ -1,14 +1,17 @@
 """Train a network, prove its exports and write a bundle."""
 
 import argparse
+import importlib.util
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from training import bundling, checkpoint, data, pipeline, tabular
+from training import bundling, checkpoint, data, logs, pipeline, tabular
 from training.commands import _all
 from training.commands._shared import (
     add_folders,
@@ -26,6 +29,7 @@ from training.distributed import processes, this_process
 from training.epochs import Epoch, epoch_json
 from training.errors import TrainingError
 from training.export.bundle import expect_free
+from training.numpy_network import fitting
 from training.problems import Problem
 from training.trained import Trained
 
@@ -42,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--loader", action="store_true", help="take the same batches from a torch DataLoader, slower")
     parser.add_argument("--workers", type=positive, help="processes of that loader")
     parser.add_argument("--jobs", type=positive, help="trainings at a time, where all are asked for (default: cores)")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write every epoch to RUNS_DIR/MODEL/seed-N/tensorboard, too"
+    )
     parser.add_argument("--json", action="store_true", help="tell epochs and the bundle as lines of JSON on stdout")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     add_threads(parser)
@@ -56,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
         _all.train_all(args, recipe_names())
         return
     config = recipe_of(args.model, args)
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise TrainingError("tensorboard is not installed; --tensorboard needs: pip install 'zero-to-one[train]'")
     if args.version is not None:
         expect_free(args.models_dir, config.name, args.version)  # now, rather than after an hour of training
     torch.set_num_threads(args.threads)
@@ -64,13 +73,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _train_and_export(args: argparse.Namespace, config: Config, device: torch.device) -> None:
-    rows: DataSet[Any] = data.load(config.data_set, args.data_dir)
-    try:
-        problem = pipeline.problem_of(config, rows)
-    except ValueError as exc:
-        raise TrainingError(f"{args.model}: {exc}") from exc
     tell = (lambda text: None) if args.json else say
-    trained = _train(args, config, problem, device)
+    try:
+        rows: DataSet[Any] = data.load(config.data_set, args.data_dir)
+        problem = pipeline.problem_of(config, rows)
+        trained = _train(args, config, problem, device)
+    except ValueError as exc:  # what the config says of data, network or batches is unknown or impossible
+        raise TrainingError(f"{args.model}: {exc}") from exc
     if not this_process().is_first:
         return
     tell(
@@ -86,32 +95,52 @@ def _train_and_export(args: argparse.Namespace, config: Config, device: torch.de
 
 
 def _train(args: argparse.Namespace, config: Config, problem: Problem[Any], device: torch.device) -> Trained:
-    if isinstance(config, NumpyConfig):
-        if args.loader:
-            raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
-        assert isinstance(problem.data, data.Table)
-        return tabular.train(config, problem.data)  # in a second or two, so that no epoch needs to be told
-
     def run_dir(seed: int) -> Path:
         folder: Path = args.runs_dir / config.name / f"seed-{seed}"
         if args.fresh and this_process().is_first:
             (folder / checkpoint.FILE_NAME).unlink(missing_ok=True)
         return folder
 
-    trained = pipeline.train(
-        config,
-        problem,
-        loader=args.loader or args.workers is not None,
-        num_workers=args.workers or 0,
-        run_dir=run_dir(config.seed),
-        device=device,
-        show_progress=not args.json,
-        on_epoch=(lambda epoch: say(epoch_json(epoch))) if args.json else _tell_epoch,
-    )
+    first = run_dir(config.seed)
+    with _logged(args, first) as log:
+        if isinstance(config, NumpyConfig):
+            if args.loader:
+                raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
+            assert isinstance(problem.data, data.Table)
+            return tabular.train(config, problem.data, on_epoch=log)  # so short that no epoch needs to be told
+
+        def on_epoch(epoch: Epoch) -> None:
+            log(epoch)
+            if args.json:
+                say(epoch_json(epoch))
+            else:
+                _tell_epoch(epoch)
+
+        trained = pipeline.train(
+            config,
+            problem,
+            loader=args.loader or args.workers is not None,
+            num_workers=args.workers or 0,
+            run_dir=first,
+            device=device,
+            show_progress=not args.json,
+            on_epoch=on_epoch,
+        )
     if config.num_seeds > 1:
-        tell = (lambda text: None) if args.json else say
+        is_silent = args.json or not this_process().is_first
+        tell = (lambda text: None) if is_silent else say
         trained = pipeline.with_other_seeds(trained, config, problem, run_dir=run_dir, device=device, say=tell)
     return trained
+
+
+@contextmanager
+def _logged(args: argparse.Namespace, run_dir: Path) -> Iterator[Callable[[Epoch | fitting.Epoch], None]]:
+    """Yield what each epoch is to be told to, besides people; of several processes, the first alone is told any."""
+    if args.tensorboard and this_process().is_first:
+        with logs.tensorboard(run_dir) as log:
+            yield log
+    else:
+        yield lambda epoch: None
 
 
 def _tell_epoch(epoch: Epoch) -> None:

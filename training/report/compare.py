@@ -37,7 +37,7 @@ class Row:
         baseline: The name of the simple model beside it; None where there is none.
         baseline_score: What that reaches.
         num_parameters: Of the network; None where its architecture is not registered here.
-        format: Of the artifact.
+        format: Of the artifact, and what was done to the network, as `onnx-int8`.
         size_bytes: Of the artifact.
         test_accuracy: Of the artifact, where the task has an accuracy.
         latency_1_ms: Median for one row.
@@ -136,7 +136,7 @@ def _rows(manifest: Manifest) -> list[Row]:
             baseline=None if baseline is None else baseline[0],
             baseline_score=None if baseline is None else baseline[1],
             num_parameters=count,
-            format=artifact.format,
+            format=artifact.key,
             size_bytes=artifact.size_bytes,
             test_accuracy=artifact.test_accuracy,
             latency_1_ms=artifact.latency_ms.get("1"),

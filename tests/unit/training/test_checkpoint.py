@@ -134,6 +134,19 @@ def test_a_checkpoint_of_another_config_is_refused_and_the_difference_named(tmp_
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
+def test_the_number_of_seeds_is_no_part_of_a_run(tmp_path):
+    network, _ = train_series(series_config(), run_dir=tmp_path)
+    told = []
+    again, _ = train_series(series_config(num_seeds=5), run_dir=tmp_path, on_epoch=told.append)
+    assert (digest(again), told) == (digest(network), [])
+    path = tmp_path / FILE_NAME
+    content = unpack(path.read_bytes())
+    # as it was written when it still was a part
+    path.write_bytes(pack({**content, "run": {**content["run"], "num_seeds": 3}}))
+    again, _ = train_series(series_config(), run_dir=tmp_path, on_epoch=told.append)
+    assert (digest(again), told) == (digest(network), [])
+
+
 def test_a_checkpoint_of_other_rows_is_refused(tmp_path):
     train_series(series_config(), run_dir=tmp_path)
     with pytest.raises(CheckpointError, match="another run: rows differ"):

@@ -33,6 +33,14 @@ def test_a_regression_is_known_by_its_r2_and_stands_beside_ridge(manifests):
     assert row.test_accuracy is None
 
 
+def test_a_variant_is_told_apart_from_the_plain_format(manifests):
+    cnn = manifests["cnn"]
+    plain = cnn.artifact("onnx")
+    variant = plain.model_copy(update={"variant": "int8"})
+    rows = compare([cnn.model_copy(update={"artifacts": (plain, variant)})])
+    assert [row.format for row in rows] == ["onnx", "onnx-int8"]
+
+
 def test_intervals_are_taken_from_the_metrics(manifests):
     manifest = manifests["cnn"].model_copy(
         update={"metrics": {"accuracy": 0.9, "accuracy_low": 0.89, "accuracy_high": 0.91}}
