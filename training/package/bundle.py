@@ -62,7 +62,7 @@ def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda t
         told = ", ".join(f"{name} {value:.2g}" for name, value in differences.items())
         say(f"{each.format}: {len(golden)} golden rows, largest difference of alone and in batches: {told}")
     tested = _Tested(config, kind)
-    artifacts = tuple(_described(each, tested, inputs, outputs) for each in built)
+    artifacts = tuple(_described(each, reference, tested, inputs, outputs) for each in built)
     metrics = tested.metrics(reference)
     for name, value in metrics.items():
         say(f"{name} {value:.4f} on {tested.count} rows")
@@ -151,13 +151,14 @@ class _Tested:
         return {} if outputs is None else proof.measure(outputs, self._answers, self._labels)
 
 
-def _described(built: Built, tested: _Tested, inputs: Tensors, outputs: Tensors) -> Artifact:
+def _described(built: Built, reference: verify.Run, tested: _Tested, inputs: Tensors, outputs: Tensors) -> Artifact:
     return Artifact(
         **bundle.file_ref(built.path, built.content).model_dump(),
         format=built.format,
         test_accuracy=tested.metrics(built.run).get("accuracy"),
         latency_ms=proof.latency_ms(built.run, inputs),
-        parity=verify.parity(verify.alone(built.run, inputs), outputs),
+        # a graph is its own reference: there is nothing to compare it with
+        parity=None if built.run is reference else verify.parity(verify.alone(built.run, inputs), outputs),
     )
 
 

@@ -62,7 +62,7 @@ class TorchSource:
         if steps.text is not None:
             raise PackageRefused("the inputs of Hugging Face models are derived in ONNX only: export the model to ONNX")
         order = [spec.name for spec in self.inputs]
-        served = Adapted(self._module, steps, order, [output.name for output in self.outputs]).eval()
+        served = Adapted(self._module, steps, order, [output.name for output in self.outputs])
         names = [head.public for head in steps.heads]
         outputs: tuple[TensorSpec, ...] = ()  # neither form names its outputs
         reference = eager_runner(served, tuple(names))
@@ -96,6 +96,8 @@ class Adapted(nn.Module):
 
     def __init__(self, module: Callable[..., Any], steps: Steps, order: Sequence[str], names: Sequence[str]) -> None:
         super().__init__()
+        # not eval(), which exported programs refuse: they are in inference mode already
+        self.training = False
         self.module = module
         self._feeds = steps.feeds
         self._heads = steps.heads

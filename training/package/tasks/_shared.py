@@ -61,7 +61,8 @@ def score_heads(source: Source, config: Config, asked: Asked) -> tuple[Head, ...
     if chosen is None or meaning is None:
         return ()
     if meaning == "probabilities":
-        return (Head(public=PROBABILITIES, private=chosen),)
+        kept = (LOGITS, PROBABILITIES) if chosen == PROBABILITIES and _is_float(by_name.get(LOGITS)) else ()
+        return tuple(Head(public=name, private=name) for name in kept) or (Head(public=PROBABILITIES, private=chosen),)
     return (Head(public=LOGITS, private=chosen), Head(public=PROBABILITIES, private=chosen, step="softmax"))
 
 

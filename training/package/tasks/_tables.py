@@ -2,6 +2,7 @@
 
 from app.bundle.manifest import Feature, TensorSpec
 from training.errors import PackageRefused
+from training.export.tables import INPUT
 from training.package.asked import Asked
 from training.package.config import Config
 from training.package.source import Source
@@ -19,7 +20,7 @@ def table_of(
     features = features_of(private, config, asked)
     if features is None:
         return None
-    public = TensorSpec(name=private.name, dtype="float32", shape=("batch", len(features)))
+    public = TensorSpec(name=INPUT, dtype="float32", shape=("batch", len(features)))
     return public, private, features
 
 

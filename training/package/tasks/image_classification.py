@@ -34,7 +34,7 @@ def find(source: Source, config: Config, asked: Asked) -> Found | None:
     if labels is None or height is None or width is None:
         return None
     tail = None if channel is None else (1, height, width) if channel == 0 else (height, width, 1)
-    public = TensorSpec(name=private.name, dtype="float32", shape=("batch", height, width))
+    public = TensorSpec(name="image", dtype="float32", shape=("batch", height, width))
     low = 0.0 if config.low is None else config.low
     high = 255.0 if config.high is None else config.high
     try:
