@@ -12,6 +12,8 @@
     ├── Interrupted     stopped before there was anything worth keeping
     ├── PrivateVocabulary  a tokenizer's vocabulary tells an address or a name
     ├── NotExportable   the network cannot be written in a format
+    ├── PackageRefused  a model of somebody's own cannot be made into a bundle
+    │   └── SettingsMissing  what its file does not tell has not been said
     ├── NotProven       an exported artifact does not answer as the trained network does
     └── VersionExists   a bundle of that version is there already
 """
@@ -55,6 +57,14 @@ class PrivateVocabulary(TrainingError):
 
 class NotExportable(TrainingError):
     """The network cannot be written in a format; the message says why."""
+
+
+class PackageRefused(TrainingError):
+    """A model of somebody's own cannot be made into a bundle; the message says why, and what would help."""
+
+
+class SettingsMissing(PackageRefused):
+    """What the file of a model does not tell has not been said either; the message names all of it."""
 
 
 class NotProven(TrainingError):

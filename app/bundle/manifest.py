@@ -279,9 +279,36 @@ class ImageReconstruction(_Part):
     threshold_quantile: Fraction
 
 
+class TensorBounds(_Part):
+    """What the numbers of one input may be; None for what its dtype holds."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class GenericTensors(_Part):
+    """The inputs of the manifest as they are, its outputs as they come: for models that fit no other task.
+
+    Attributes:
+        bounds: By the name of an input; one that is not here takes all that its dtype holds.
+        max_lengths: The greatest length of each named axis of the inputs, but for the batch.
+    """
+
+    kind: Literal["tensors"] = "tensors"
+    bounds: dict[str, TensorBounds] = {}
+    max_lengths: dict[str, Annotated[int, Field(gt=0, le=65_536)]] = {}
+
+
 # A further task is a further class here, joined by its ``kind``; a contract test holds the list against `app/tasks`.
 TaskSettings: TypeAlias = Annotated[
-    ImageClassification
+    GenericTensors
+    | ImageClassification
     | ImageReconstruction
     | SequenceClassification
     | TabularClassification

@@ -150,11 +150,13 @@ def _parameters(*options: type[BaseModel]) -> list[dict[str, Any]]:
             "description": "Milliseconds that the caller waits; 504 past it.",
         },
     ]
+    told: dict[str, dict[str, Any]] = {}
     for model in options:
         for name, schema in model.model_json_schema()["properties"].items():
             # a parameter is left out rather than null
             plain = next((s for s in schema.get("anyOf", ()) if s.get("type") != "null"), schema)
-            parameters.append(
-                {"name": name, "in": "query", "schema": plain, "description": schema.get("description", "")}
-            )
-    return parameters
+            if name in told:  # a parameter has one entry, whatever it means to each model
+                told[name]["schema"] = {"anyOf": [told[name]["schema"], plain]}
+                continue
+            told[name] = {"name": name, "in": "query", "schema": plain, "description": schema.get("description", "")}
+    return [*parameters, *told.values()]

@@ -49,7 +49,7 @@ def numbers(prediction: dict[str, Any]) -> list[float]:
     found: list[float] = []
     for value in prediction.values():
         if isinstance(value, dict):
-            found += value.values()
+            found += numbers(value)
         elif not isinstance(value, str):
             found += np.ravel(value).astype(float).tolist()
     return found

@@ -183,12 +183,39 @@ def _text_classification() -> Kind:
     )
 
 
+def _tensors() -> Kind:
+    def answer(outputs: Tensors) -> list[dict[str, Any]]:
+        return [
+            {"outputs": {"scores": scores.tolist(), "total": float(total)}}
+            for scores, total in zip(outputs["scores"], outputs["total"], strict=True)
+        ]
+
+    matrices = [[[0.5, -1], [2, 3]], [[0, 0], [1e-3, 7]], [[1, 2], [3, 4]]]
+    counts, flags = [0, 9, 3], [[True, False, True], [False] * 3, [True] * 3]
+    return Kind(
+        task={"bounds": {"count": {"low": 0, "high": 9}}, "max_lengths": {"rows": 4}},
+        inputs=[_spec("matrix", "float32", "rows", 2), _spec("count", "int64"), _spec("flags", "bool", 3)],
+        outputs=[_spec("scores", "float32", 2, 2), _spec("total", "float64")],
+        requests=[
+            {"inputs": {"matrix": matrix, "count": count, "flags": flag}}
+            for matrix, count, flag in zip(matrices, counts, flags, strict=True)
+        ],
+        tensors={
+            "matrix": np.array(matrices, np.float32),
+            "count": np.array(counts, np.int64),
+            "flags": np.array(flags),
+        },
+        answer=answer,
+    )
+
+
 _KINDS: dict[str, Callable[[], Kind]] = {
     "image_classification": _image_classification,
     "image_reconstruction": _image_reconstruction,
     "sequence_classification": _sequence_classification,
     "tabular_classification": _tabular_classification,
     "tabular_regression": _tabular_regression,
+    "tensors": _tensors,
     "text_classification": _text_classification,
 }
 KINDS: Sequence[str] = tuple(_KINDS)
@@ -249,4 +276,4 @@ def _output(spec: Spec, total: float) -> Array:
     if spec["name"] == "probabilities":
         exponentials = [math.exp(number - max(numbers)) for number in numbers]
         numbers = [value / math.fsum(exponentials) for value in exponentials]
-    return np.array(numbers, np.float32).reshape(shape)
+    return np.array(numbers, spec["dtype"]).reshape(shape)

@@ -27,6 +27,7 @@ INTENDED_USE = {
     "sequence_classification": "Telling which of its classes a series like those of its training data belongs to.",
     "tabular_classification": "Telling which of its classes a row like those of its training data belongs to.",
     "tabular_regression": "Telling a number from a row like those of its training data.",
+    "tensors": "What whoever packaged it says: its tensors have names, and no meaning that is known here.",
     "text_classification": "Telling which of its classes a text like those of its training data belongs to.",
 }
 ALWAYS_LIMITS = (

@@ -102,7 +102,7 @@ def test_requests_and_answers_keep_to_their_schemas(bundle: Bundle) -> None:
     Draft202012Validator(response).validate(answer)
     task.response_model.model_validate(answer)
     assert not Draft202012Validator(response).is_valid(
-        answer | {"predictions": [predictions[0] | {"label": 1, "value": "1", "error": -1}]}
+        answer | {"predictions": [predictions[0] | {"label": 1, "value": "1", "error": -1, "outputs": 1}]}
     )
 
 
@@ -139,6 +139,8 @@ def test_a_body_of_a_wrong_shape_is_refused_with_a_pointer(bundle: Bundle) -> No
 @pytest.mark.parametrize("change", ["other_dtype", "one_more", "none", "fixed_axis"])
 def test_a_manifest_with_other_tensors_is_refused(bundle: Bundle, change: str) -> None:
     manifest = bundle.manifest
+    if manifest.task.kind == "tensors" and change != "none":
+        pytest.skip("it takes whatever the manifest has")
     first, *others = manifest.inputs
     inputs = {
         "other_dtype": (first.model_copy(update={"dtype": "float64"}), *others),
