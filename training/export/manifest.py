@@ -15,6 +15,10 @@ NUM_BINS = 16
 TOLERANCE = Tolerance(atol=1e-4, rtol=1e-4)
 BATCH_TOLERANCE = Tolerance(atol=1e-5, rtol=1e-5)
 
+_TOLD_ELSEWHERE = frozenset(
+    ("name", "architecture", "problem", "network", "data_set", "data_options", "seed", "num_seeds", "epochs")
+) | {"batch_size"}
+
 
 def training_record(trained: Trained, data: DataSet[Any]) -> TrainingRecord:
     """Record how the network came to be."""
@@ -43,7 +47,5 @@ def data_source(data: DataSet[Any]) -> DataSource:
 
 def optimizer_settings(config: TrainConfig, stopped: str) -> dict[str, Any]:
     """Return everything of the config that moved the weights, and why training stopped."""
-    told = ("name", "architecture", "problem", "network", "data_set", "data_options", "seed", "num_seeds")
-    told += ("epochs", "batch_size")
-    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in told}
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in _TOLD_ELSEWHERE}
     return {"name": values.pop("optimizer")} | values | {"max_epochs": config.epochs, "stopped": stopped}
