@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 EPOCHS = 80
 # dropout and mirrored pictures, so that the generators of random numbers have to go on where they stood
-COMMAND = ("train", "mlp", "--epochs", str(EPOCHS), "--batch-size", "32", "--json", "--no-explanations")
+SETTINGS = ("--epochs", str(EPOCHS), "--patience", str(EPOCHS), "--batch-size", "32")
+COMMAND = ("train", "mlp", *SETTINGS, "--json", "--no-explanations")
 
 
 def start(folder: Path) -> subprocess.Popen[str]:

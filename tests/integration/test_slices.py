@@ -110,6 +110,21 @@ def test_the_service_makes_of_golden_requests_what_the_trainer_made(models: Path
     check_contract(tasks.create(bundle, LIMITS), golden)
 
 
+def test_no_text_that_a_network_was_trained_or_judged_on_is_in_its_bundle(models: Path) -> None:
+    bundles = [bundle_of(models, name) for name in RECIPES]
+    readers = [bundle for bundle in bundles if bundle.manifest.task.kind == "text_classification"]
+    assert readers
+    splits = (slices.texts().train, slices.texts().validation, slices.texts().test)
+    texts = {text for split in splits for text in split.texts}
+    # a report would cut them short
+    beginnings = {text[:24].encode() for text in texts if len(text) >= 24}
+    for bundle in readers:
+        assert not texts & {request["text"] for request in bundle.golden().requests}
+        for path in bundle.folder.rglob("*"):
+            content = path.read_bytes() if path.is_file() else b""
+            assert not [beginning for beginning in beginnings if beginning in content], path
+
+
 def test_all_are_ready_together(service: RunningService) -> None:
     with httpx.Client(base_url=service.url) as client:
         states = {model["name"]: model["state"] for model in client.get("/models").json()["models"]}
