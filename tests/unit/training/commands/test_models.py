@@ -47,7 +47,16 @@ def test_every_format_of_a_bundle_is_built_into_a_complete_one(command, models_d
 
 @pytest.mark.usefixtures("small", "all_earned")
 def test_a_pruned_network_has_half_the_units_and_answers_its_own_golden_rows(command, models_dir, tmp_path):
-    options = ("--formats", "onnx-pruned", "--fine-tune-epochs", 4, "--output", tmp_path / "built")
+    options = (
+        "--formats",
+        "onnx-pruned",
+        "--prune-share",
+        0.5,
+        "--fine-tune-epochs",
+        4,
+        "--output",
+        tmp_path / "built",
+    )
     assert command("models", "mlp/1", *options, "--models-dir", models_dir)[0] == 0
     bundle = open_bundle(find_bundles(tmp_path / "built")[0])
     pruned, whole = bundle.artifact("onnx-pruned"), bundle.artifact("onnx")
