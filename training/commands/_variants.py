@@ -143,8 +143,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["model"],
         row["key"],
-        "" if row["score"] is None else f"{row['score']:.4f}",
+        "" if row["score"] is None else _told(row["score_name"], row["score"]),
         "" if row["size_bytes"] is None else told_size(row["size_bytes"]),
         *(f"{latency_ms[rows]:.3f}" if rows in latency_ms else "" for rows in ("1", "32")),
         "shipped" if row["shipped"] else f"not shipped: {row['reason']}",
     )
+
+
+def _told(name: str, score: float) -> str:
+    plain = name.removeprefix("negative_")
+    return f"{plain} {score if plain == name else -score:.4f}"

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--formats", nargs="+", choices=KEYS, default=KEYS, help="that are wanted (default: all)")
     parser.add_argument(
-        "--prune-share", type=float, default=0.5, help="of the units of each hidden layer (default: %(default)s)"
+        "--prune-share", type=float, default=0.3, help="of the units of each hidden layer (default: %(default)s)"
     )
     parser.add_argument(
         "--fine-tune-epochs", type=positive, default=3, help="of a pruned network (default: %(default)s)"

@@ -47,7 +47,16 @@ def test_every_format_of_a_bundle_is_built_into_a_complete_one(command, models_d
 
 @pytest.mark.usefixtures("small", "all_earned")
 def test_a_pruned_network_has_half_the_units_and_answers_its_own_golden_rows(command, models_dir, tmp_path):
-    options = ("--formats", "onnx-pruned", "--fine-tune-epochs", 4, "--output", tmp_path / "built")
+    options = (
+        "--formats",
+        "onnx-pruned",
+        "--prune-share",
+        0.5,
+        "--fine-tune-epochs",
+        4,
+        "--output",
+        tmp_path / "built",
+    )
     assert command("models", "mlp/1", *options, "--models-dir", models_dir)[0] == 0
     bundle = open_bundle(find_bundles(tmp_path / "built")[0])
     pruned, whole = bundle.artifact("onnx-pruned"), bundle.artifact("onnx")
@@ -115,10 +124,39 @@ def test_what_cannot_be_is_named(refused, arguments, named):
     assert named in refused("models", *arguments, "--models-dir", MODELS)
 
 
+def test_an_error_is_told_as_one_and_not_as_a_score_below_zero():
+    row = {
+        "model": "autoencoder/1",
+        "key": "onnx",
+        "score_name": "negative_mse",
+        "shipped": True,
+        "score": -0.0115,
+        "size_bytes": 1_200_000,
+        "latency_ms": {"1": 0.25, "32": 4.5},
+    }
+    assert as_table([row]).splitlines()[1].split() == [
+        *("autoencoder/1", "onnx", "mse", "0.0115", "1.20", "MB", "0.250", "4.500", "shipped")
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small", "all_earned")
+def test_a_network_that_reads_series_is_built_from_its_bundle_and_evaluated(command, told, tmp_path):
+    assert command("train", "rnn", "--epochs", 2, "--no-explanations")[0] == 0
+    assert command("models", "rnn", "--formats", "torch_export", "onnx-mobile")[0] == 0
+    built = tmp_path / "build" / "models"
+    artifact = open_bundle(find_bundles(built)[0]).artifact("torch_export")
+    assert artifact.fixed_axes == {"time": 7}
+    for key in ("torch_export", "onnx-mobile"):
+        found = told("evaluate", "rnn", "--artifact", key, "--models-dir", built)
+        assert (found["rows"], found["differing"]) == (45, [])
+
+
 def test_a_format_that_could_not_be_built_leaves_gaps_in_the_table():
     row = {
         "model": "rnn/1",
         "key": "torchscript",
+        "score_name": "accuracy",
         "shipped": False,
         "score": None,
         "size_bytes": None,
