@@ -21,6 +21,8 @@ from app.tensors import LENGTHS, Array, Tensors, concat, concat_padded
 EXAMPLE_LENGTH = 4
 # of all rows of one request together, as they are padded; a single row may have more where its manifest says so
 MAX_NUMBERS_TOGETHER = 2**22
+# likewise: an array costs the parser far more than a number
+MAX_ARRAYS_TOGETHER = 2**18
 
 
 class TensorsTask:
@@ -135,14 +137,12 @@ class TensorsTask:
             raise BundleError("tensors needs an output")
 
     def _limits_of_json(self) -> JsonLimits:
-        """Return what a body may hold; no more numbers than rows may have together, however many rows it has."""
+        """Return what a body may hold; no more than rows may have together, however many rows it has."""
         instances, inputs = self._limits.max_instances, len(self._rows)
         numbers = min(instances * sum(math.prod(row.most) for row in self._rows), self._most_numbers)
-        # every array holds a number at least, however deep
-        deepest = max(len(row.most) for row in self._rows)
-        arrays = min(instances * sum(row.num_arrays for row in self._rows), numbers * deepest)
+        arrays = sum(row.num_arrays for row in self._rows)
         return JsonLimits(
-            arrays=1 + max(arrays, sum(row.num_arrays for row in self._rows)),
+            arrays=1 + min(instances * arrays, max(MAX_ARRAYS_TOGETHER, arrays)),
             objects=1 + 2 * instances,
             members=2 + instances * (1 + inputs),
             values=1 + instances * inputs + numbers,
@@ -165,7 +165,8 @@ class TensorsTask:
                 first, expected = lengths.setdefault(key, (spec.name, length))
                 if length != expected:
                     message = f"expected {expected} along {axis!r}, as in {first!r}, found {length}"
-                    raise _fault("wrong_shape", message, index, spec.name)
+                    place = pointer("instances", index, "inputs", spec.name)
+                    raise InvalidInput(Fault(code="wrong_shape", pointer=place, message=message))
         if not self._has_lengths:
             return
         steps = lengths[LENGTHS][1] if LENGTHS in lengths else 0
@@ -173,7 +174,8 @@ class TensorsTask:
         length = steps if given is MISSING else int(given)
         if not 1 <= length <= steps:
             message = f"expected a length from 1 to {steps}, the steps of the row, found {length}"
-            raise _fault("out_of_range", message, index, LENGTHS)
+            place = pointer("instances", index, "inputs", LENGTHS)
+            raise InvalidInput(Fault(code="out_of_range", pointer=place, message=message))
         for name, array in row.items():
             row[name] = np.array(length, np.int64) if name == LENGTHS else array[:length]
 
@@ -188,7 +190,8 @@ class TensorsTask:
                         f"the rows of one request must have the same shape, the first has {list(expected)}, this "
                         f"one {list(array.shape)}; send them in requests of their own"
                     )
-                    raise _fault("different_shape", message, index, name)
+                    place = pointer("instances", index, "inputs", name)
+                    raise InvalidInput(Fault(code="different_shape", pointer=place, message=message))
 
     def _expect_affordable(self, rows: Sequence[dict[str, Array]]) -> None:
         """Refuse rows that take too much memory together once they are padded."""
@@ -205,10 +208,6 @@ def create(bundle: Bundle, limits: Limits) -> TensorsTask:
     """Return the task of a bundle; see :func:`app.tasks.create`."""
     assert isinstance(bundle.manifest.task, GenericTensors)
     return TensorsTask(bundle.manifest, bundle.manifest.task, limits)
-
-
-def _fault(code: str, message: str, index: int, name: str) -> InvalidInput:
-    return InvalidInput(Fault(pointer=pointer("instances", index, "inputs", name), code=code, message=message))
 
 
 def _output_field(spec: TensorSpec) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from training.errors import SettingsMissing
-from training.package.kinds import Kind
+from training.package.kind import Kind
 from training.package.source import Steps
 
 

@@ -4,6 +4,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from app.bundle.golden import GoldenRows, dump_golden
 from app.bundle.manifest import Architecture, Artifact, Batching, Manifest, TensorSpec
 from app.tensors import Tensors
@@ -13,11 +15,11 @@ from training.export.candidates import GOLDEN_FILE, Say, golden_part
 from training.package import hugging_face, onnx_file, proof, rows, torch_file, weights_file
 from training.package.config import Config
 from training.package.contract import Contract, agree
-from training.package.kinds import Kind, Requests
+from training.package.kind import Kind, Requests
 from training.package.source import Built, Source
 
-# lengths of open axes, of golden rows and of others
-_STEPS, _OTHER_STEPS = 5, 3
+# length of open axes in golden rows that are drawn
+_STEPS = 5
 
 
 def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda text: None) -> Path:
@@ -41,6 +43,13 @@ def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda t
         VersionExists: That version is there already.
         OSError: A file cannot be read or written.
     """
+    try:
+        return _package(path, config, models_dir, say)
+    except ValidationError as exc:  # names or numbers that no manifest can hold
+        raise PackageRefused(f"this cannot be written into a manifest: {exc}") from exc
+
+
+def _package(path: Path, config: Config, models_dir: Path, say: Say) -> Path:
     source = read(path, config)
     contract = agree(source, config, path)
     version = config.version or bundle.next_version(models_dir, contract.name)
@@ -54,7 +63,7 @@ def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda t
     outputs = proof.answer(reference, inputs, requests)
     proof.expect_labels(outputs, kind.labels)
     names = [head.public for head in contract.found.steps.heads]
-    specs = proof.output_specs(reference, inputs, _others(kind, config), names)
+    specs = proof.output_specs(reference, inputs, kind.inputs, names)
     outputs = {name: outputs[name] for name in names}
     golden = GoldenRows(requests=requests, inputs=inputs, outputs=outputs, responses=kind.responses(outputs))
     for each in built:
@@ -110,16 +119,6 @@ def _golden_requests(kind: Kind, config: Config) -> Requests:
     if config.golden is None:
         return rows.draw(kind, seed=config.seed, steps=_STEPS)
     return rows.read(config.golden, kind).requests[: rows.MAX_GOLDEN]
-
-
-def _others(kind: Kind, config: Config) -> Tensors | None:
-    """Return rows of another length than the golden ones, where axes are open and rows can be drawn."""
-    has_open_axes = any(isinstance(axis, str) for spec in kind.inputs for axis in spec.shape[1:])
-    if not has_open_axes:
-        return None
-    if config.golden is None:
-        return kind.tensors(rows.draw(kind, seed=config.seed, steps=_OTHER_STEPS)[:2])
-    return kind.tensors(rows.read(config.golden, kind).requests[-2:])
 
 
 class _Tested:

@@ -5,13 +5,13 @@ Shape suffixes: N rows, C classes.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from app.bundle.manifest import TensorSpec
-from app.tensors import Array, Tensors, all_finite, num_rows, take, trim
+from app.tensors import LENGTHS, Array, Tensors, all_finite, num_rows, take, trim
 from training.errors import NotProven, PackageRefused
 from training.evaluate import score_values
 from training.export import manifest as parts
@@ -68,20 +68,28 @@ def answer(run: Run, inputs: Tensors, requests: list[Any]) -> Tensors:
         raise PackageRefused(f"rows come out in different shapes, and cannot be golden rows together: {exc}") from exc
 
 
-def output_specs(run: Run, inputs: Tensors, others: Tensors | None, heads: list[str]) -> tuple[TensorSpec, ...]:
-    """Return what comes out: an axis whose length differs between the two inputs is a named one.
+def output_specs(run: Run, inputs: Tensors, fed: Sequence[TensorSpec], heads: list[str]) -> tuple[TensorSpec, ...]:
+    """Return what comes out: an axis that grows shorter with the open axes of the inputs is a named one.
 
     Args:
         run: Of the model.
         inputs: Golden ones.
-        others: Of another length where axes are open; None where none is.
+        fed: Describes them.
         heads: The outputs in their order.
 
     Raises:
-        PackageRefused: An output has no batch axis, or another dtype than can be served.
+        PackageRefused: An output has no batch axis, or another dtype than can be served; or the model fails on rows
+            that are shorter along an axis that it leaves open.
     """
-    first = run(trim(take(inputs, 0, 2)))
-    second = first if others is None else run(trim(take(others, 0, 2)))
+    few = trim(take(inputs, 0, 2))
+    first = run(few)
+    try:
+        second = run(_shorter(few, fed))
+    except Exception as exc:  # whatever the runtime raises
+        raise PackageRefused(
+            f"the model leaves axes of its inputs open, and fails on rows that are shorter by one: {exc}; fix the axis "
+            "in the file, as any length would be taken"
+        ) from exc
     specs: list[TensorSpec] = []
     for name in heads:
         if name not in first or first[name].dtype.name not in DTYPES:
@@ -101,6 +109,19 @@ def output_specs(run: Run, inputs: Tensors, others: Tensors | None, heads: list[
         spec = {"name": name, "dtype": first[name].dtype.name, "shape": ("batch", *shape)}
         specs.append(TensorSpec.model_validate(spec))
     return tuple(specs)
+
+
+def _shorter(inputs: Tensors, fed: Sequence[TensorSpec]) -> Tensors:
+    """Return the same rows, shorter by one along every open axis that is longer than one."""
+    cut: Tensors = {}
+    for spec in fed:
+        axes = zip(spec.shape[1:], inputs[spec.name].shape[1:], strict=True)
+        kept = [slice(max(1, length - 1)) if isinstance(axis, str) else slice(None) for axis, length in axes]
+        cut[spec.name] = np.ascontiguousarray(inputs[spec.name][(slice(None), *kept)])
+    if LENGTHS in cut:
+        steps = next(array.shape[1] for name, array in cut.items() if name != LENGTHS)
+        cut[LENGTHS] = np.minimum(cut[LENGTHS], steps)
+    return trim(cut)
 
 
 def expect_labels(outputs: Tensors, labels: tuple[str, ...] | None) -> None:
@@ -168,9 +189,7 @@ def prove(run: Run, inputs: Tensors, outputs: Tensors, *, what: str, max_rows: i
     return verify.max_differences(full, alone)
 
 
-def latency_ms(
-    run: Run, inputs: Tensors, *, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, float]:  # fmt: skip
+def latency_ms(run: Run, inputs: Tensors, *, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     """Return the median milliseconds of a call, by its number of rows; fewer calls of a slow model."""
     order = np.resize(np.arange(num_rows(inputs)), max(verify.LATENCY_ROWS))
     rows = {name: array[order] for name, array in inputs.items()}

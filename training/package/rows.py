@@ -1,6 +1,7 @@
 """Golden rows and test rows: given as ``.npz`` or ``.jsonl``, or drawn within the bounds."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import numpy as np
 
 from app.tensors import Array
 from training.errors import PackageRefused
-from training.package.kinds import Kind, Requests
+from training.package.kind import Kind, Requests
 
 NUM_DRAWN = 24
+# of all rows that are drawn together, so that a bundle of large rows does not consist of golden ones
+_MAX_NUMBERS = 200_000
 # what goes into a bundle, of rows that were given
 MAX_GOLDEN = 64
 
@@ -34,7 +37,9 @@ class Rows:
 
 def draw(kind: Kind, *, seed: int, steps: int) -> Requests:
     """Return rows at the edges of what can be asked, and random ones; the same seed draws the same."""
-    return kind.draw(np.random.default_rng(seed), NUM_DRAWN, steps)
+    numbers = sum(math.prod(_length(axis, steps) for axis in spec.shape[1:]) for spec in kind.inputs)
+    count = max(1, min(NUM_DRAWN, _MAX_NUMBERS // numbers))
+    return kind.draw(np.random.default_rng(seed), count, steps)
 
 
 def read(path: Path, kind: Kind) -> Rows:
@@ -59,6 +64,10 @@ def read(path: Path, kind: Kind) -> Rows:
     if found.answers is not None and len(found.answers) != len(found.requests):
         raise PackageRefused(f"{path} has {len(found.requests)} rows and {len(found.answers)} answers to them")
     return found
+
+
+def _length(axis: int | str, steps: int) -> int:
+    return steps if isinstance(axis, str) else axis
 
 
 def _read_npz(path: Path, kind: Kind) -> Rows:

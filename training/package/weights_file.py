@@ -122,9 +122,7 @@ def _inputs_of(values: Mapping[str, Any], name: str) -> tuple[TensorSpec, ...]:
     raise PackageRefused(f"nothing in the config of {name!r} tells what goes into it")
 
 
-def _outputs_of(
-    served: nn.Module, inputs: tuple[TensorSpec, ...], values: Mapping[str, Any]
-) -> tuple[Output, ...]:  # fmt: skip
+def _outputs_of(served: nn.Module, inputs: tuple[TensorSpec, ...], values: Mapping[str, Any]) -> tuple[Output, ...]:
     with torch.inference_mode():
         outputs = served(*examples(inputs))
     if len(outputs) == 1:

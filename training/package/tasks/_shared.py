@@ -39,6 +39,8 @@ def labels_of(source: Source, config: Config, asked: Asked) -> tuple[str, ...] |
     labels = config.labels or source.told.labels
     if labels is None:
         asked.need("labels", 'labels = ["setosa", "versicolor", "virginica"]', "in the order of the outputs")
+    elif len(set(labels)) < max(2, len(labels)):
+        raise PackageRefused(f"labels are two or more, and distinct; found: {', '.join(labels)}")
     return labels
 
 

@@ -3,9 +3,9 @@
 from app.bundle.manifest import GenericTensors, TensorBounds, TensorSpec
 from app.tensors import LENGTHS
 from training.errors import PackageRefused
+from training.package.any_tensors import AnyTensors
 from training.package.asked import Asked, Found
 from training.package.config import Config
-from training.package.kinds import AnyTensors
 from training.package.source import Feed, Head, Source, Steps
 from training.package.tasks._shared import inputs_of
 

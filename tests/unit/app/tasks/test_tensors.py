@@ -207,7 +207,7 @@ def test_limits_do_not_grow_with_what_the_largest_rows_would_take_together() -> 
         max_lengths={"a": 1000, "b": 1000},
     )
     assert huge.json_limits.values <= module.MAX_NUMBERS_TOGETHER + 2048
-    assert huge.json_limits.arrays <= 2 * module.MAX_NUMBERS_TOGETHER + 1
+    assert huge.json_limits.arrays <= module.MAX_ARRAYS_TOGETHER + 1
     small = task_of(spec("x", "float32", 2, 3))
     document = json.dumps({"model": "tensors"} | body(*[{"x": [[1, 2, 3]] * 2}] * LIMITS.max_instances)).encode()
     for mark, most in zip(b"[{:,", dataclasses.astuple(small.json_limits), strict=True):

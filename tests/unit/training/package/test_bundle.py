@@ -354,3 +354,20 @@ def test_a_file_of_nothing_that_is_known_is_refused(tmp_path):
         packaged(tmp_path / "none.pt", tmp_path)
     with pytest.raises(OSError, match="No such file"):
         packaged(tmp_path / "none.onnx", tmp_path)
+
+
+def test_open_axes_of_outputs_are_found_with_golden_rows_of_one_length_too(tmp_path):
+    node = helper.make_node("Identity", ["x"], ["y"])
+    path = graph(tmp_path / "a.onnx", [node], [("x", FLOAT, ["N", "T"])], [("y", FLOAT, ["N", "T"])])
+    np.savez(tmp_path / "rows.npz", x=np.zeros((3, 4), np.float32))
+    folder = packaged(path, tmp_path, task="tensors", max_lengths={"T": 9}, golden=tmp_path / "rows.npz")
+    assert open_folder(folder).manifest.outputs[0].shape == ("batch", "y_1")
+    assert ask(folder, {"inputs": {"x": [1, 2, 3, 4, 5, 6]}}) == [{"outputs": {"y": [1, 2, 3, 4, 5, 6]}}]
+
+
+def test_an_axis_that_is_open_and_takes_one_length_only_is_refused(tmp_path):
+    weights = {"w": np.ones((5, 2), np.float32)}
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = graph(tmp_path / "a.onnx", [node], [("x", FLOAT, ["N", "T"])], [("y", FLOAT, ["N", 2])], weights)
+    with pytest.raises(PackageRefused, match="fails on rows that are shorter by one"):
+        packaged(path, tmp_path, **TENSORS, max_lengths={"T": 9})

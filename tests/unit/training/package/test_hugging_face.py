@@ -75,12 +75,13 @@ def test_an_empty_folder_is_told_all_that_it_lacks(tmp_path):
         ({"id2label": {"x": "a"}}, "does not number the labels"),
         ({"id2label": ["a"]}, "does not number the labels"),
         ({"id2label": {"0": "a", "1": "b", "2": "c"}}, r"there are 3 labels \(a, b, c\), and the model .* \[2\] a row"),
-        ({"id2label": {"0": "a"}}, "labels"),
+        ({"id2label": {"0": "a"}}, "labels are two or more, and distinct; found: a"),
+        ({"id2label": {"0": "a", "1": "a"}}, "labels are two or more, and distinct; found: a, a"),
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(tmp_path, config, message):
     folder = hugging_face(tmp_path / "a", **config)
-    with pytest.raises((PackageRefused, ValueError), match=message):
+    with pytest.raises(PackageRefused, match=message):
         packaged(folder, tmp_path)
 
 

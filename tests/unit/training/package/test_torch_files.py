@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from app.bundle.manifest import TensorSpec
-from tests.support.foreign import SAID, ask, prove_as_served
+from tests.support.foreign import SAID, ask, prove_as_served, word_pieces
 from training import architectures
 from training.errors import PackageRefused, SettingsMissing
 from training.export.torchscript import quiet_jit
@@ -269,3 +269,18 @@ def test_a_file_without_named_tensors_is_refused(tmp_path, saved):
     torch.save(saved, tmp_path / "a.pth")
     with pytest.raises(PackageRefused, match="holds no state_dict"):
         packaged(tmp_path / "a.pth", tmp_path, architecture="mlp")
+
+
+def test_weights_of_a_text_network_take_a_tokenizer(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(word_pieces())
+    network = {"vocab_size": 100, "width": 16, "heads": 2, "layers": 1, "mlp_width": 16, "max_tokens": 12}
+    torch.manual_seed(0)
+    torch.save(architectures.build("transformer", network).state_dict(), tmp_path / "a.pth")
+    said = {"task": "text_classification", "labels": ["a", "b"], "architecture": "transformer", "network": network}
+    with pytest.raises(SettingsMissing, match="2 things are missing: tokenizer, max_tokens"):
+        packaged(tmp_path / "a.pth", tmp_path, **said)
+    folder = packaged(tmp_path / "a.pth", tmp_path, **said, tokenizer=tmp_path / "tokenizer.json", max_tokens=12)
+    texts = [{"text": "a good film"}, {"text": "bad"}]
+    assert scores(ask(folder, *texts, backend="onnx")) == pytest.approx(
+        scores(ask(folder, *texts, backend="state_dict")), abs=1e-5
+    )
