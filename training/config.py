@@ -195,7 +195,6 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "transformer": {
         "problem": "text_classification",
         "data_set": "spam_assassin",
-        "data_options": {"max_elements": 4096},
         "network": {"dropout": 0.3, "word_dropout": 0.5},
         "epochs": 14,
         "batch_size": 16,

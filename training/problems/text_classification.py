@@ -33,7 +33,7 @@ from training.tokenizer import train_tokenizer
 
 INPUT = "tokens"
 TOKENIZER_FILE = "tokenizer.json"
-OPTIONS = {"vocab_size": 4000, "max_chars": 8192, "max_tokens": 512, "max_elements": 8192}
+OPTIONS = {"vocab_size": 4000, "max_chars": 8192, "max_tokens": 512, "max_elements": 2048}
 
 
 class TextClassificationProblem(Classification[TextRows]):
