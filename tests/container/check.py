@@ -26,7 +26,7 @@ SERVICE, SERVICE_TORCH, TRAINING = (f"zero-to-one:{target}" for target in ("serv
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
 MAX_MB_ABOVE_BASE = 230
-MAX_RESIDENT_MB = 130
+MAX_RESIDENT_MB = 170
 MAX_START_S = 2.0
 MAX_PROBABILITY_DIFFERENCE = 1e-4
 NUM_IMAGES, ACCURACY_TOLERANCE = 256, 0.04

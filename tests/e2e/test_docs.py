@@ -38,9 +38,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import errors
+from app.bundle.loader import open_bundle
+from app.bundle.manifest import Manifest
 from app.protocols import problem
 from app.settings import PREFIX, Settings
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle, edit_manifest, open_folder, write_file_with_digest
+from tests.support.committed import LATEST
 from tests.support.markdown import Block, Page, code_words, commands, expect_like_answer, expect_like_json, resolve
 from tests.support.server import RunningService, serve
 
@@ -407,23 +410,40 @@ def test_metrics_are_those_of_the_service(service: RunningService) -> None:
     assert {word for row in PAGE["docs/guides/http-api.md"].table("metric") for word in code_words(row[0])} == names
 
 
-def test_accuracies_are_those_of_the_manifests() -> None:
-    for model, accuracy, artifacts in PAGE["README.md"].table("model"):
-        manifest = json.loads((ROOT / "models" / model.strip("`") / "1" / "manifest.json").read_text())
-        assert accuracy == f"{manifest['metrics']['accuracy']:.4f}"
-        assert artifacts == ", ".join(artifact["format"] for artifact in manifest["artifacts"])
-    for bundle, accuracy, validation, difference in PAGE["docs/architecture/07-training.md"].table("model"):
-        manifest = json.loads((ROOT / "models" / bundle.strip("`") / "manifest.json").read_text())
-        assert accuracy == f"{manifest['metrics']['accuracy']:.4f}"
-        assert validation == f"{manifest['metrics']['validation_accuracy']:.4f}"
-        assert difference == f"{manifest['artifacts'][0]['parity']['max_abs_difference']:.2g}"
-    for bundle, measure, network, simple in PAGE["docs/architecture/08-numpy-network.md"].table("bundle"):
-        metrics = json.loads((ROOT / "models" / bundle.strip("`") / "manifest.json").read_text())["metrics"]
-        measure = measure.strip("`")
-        folder, _, name = measure.rpartition("/")
-        baseline = "/".join(part for part in (folder, *code_words(simple), name) if part)
-        assert network == f"{metrics[measure]:.4f}"
-        assert simple.split()[0] == f"{metrics[baseline]:.4f}"
+def test_scores_are_those_of_the_manifests() -> None:
+    manifests = {f"`{name}`": open_bundle(ref).manifest for name, ref in LATEST.items()}
+    for model, data, measure, score, simple, artifacts in PAGE["README.md"].table("model"):
+        manifest = manifests.pop(model)
+        assert data == manifest.training.data.name
+        assert artifacts == ", ".join(artifact.key for artifact in manifest.artifacts)
+        expect_scores(manifest, measure, score, simple)
+    assert not manifests
+    for bundle, measure, score, interval, simple, difference in PAGE["docs/architecture/07-training.md"].table(
+        "bundle"
+    ):
+        manifest = manifest_of(bundle)
+        expect_scores(manifest, measure, score, simple)
+        ends = [manifest.metrics[f"{measure.strip('`')}_{end}"] for end in ("low", "high")]
+        assert interval == " to ".join(f"{end:.4f}" for end in ends)
+        assert difference == f"{manifest.artifact('onnx').parity.max_abs_difference:.1e}"
+    for bundle, measure, score, simple in PAGE["docs/architecture/08-numpy-network.md"].table("bundle"):
+        expect_scores(manifest_of(bundle), measure, score, simple)
+
+
+def manifest_of(bundle: str) -> Manifest:
+    name, version = bundle.strip("`").split("/")
+    manifest = open_bundle(LATEST[name]).manifest
+    assert int(version) == manifest.version
+    return manifest
+
+
+def expect_scores(manifest: Manifest, measure: str, score: str, simple: str) -> None:
+    metric = measure.strip("`")
+    value, name = simple.split()
+    folds, _, last = metric.rpartition("/")
+    named = f"{folds}/{name.strip('`')}/{last}" if folds else f"baseline/{name.strip('`')}/{metric}"
+    assert score == f"{manifest.metrics[metric]:.4f}"
+    assert value == f"{manifest.metrics[named]:.4f}"
 
 
 def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
