@@ -195,6 +195,8 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "transformer": {
         "problem": "text_classification",
         "data_set": "spam_assassin",
+        # attention takes memory by the square of the length: two long texts fill the cache, and four run slower each
+        "data_options": {"max_elements": 1024},
         "network": {"dropout": 0.3, "word_dropout": 0.5},
         "epochs": 14,
         "batch_size": 16,
