@@ -63,3 +63,19 @@ def test_latency_is_the_median_in_milliseconds_by_number_of_rows():
     inputs = {"image": np.zeros((32, 2), np.float32)}
     assert verify.latency_ms(run, inputs, repeats=8, clock=lambda: now[0]) == {"1": 2.0, "32": 64.0}
     assert set(calls) == {1, 32}
+
+
+def test_slow_models_are_timed_less_often():
+    now, calls = [0.0], []
+
+    def run(inputs):
+        calls.append(len(inputs["image"]))
+        now[0] += 2.0
+        return doubled(inputs)
+
+    inputs = {"image": np.zeros((32, 2), np.float32)}
+    assert verify.latency_ms(run, inputs, budget_s=9.0, clock=lambda: now[0]) == {"1": 2000.0, "32": 2000.0}
+    assert calls.count(1) == 1 + 5  # one to warm up, and the last begins within the budget
+    calls.clear()
+    verify.latency_ms(run, inputs, budget_s=0.0, clock=lambda: now[0])
+    assert calls.count(32) == 1 + verify.MIN_TIMED
