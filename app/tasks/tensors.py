@@ -16,13 +16,10 @@ from app.tasks.decoding.numbers import custom_fault
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.decoding.tensors import RowSpec, output_schema, tensor_type
 from app.tasks.shared.bodies import STRICT, read_instances, read_options, request_model, response_model, type_prefix
+from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER, MAX_NUMBERS_TOGETHER, expect_affordable
 from app.tensors import LENGTHS, Array, Tensors, concat, concat_padded
 
 EXAMPLE_LENGTH = 4
-# of all rows of one request together, as they are padded; a single row may have more where its manifest says so
-MAX_NUMBERS_TOGETHER = 2**22
-# likewise: an array costs the parser far more than a number
-MAX_ARRAYS_TOGETHER = 2**18
 
 
 class TensorsTask:
@@ -196,12 +193,7 @@ class TensorsTask:
     def _expect_affordable(self, rows: Sequence[dict[str, Array]]) -> None:
         """Refuse rows that take too much memory together once they are padded."""
         numbers = sum(len(rows) * max(row[name].size for row in rows) for name in rows[0])
-        if numbers > self._most_numbers:
-            message = (
-                f"the rows of one request, padded to the longest, may have {self._most_numbers} numbers together, not "
-                f"{numbers}; send several requests"
-            )
-            raise InvalidInput(Fault(pointer="#/instances", code="too_many_numbers", message=message))
+        expect_affordable(numbers, self._most_numbers)
 
 
 def create(bundle: Bundle, limits: Limits) -> TensorsTask:
