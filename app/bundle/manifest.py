@@ -456,6 +456,9 @@ class Manifest(_Part):
         outputs = {spec.name for spec in self.outputs}
         if unknown := sorted({name for of in self.golden.output_tolerance.values() for name in of} - outputs):
             raise ValueError(f"golden.output_tolerance names no output: {unknown}")
+        for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if len({spec.name for spec in specs}) != len(specs):
+                raise ValueError(f"the names of {kind} must be distinct, got {[spec.name for spec in specs]}")
         self._fixed_axes_are_masked()
         inputs = {spec.name for spec in self.inputs}
         for spec in self.inputs:

@@ -20,6 +20,8 @@ from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER, MAX_NUMBERS_TOGETHER, e
 from app.tensors import LENGTHS, Array, Tensors, concat, concat_padded
 
 EXAMPLE_LENGTH = 4
+# of one input: NumPy knows no more than 64, and JSON of half as many is nobody's model
+MAX_AXES = 32
 
 
 class TensorsTask:
@@ -44,6 +46,7 @@ class TensorsTask:
             )
         except ValueError as exc:
             raise BundleError(f"tensors: {exc}") from exc
+        self._expect_possible_rows()
         self._has_lengths = any(spec.name == LENGTHS for spec in manifest.inputs)
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._most_numbers = max(MAX_NUMBERS_TOGETHER, sum(math.prod(row.most) for row in self._rows))
@@ -132,6 +135,18 @@ class TensorsTask:
             raise BundleError(f"tensors: {LENGTHS!r} is of another input, and there is none")
         if not manifest.outputs:
             raise BundleError("tensors needs an output")
+
+    def _expect_possible_rows(self) -> None:
+        """Refuse inputs whose least row no body could hold; its example alone could take all memory."""
+        for row in self._rows:
+            fixed = [length for length in row.spec.shape[1:] if isinstance(length, int)]
+            if len(row.spec.shape) > MAX_AXES:
+                raise BundleError(f"tensors: the input {row.spec.name!r} has more than {MAX_AXES} axes")
+            if (numbers := math.prod(fixed)) > MAX_NUMBERS_TOGETHER:
+                raise BundleError(
+                    f"tensors: a row of the input {row.spec.name!r} has {numbers} numbers at least, and "
+                    f"{MAX_NUMBERS_TOGETHER} are the most that JSON is read for"
+                )
 
     def _limits_of_json(self) -> JsonLimits:
         """Return what a body may hold; no more than rows may have together, however many rows it has."""

@@ -194,6 +194,8 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
             "",
             "batching.max_elements bounds padded rows, and there is no input 'lengths'",
         ),
+        (lambda d: d["inputs"].append(d["inputs"][0]), "", "the names of inputs must be distinct"),
+        (lambda d: d["outputs"].append(d["outputs"][0]), "", "the names of outputs must be distinct"),
     ],
     ids=[
         "fixed batch axis",
@@ -210,6 +212,8 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
         "empty range",
         "statistics",
         "elements without lengths",
+        "input twice",
+        "output twice",
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(
