@@ -305,6 +305,19 @@ class Manifest(Part):
                 raise ValueError(f"fixed_axes of {artifact.key!r} name no dynamic axis of an input: {unknown}")
             if artifact.fixed_axes and not has_lengths:
                 raise ValueError(f"fixed_axes of {artifact.key!r}: padding needs the input {LENGTHS!r}, to be told")
+            for axis, length in artifact.fixed_axes.items():
+                if length < (longest := self._longest(axis)):
+                    raise ValueError(
+                        f"fixed_axes of {artifact.key!r} hold {length} along {axis!r}, and the task takes {longest}"
+                    )
+
+    def _longest(self, axis: str) -> int:
+        """Return the greatest length of a named axis that the task takes; 0 where it does not say."""
+        if isinstance(self.task, GenericTensors):
+            return self.task.max_lengths.get(axis, 0)
+        if isinstance(self.task, SequenceClassification):
+            return self.task.sequence.max_length
+        return self.task.text.max_tokens if isinstance(self.task, TextClassification) else 0
 
     @property
     def temperature(self) -> float:
