@@ -1,6 +1,7 @@
 """``create_app(settings)``: reads the manifests, mounts the doors; the lifespan loads and proves."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +25,8 @@ from app.serving.catalog import Catalog
 from app.serving.service import Service
 from app.settings import Settings
 from app.tasks import Task
+
+logger = logging.getLogger("app.main")
 
 _TICKET = "zto.ticket"
 
@@ -125,9 +128,11 @@ def _create_tasks(catalog: Catalog, limits: tasks.Limits) -> dict[str, Task]:
             continue
         try:
             by_name[version.ref.name] = tasks.create(version.bundle, limits)
-        except BundleError as exc:
+        except Exception as exc:  # whatever it is, it is this version's alone
+            if not isinstance(exc, BundleError):
+                logger.exception("%s: unexpected failure while its task was created", version.label)
             version.bundle = None
-            version.fail(str(exc))
+            version.fail(str(exc) or type(exc).__name__)
     return by_name
 
 

@@ -1,17 +1,70 @@
 """The manifest: the one contract between training and the service.
 
 ``models/<name>/<version>/manifest.json`` is validated by :class:`Manifest`, and ``models/manifest.schema.json`` is
-generated from it (``python -m app schema``). Unknown fields are errors, so a misspelled one never passes silently.
+generated from it (``python -m app schema``). Unknown fields are errors, so a misspelled one never passes silently. What
+the kinds of tasks have of their own is in :mod:`app.bundle.tasks`; whoever reads manifests imports it from here.
 """
 
 import re
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from app.preprocess.image import FLOAT32_MAX, ImageInput
+from app.bundle.parts import FileRef, Fraction, Part, Sha256
+from app.bundle.tasks import (
+    Feature,
+    Features,
+    GenericTensors,
+    ImageClassification,
+    ImageReconstruction,
+    Labels,
+    SequenceClassification,
+    SequenceInput,
+    TabularClassification,
+    TabularRegression,
+    Target,
+    TaskSettings,
+    TensorBounds,
+    TextClassification,
+    TextInput,
+)
 from app.tensors import LENGTHS, Array
+
+__all__ = [
+    "FORMAT_PATTERN",
+    "NAME_PATTERN",
+    "SCHEMA_VERSION",
+    "Architecture",
+    "Artifact",
+    "Batching",
+    "Calibration",
+    "DType",
+    "DataSource",
+    "Feature",
+    "Features",
+    "FileRef",
+    "GenericTensors",
+    "Golden",
+    "ImageClassification",
+    "ImageReconstruction",
+    "InputStatistics",
+    "Labels",
+    "Manifest",
+    "Parity",
+    "SequenceClassification",
+    "SequenceInput",
+    "TabularClassification",
+    "TabularRegression",
+    "Target",
+    "TaskSettings",
+    "TensorBounds",
+    "TensorSpec",
+    "TextClassification",
+    "TextInput",
+    "Tolerance",
+    "TrainingRecord",
+    "is_version",
+]
 
 SCHEMA_VERSION = 1
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -21,34 +74,7 @@ FORMAT_PATTERN = r"^[a-z0-9][a-z0-9_]{0,31}$"
 DType: TypeAlias = Literal["float32", "float64", "int64", "int32", "uint8", "bool"]
 
 
-def _inside_bundle(path: str) -> str:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path or not pure.name:
-        raise ValueError("must be a relative path inside the bundle folder, without '..'")
-    return path
-
-
-RelativePath: TypeAlias = Annotated[str, AfterValidator(_inside_bundle)]
-Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Fraction: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Float32: TypeAlias = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
-
-
-class _Part(BaseModel):
-    """Base of every part of the manifest: frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileRef(_Part):
-    """A file of the bundle, with the digest that it must have."""
-
-    path: RelativePath
-    sha256: Sha256
-    size_bytes: Annotated[int, Field(gt=0)]
-
-
-class Parity(_Part):
+class Parity(Part):
     """How close an exported artifact is to the eager network, over the whole test set."""
 
     rows: Annotated[int, Field(gt=0)]
@@ -72,10 +98,10 @@ class Artifact(FileRef):
 
     format: Annotated[str, Field(pattern=FORMAT_PATTERN)]
     variant: Annotated[str, Field(pattern=FORMAT_PATTERN)] | None = None
-    fixed_axes: dict[str, Annotated[int, Field(gt=0)]] = {}
+    fixed_axes: dict[str, Annotated[int, Field(gt=0)]] = Field(default={})
     golden: FileRef | None = None
     test_accuracy: Fraction | None = None
-    latency_ms: dict[str, Annotated[float, Field(gt=0)]] = {}
+    latency_ms: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     parity: Parity | None = None
 
     @property
@@ -84,7 +110,7 @@ class Artifact(FileRef):
         return self.format if self.variant is None else f"{self.format}-{self.variant}"
 
 
-class TensorSpec(_Part):
+class TensorSpec(Part):
     """Name, dtype and shape of one tensor; a string in the shape names a dynamic axis, the first is the batch."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
@@ -108,224 +134,14 @@ class TensorSpec(_Part):
         )
 
 
-def _distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(labels)) != len(labels):
-        raise ValueError("labels must be distinct")
-    return labels
-
-
-Labels: TypeAlias = Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_distinct)]
-
-
-class ImageClassification(_Part):
-    """One picture in, one of ``labels`` out."""
-
-    kind: Literal["image_classification"] = "image_classification"
-    image: ImageInput
-    labels: Labels
-
-
-class Feature(_Part):
-    """A number with a name, one column of a table.
-
-    Attributes:
-        name: As the requests write it.
-        minimum: Least number that is accepted; None for the least of float32.
-        maximum: Greatest number that is accepted; None for the greatest of float32.
-        unit: Of the number; None where it has none, or none is known.
-        description: What it tells.
-        example: A number that stands for it in documentation; None for the accepted one that is nearest to 0.
-    """
-
-    name: Annotated[str, Field(min_length=1, max_length=128)]
-    minimum: Float32 | None = None
-    maximum: Float32 | None = None
-    unit: str | None = None
-    description: str = ""
-    example: Float32 | None = None
-
-    @property
-    def low(self) -> float:
-        """The least number that is accepted."""
-        return -FLOAT32_MAX if self.minimum is None else self.minimum
-
-    @property
-    def high(self) -> float:
-        """The greatest number that is accepted."""
-        return FLOAT32_MAX if self.maximum is None else self.maximum
-
-    @property
-    def typical(self) -> float:
-        """A number that is accepted."""
-        return min(max(0.0, self.low), self.high) if self.example is None else self.example
-
-    @model_validator(mode="after")
-    def _example_is_accepted(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"minimum ({self.low:g}) must be below maximum ({self.high:g})")
-        if self.example is not None and not self.low <= self.example <= self.high:
-            raise ValueError(f"the example ({self.example:g}) lies outside {self.low:g} to {self.high:g}")
-        return self
-
-
-def _names_are_distinct(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
-    if len({feature.name for feature in features}) != len(features):
-        raise ValueError("the names of features must be distinct")
-    return features
-
-
-Features: TypeAlias = Annotated[
-    tuple[Feature, ...], Field(min_length=1, max_length=4096), AfterValidator(_names_are_distinct)
-]
-
-
-class TabularClassification(_Part):
-    """One row of a table in, one of ``labels`` out; the features are the columns of the input, in their order."""
-
-    kind: Literal["tabular_classification"] = "tabular_classification"
-    features: Features
-    labels: Labels
-
-
-class Target(_Part):
-    """What a regression tells: a number, with its name and unit."""
-
-    name: str
-    unit: str | None = None
-    description: str = ""
-
-
-class TabularRegression(_Part):
-    """One row of a table in, a number out; the features are the columns of the input, in their order."""
-
-    kind: Literal["tabular_regression"] = "tabular_regression"
-    features: Features
-    target: Target
-
-
-class SequenceInput(_Part):
-    """A series as the model takes it: steps in their order, each a list of numbers, one per channel.
-
-    Attributes:
-        num_channels: Numbers of each step.
-        min_length: Fewest steps.
-        max_length: Most steps.
-        low: Least number that is accepted.
-        high: Greatest number that is accepted.
-    """
-
-    num_channels: Annotated[int, Field(gt=0, le=4096)]
-    min_length: Annotated[int, Field(gt=0)] = 1
-    max_length: Annotated[int, Field(gt=0, le=65_536)]
-    low: Float32 = -FLOAT32_MAX
-    high: Float32 = FLOAT32_MAX
-
-    @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> Self:
-        if self.min_length > self.max_length:
-            raise ValueError(f"min_length ({self.min_length}) must not be above max_length ({self.max_length})")
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
-        return self
-
-
-class SequenceClassification(_Part):
-    """One series in, one of ``labels`` out. The inputs are the padded series and their ``lengths``."""
-
-    kind: Literal["sequence_classification"] = "sequence_classification"
-    sequence: SequenceInput
-    labels: Labels
-
-
-class TextInput(_Part):
-    """A text as the model takes it.
-
-    Attributes:
-        tokenizer: A ``tokenizer.json`` of the `tokenizers` library; special tokens and their ids are its own.
-        max_chars: Characters that are read; what follows is cut off before the text is tokenized, in training too.
-        max_tokens: Tokens that are kept, special ones included; what follows is cut off.
-    """
-
-    tokenizer: FileRef
-    max_chars: Annotated[int, Field(gt=0, le=1_000_000)]
-    max_tokens: Annotated[int, Field(gt=0, le=65_536)]
-
-
-class TextClassification(_Part):
-    """One text in, one of ``labels`` out. The inputs are the padded token ids and their ``lengths``."""
-
-    kind: Literal["text_classification"] = "text_classification"
-    text: TextInput
-    labels: Labels
-
-
-class ImageReconstruction(_Part):
-    """One picture in; out comes what is left of it after a narrow code, and how far that is from the picture.
-
-    The outputs are ``error``, the mean squared difference on a scale from 0 (``image.low``) to 1 (``image.high``),
-    shape (batch,); ``code``, shape (batch, code_size); ``reconstruction``, in the units of the picture.
-
-    Attributes:
-        image: As the model takes it.
-        code_size: Numbers of the code.
-        threshold: A picture with an error above this is called an anomaly.
-        threshold_quantile: Share of the validation pictures whose error lies at or below ``threshold``.
-    """
-
-    kind: Literal["image_reconstruction"] = "image_reconstruction"
-    image: ImageInput
-    code_size: Annotated[int, Field(gt=0)]
-    threshold: Annotated[float, Field(gt=0)]
-    threshold_quantile: Fraction
-
-
-class TensorBounds(_Part):
-    """What the numbers of one input may be; None for what its dtype holds."""
-
-    low: float | None = None
-    high: float | None = None
-
-    @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> Self:
-        if self.low is not None and self.high is not None and self.low >= self.high:
-            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
-        return self
-
-
-class GenericTensors(_Part):
-    """The inputs of the manifest as they are, its outputs as they come: for models that fit no other task.
-
-    Attributes:
-        bounds: By the name of an input; one that is not here takes all that its dtype holds.
-        max_lengths: The greatest length of each named axis of the inputs, but for the batch.
-    """
-
-    kind: Literal["tensors"] = "tensors"
-    bounds: dict[str, TensorBounds] = {}
-    max_lengths: dict[str, Annotated[int, Field(gt=0, le=65_536)]] = {}
-
-
-# A further task is a further class here, joined by its ``kind``; a contract test holds the list against `app/tasks`.
-TaskSettings: TypeAlias = Annotated[
-    GenericTensors
-    | ImageClassification
-    | ImageReconstruction
-    | SequenceClassification
-    | TabularClassification
-    | TabularRegression
-    | TextClassification,
-    Field(discriminator="kind"),
-]
-
-
-class Architecture(_Part):
+class Architecture(Part):
     """A registered network and the config that rebuilds it."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default={})
 
 
-class Calibration(_Part):
+class Calibration(Part):
     """How sure the network may claim to be: its logits are divided by ``temperature`` (Guo et al., arXiv:1706.04599).
 
     The division is part of every exported graph; ``logits`` and ``probabilities`` are those after it.
@@ -337,7 +153,7 @@ class Calibration(_Part):
     temperature: Annotated[float, Field(gt=0)]
 
 
-class Batching(_Part):
+class Batching(Part):
     """What one call of the backend may hold.
 
     Attributes:
@@ -352,7 +168,7 @@ class Batching(_Part):
     max_wait_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
 
 
-class Tolerance(_Part):
+class Tolerance(Part):
     """Largest difference allowed between two answers: ``|a - b| <= atol + rtol * |b|``, as in `numpy.allclose`."""
 
     atol: Annotated[float, Field(ge=0)]
@@ -372,7 +188,7 @@ class Golden(FileRef):
 
     rows: Annotated[int, Field(gt=0)]
     tolerance: dict[str, Tolerance]
-    output_tolerance: dict[str, dict[str, Tolerance]] = {}
+    output_tolerance: dict[str, dict[str, Tolerance]] = Field(default={})
     batch_tolerance: Tolerance
 
     def tolerance_of(self, key: str, output: str) -> Tolerance:
@@ -380,7 +196,7 @@ class Golden(FileRef):
         return self.output_tolerance.get(key, {}).get(output, self.tolerance[key])
 
 
-class DataSource(_Part):
+class DataSource(Part):
     """Which data the network has seen, by digest."""
 
     name: str
@@ -389,7 +205,7 @@ class DataSource(_Part):
     split_rows: dict[str, Annotated[int, Field(gt=0)]]
 
 
-class TrainingRecord(_Part):
+class TrainingRecord(Part):
     """How the network came to be; enough to train it again."""
 
     data: DataSource
@@ -403,7 +219,7 @@ class TrainingRecord(_Part):
     code_revision: str
 
 
-class InputStatistics(_Part):
+class InputStatistics(Part):
     """Statistics of the training inputs, for telling drift: moments, and a histogram over equal bins."""
 
     minimum: float
@@ -413,7 +229,7 @@ class InputStatistics(_Part):
     histogram: tuple[Fraction, ...]
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """All that is known of one version of one model.
 
     Raises:
@@ -468,6 +284,14 @@ class Manifest(_Part):
         return self
 
     @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        for kind, specs in (("inputs", self.inputs), ("outputs", self.outputs)):
+            names = [spec.name for spec in specs]
+            if len(set(names)) != len(names):
+                raise ValueError(f"the names of {kind} must be distinct, got {names}")
+        return self
+
+    @model_validator(mode="after")
     def _bound_has_lengths(self) -> Self:
         if self.batching.max_elements is not None and all(spec.name != LENGTHS for spec in self.inputs):
             raise ValueError(f"batching.max_elements bounds padded rows, and there is no input {LENGTHS!r}")
@@ -481,6 +305,19 @@ class Manifest(_Part):
                 raise ValueError(f"fixed_axes of {artifact.key!r} name no dynamic axis of an input: {unknown}")
             if artifact.fixed_axes and not has_lengths:
                 raise ValueError(f"fixed_axes of {artifact.key!r}: padding needs the input {LENGTHS!r}, to be told")
+            for axis, length in artifact.fixed_axes.items():
+                if length < (longest := self._longest(axis)):
+                    raise ValueError(
+                        f"fixed_axes of {artifact.key!r} hold {length} along {axis!r}, and the task takes {longest}"
+                    )
+
+    def _longest(self, axis: str) -> int:
+        """Return the greatest length of a named axis that the task takes; 0 where it does not say."""
+        if isinstance(self.task, GenericTensors):
+            return self.task.max_lengths.get(axis, 0)
+        if isinstance(self.task, SequenceClassification):
+            return self.task.sequence.max_length
+        return self.task.text.max_tokens if isinstance(self.task, TextClassification) else 0
 
     @property
     def temperature(self) -> float:

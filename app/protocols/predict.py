@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -41,6 +42,7 @@ logger = logging.getLogger("app.predict")
 DOOR = "predict"
 _JSON = b"application/json"
 _MULTIPART = b"multipart/form-data"
+_UTF8 = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 # an answer of more numbers is written on a thread
 MAX_NUMBERS_ON_LOOP = 50_000
@@ -197,6 +199,8 @@ class PredictDoor:
                 body = await _uploaded_file(body, scope)
                 return await self._decoders.run(ticket.deadline, task.decode_file, body)
             if media_type.decode("latin-1") in task.media_types:
+                if media_type.startswith(b"text/"):
+                    _expect_utf8(scope)
                 return await self._decoders.run(ticket.deadline, task.decode_file, body)
         raise UnsupportedMedia(
             f"the body is {quoted(media_type.decode('latin-1'))!r}, this model takes {', '.join(body_types(task))}; "
@@ -251,6 +255,14 @@ async def _hung_up(receive: Receive) -> None:
     """Return when the caller has gone; the body has been read, so nothing else can come."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _expect_utf8(scope: Mapping[str, Any]) -> None:
+    """Refuse a text that is said to be in another charset: much of it would be read as other characters."""
+    _, options = parse_options_header(Headers(raw=scope["headers"]).get("content-type"))
+    charset = options.get(b"charset", _UTF8[0]).decode("latin-1")
+    if charset.lower().encode("latin-1") not in _UTF8:
+        raise UnsupportedMedia(f"the text is in the charset {quoted(charset)!r}, this service reads UTF-8")
 
 
 class _InMemoryParser(MultiPartParser):

@@ -41,6 +41,9 @@ class ShapedQueue:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._heads)  # asked at every turn, when there may be thousands of shapes
+
     def __iter__(self) -> Iterator[Job]:
         return itertools.chain.from_iterable(self._queues.values())
 

@@ -6,18 +6,20 @@ import numpy as np
 
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest, SequenceClassification
-from app.errors import UnsupportedMedia
+from app.errors import InvalidInput, UnsupportedMedia
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.series import series_type
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
-from app.tasks.shared.ragged import expect_ragged_input, pad
+from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER, expect_ragged_input, pad
 from app.tensors import Tensors
 
 INPUT = "sequence"
 EXAMPLE_LENGTH = 4
+# a body of this many steps is read on the event loop, where that takes 10 ms at most; a longer one on a thread
+MAX_STEPS_ON_LOOP = 2**15
 
 
 class SequenceClassificationTask(LabelAnswers):
@@ -37,7 +39,7 @@ class SequenceClassificationTask(LabelAnswers):
         self._fast = FastDecoder(manifest.name, max_instances=limits.max_instances)
         instances = limits.max_instances
         self.json_limits = JsonLimits(
-            arrays=1 + instances * (1 + spec.max_length),
+            arrays=1 + min(instances * (1 + spec.max_length), max(MAX_ARRAYS_TOGETHER, 1 + spec.max_length)),
             objects=1 + instances,
             members=2 + instances,
             values=1 + instances * spec.max_length * spec.num_channels,
@@ -46,10 +48,15 @@ class SequenceClassificationTask(LabelAnswers):
 
     def decode_fast(self, body: bytes) -> Tensors | None:
         """Read steps of numbers; see :class:`app.tasks.Task`."""
+        if body.count(b"[") > MAX_STEPS_ON_LOOP:
+            return None
         spec = self._spec
         lengths = range(spec.min_length, spec.max_length + 1)
         series = self._fast.series(body, "sequence", spec.num_channels, lengths, spec.low, spec.high)
-        return None if series is None else pad(INPUT, series)
+        try:
+            return None if series is None else pad(INPUT, series)
+        except InvalidInput:
+            return None
 
     def decode_json(self, document: object) -> Tensors:
         """Validate whatever is there; see :class:`app.tasks.Task`."""

@@ -16,13 +16,12 @@ from app.tasks.decoding.numbers import custom_fault
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.decoding.tensors import RowSpec, output_schema, tensor_type
 from app.tasks.shared.bodies import STRICT, read_instances, read_options, request_model, response_model, type_prefix
+from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER, MAX_NUMBERS_TOGETHER, expect_affordable
 from app.tensors import LENGTHS, Array, Tensors, concat, concat_padded
 
 EXAMPLE_LENGTH = 4
-# of all rows of one request together, as they are padded; a single row may have more where its manifest says so
-MAX_NUMBERS_TOGETHER = 2**22
-# likewise: an array costs the parser far more than a number
-MAX_ARRAYS_TOGETHER = 2**18
+# of one input: NumPy knows no more than 64, and JSON of half as many is nobody's model
+MAX_AXES = 32
 
 
 class TensorsTask:
@@ -47,6 +46,7 @@ class TensorsTask:
             )
         except ValueError as exc:
             raise BundleError(f"tensors: {exc}") from exc
+        self._expect_possible_rows()
         self._has_lengths = any(spec.name == LENGTHS for spec in manifest.inputs)
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._most_numbers = max(MAX_NUMBERS_TOGETHER, sum(math.prod(row.most) for row in self._rows))
@@ -136,6 +136,18 @@ class TensorsTask:
         if not manifest.outputs:
             raise BundleError("tensors needs an output")
 
+    def _expect_possible_rows(self) -> None:
+        """Refuse inputs whose least row no body could hold; its example alone could take all memory."""
+        for row in self._rows:
+            fixed = [length for length in row.spec.shape[1:] if isinstance(length, int)]
+            if len(row.spec.shape) > MAX_AXES:
+                raise BundleError(f"tensors: the input {row.spec.name!r} has more than {MAX_AXES} axes")
+            if (numbers := math.prod(fixed)) > MAX_NUMBERS_TOGETHER:
+                raise BundleError(
+                    f"tensors: a row of the input {row.spec.name!r} has {numbers} numbers at least, and "
+                    f"{MAX_NUMBERS_TOGETHER} are the most that JSON is read for"
+                )
+
     def _limits_of_json(self) -> JsonLimits:
         """Return what a body may hold; no more than rows may have together, however many rows it has."""
         instances, inputs = self._limits.max_instances, len(self._rows)
@@ -196,12 +208,7 @@ class TensorsTask:
     def _expect_affordable(self, rows: Sequence[dict[str, Array]]) -> None:
         """Refuse rows that take too much memory together once they are padded."""
         numbers = sum(len(rows) * max(row[name].size for row in rows) for name in rows[0])
-        if numbers > self._most_numbers:
-            message = (
-                f"the rows of one request, padded to the longest, may have {self._most_numbers} numbers together, not "
-                f"{numbers}; send several requests"
-            )
-            raise InvalidInput(Fault(pointer="#/instances", code="too_many_numbers", message=message))
+        expect_affordable(numbers, self._most_numbers)
 
 
 def create(bundle: Bundle, limits: Limits) -> TensorsTask:

@@ -142,6 +142,20 @@ def test_a_series_of_length_1_and_of_the_most_steps_is_answered(kinds: httpx.Cli
     assert len(answer.json()["predictions"]) == 2
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"', "us-ascii"])
+def test_a_text_says_its_charset(kinds: httpx.Client, charset: str) -> None:
+    headers = {"content-type": f"text/plain; charset={charset}"}
+    assert kinds.post(TEXT, content=b"the cat", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("charset", ["utf-16le", "iso-8859-1", "", "utf-8-sig", "x" * 200, "\xe9"])
+def test_a_text_of_another_charset_is_refused_rather_than_misread(kinds: httpx.Client, charset: str) -> None:
+    headers = {b"content-type": f'text/plain; charset="{charset}"'.encode("latin-1")}
+    response = kinds.post(TEXT, content="the cat".encode("utf-16-le"), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    assert "UTF-8" in response.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -9,6 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app import tasks
+from app.bundle.loader import Bundle
+from app.main import create_app
+from app.serving.versions import State
 from app.settings import Settings
 from tests.integration.conftest import ROOT
 from tests.support.bundles import dummy_bundle, edit_manifest
@@ -100,3 +104,22 @@ def test_manifest_of_lax_types_is_refused_as_its_schema_says(tmp_path: Path) -> 
         models = httpx.get(f"{running.url}/readyz").json()["models"]
         assert models["strict"]["state"] == "ready"
         assert "version: Input should be a valid integer" in models["lax"]["reason"]
+
+
+def test_task_that_fails_in_an_unforeseen_way_stops_no_other_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dummy_bundle(tmp_path, "bad")
+    dummy_bundle(tmp_path, "good")
+    create = tasks.create
+
+    def fail_on_bad(bundle: Bundle, limits: tasks.Limits) -> tasks.Task:
+        if bundle.manifest.name == "bad":
+            raise MemoryError
+        return create(bundle, limits)
+
+    monkeypatch.setattr(tasks, "create", fail_on_bad)
+    app = create_app(Settings(models_dir=tmp_path))
+    bad, good = app.catalog.versions()
+    assert (bad.state, bad.reason, good.state) == (State.FAILED, "MemoryError", State.LOADING)
+    assert "/predict/good" in app.openapi()["paths"]

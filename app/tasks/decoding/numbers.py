@@ -1,6 +1,11 @@
 """One number of a body: what is none, or lies outside its range, and how the fault is named."""
 
+from typing import Any
+
+import numpy as np
 from pydantic_core import PydanticCustomError
+
+from app.tensors import Array
 
 _KINDS = {
     dict: "an object",
@@ -22,6 +27,16 @@ def number_fault(number: object, low: float, high: float) -> PydanticCustomError
         shown = str(number)[:24]  # of an integer's thousands of digits, the first
         return custom_fault("out_of_range", f"expected a number from {low:g} to {high:g}, found {shown}")
     return None
+
+
+def float_array(numbers: Any, dtype: str) -> Array:
+    """Return nested lists of checked numbers as an array; by float64, so that an integer is rounded as a float is.
+
+    One part of the first axis at a time, since NumPy holds the interpreter while it reads a list.
+    """
+    if not isinstance(numbers, list) or not isinstance(numbers[0], list):
+        return np.array(numbers, np.float64).astype(dtype)
+    return np.array([np.array(part, np.float64).astype(dtype) for part in numbers])
 
 
 def custom_fault(code: str, message: str) -> PydanticCustomError:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails
 
 from app.bundle.manifest import SequenceInput
-from app.tasks.decoding.numbers import custom_fault, kind_of, number_fault
+from app.tasks.decoding.numbers import custom_fault, float_array, kind_of, number_fault
 from app.tensors import Array
 
 MAX_FAULTS_PER_SERIES = 8
@@ -25,7 +24,7 @@ def _validator(spec: SequenceInput) -> Callable[[object], Array]:
         faults = list(islice(_faults(value, spec), MAX_FAULTS_PER_SERIES))
         if faults:
             raise ValidationError.from_exception_data("sequence", faults)
-        return np.array(value, np.float64).astype(np.float32)
+        return float_array(value, "float32")
 
     return validate
 

@@ -11,7 +11,7 @@ from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.bundle.manifest import TensorBounds, TensorSpec
-from app.tasks.decoding.numbers import custom_fault, kind_of, number_fault
+from app.tasks.decoding.numbers import custom_fault, float_array, kind_of, number_fault
 from app.tensors import Array
 
 MAX_FAULTS_PER_TENSOR = 8
@@ -100,7 +100,7 @@ def _validator(row: RowSpec) -> Callable[[object], Array]:
         if faults:
             raise ValidationError.from_exception_data("tensor", faults)
         # whole numbers one by one: through a float, those beyond 2**53 would become others
-        return np.array(value, np.float64).astype(row.spec.dtype) if is_float else _whole(value, row)
+        return float_array(value, row.spec.dtype) if is_float else _whole(value, row)
 
     return validate
 

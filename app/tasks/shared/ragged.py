@@ -5,8 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.bundle.manifest import DType, Manifest
-from app.errors import BundleError
+from app.errors import BundleError, Fault, InvalidInput
 from app.tensors import LENGTHS, Array, Tensors, concat_padded
+
+# of all rows of one request together, as they are padded; a single row may have more where its manifest says so
+MAX_NUMBERS_TOGETHER = 2**22
+# likewise, in its JSON: an array costs the parser far more than a number
+MAX_ARRAYS_TOGETHER = 2**18
 
 
 def expect_ragged_input(manifest: Manifest, name: str, dtype: DType, *axes: int) -> None:
@@ -29,5 +34,25 @@ def expect_ragged_input(manifest: Manifest, name: str, dtype: DType, *axes: int)
 
 
 def pad(name: str, rows: Sequence[Array]) -> Tensors:
-    """Return rows, each of shape (length, ...), as one padded array of the given name, and their lengths, int64."""
+    """Return rows, each of shape (length, ...), as one padded array of the given name, and their lengths, int64.
+
+    Raises:
+        InvalidInput: One long row among many short ones would take far more memory than the body that brought them.
+    """
+    if len(rows) > 1:
+        expect_affordable(len(rows) * max(row.size for row in rows), MAX_NUMBERS_TOGETHER)
     return concat_padded([{name: row[None], LENGTHS: np.array([len(row)], np.int64)} for row in rows])
+
+
+def expect_affordable(numbers: int, most: int) -> None:
+    """Refuse rows that have too many numbers once they are padded.
+
+    Raises:
+        InvalidInput: They have more than the most.
+    """
+    if numbers > most:
+        message = (
+            f"the rows of one request, padded to the longest, may have {most} numbers together, not {numbers}; "
+            "send several requests"
+        )
+        raise InvalidInput(Fault(pointer="#/instances", code="too_many_numbers", message=message))

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from app.bundle.manifest import Manifest, is_version
 from tests.support.bundles import dummy_bundle, read_manifest
+from tests.support.kinds import kind_document
 from tests.support.ragged import series_document
 
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -194,6 +195,8 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
             "",
             "batching.max_elements bounds padded rows, and there is no input 'lengths'",
         ),
+        (lambda d: d["inputs"].append(d["inputs"][0]), "", "the names of inputs must be distinct"),
+        (lambda d: d["outputs"].append(d["outputs"][0]), "", "the names of outputs must be distinct"),
     ],
     ids=[
         "fixed batch axis",
@@ -210,6 +213,8 @@ def test_an_impossible_value_is_refused_at_its_place(document: Document, place: 
         "empty range",
         "statistics",
         "elements without lengths",
+        "input twice",
+        "output twice",
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(
@@ -226,6 +231,22 @@ def test_rows_with_lengths_may_have_a_bound_on_elements_and_have_none_by_default
     assert parse(document).batching.max_elements == 4096
     del document["batching"]["max_elements"]
     assert parse(document).batching.max_elements is None
+
+
+@pytest.mark.parametrize("kind", ["sequence_classification", "tensors", "text_classification"])
+def test_an_artifact_whose_axis_is_fixed_below_what_the_task_takes_is_refused(kind: str) -> None:
+    document = kind_document(kind)
+    lengths = {"name": "lengths", "dtype": "int64", "shape": ["batch"]}
+    if kind == "tensors":
+        document |= {"inputs": [document["inputs"][0], lengths]}
+        document["task"]["bounds"] = {}
+    axis = document["inputs"][0]["shape"][1]
+    longest = {"sequence_classification": 5, "tensors": 4, "text_classification": 8}[kind]
+    document["artifacts"][0]["fixed_axes"] = {axis: longest}
+    assert parse(document).artifacts[0].fixed_axes == {axis: longest}
+    document["artifacts"][0]["fixed_axes"] = {axis: longest - 1}
+    with pytest.raises(ValidationError, match=f"hold {longest - 1} along '{axis}', and the task takes {longest}"):
+        parse(document)
 
 
 def test_a_manifest_cannot_be_changed(document: Document) -> None:

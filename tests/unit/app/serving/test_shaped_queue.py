@@ -103,10 +103,13 @@ def test_a_cleared_queue_hands_out_all_jobs_and_takes_new_ones(
     for waiting in jobs:
         queue.push(waiting)
     assert queue.first is jobs[0]
+    assert queue
     assert set(map(id, queue.clear())) == set(map(id, jobs))
     assert (len(queue), queue.waiting_rows, queue.take(now=1.0)) == (0, 0, [])
+    assert not queue
     queue.push(jobs[1])
     assert [part.job for part in queue.take(now=1.0)] == [jobs[1]]
+    assert not queue
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import BundleError, InvalidInput, UnsupportedMedia
+from app.errors import BundleError, InvalidInput, TooManyValues, UnsupportedMedia
 from app.tasks import create
+from app.tasks.decoding.strict_json import parse_json
+from app.tasks.sequence_classification import MAX_STEPS_ON_LOOP
+from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER
 from tests.support.kinds import kind_document
 from tests.support.tasks import LIMITS, bundle_of, sequence_task_of
 
@@ -80,6 +83,33 @@ def test_without_bounds_every_number_of_float32_is_taken_and_no_other() -> None:
     task = sequence_task_of(low=-FLOAT32_MAX, high=FLOAT32_MAX)
     assert np.isfinite(task.decode_json(body([[FLOAT32_MAX, -FLOAT32_MAX]]))["sequence"]).all()
     assert faults(body([[0, FLOAT32_MAX * (1 + 1e-9)]]), task) == [(PLACE + "/0/1", "out_of_range")]
+
+
+def test_one_long_series_among_many_short_ones_is_refused_before_it_is_padded() -> None:
+    task = sequence_task_of(num_channels=64, max_length=65_536)
+    short, long = [[0] * 64], [[0] * 64] * 2049
+    document = body(*[short] * 31, long)
+    assert task.decode_fast(json.dumps(document).encode()) is None
+    assert faults(document, task) == [("#/instances", "too_many_numbers")]
+    assert task.decode_json(body(*[short] * 31, long[:-1]))["sequence"].shape == (32, 2048, 64)
+    longest = task.decode_json(body([[0] * 64] * 65_536))
+    assert longest["sequence"].shape == (1, 65_536, 64)  # alone it may be as long as the manifest says
+
+
+def test_a_body_of_very_many_steps_is_left_to_a_thread() -> None:
+    task = sequence_task_of(num_channels=1, max_length=65_536)
+    document = body([[0]] * (MAX_STEPS_ON_LOOP - 2))
+    assert task.decode_fast(json.dumps(document).encode()) is not None
+    document["instances"][0]["sequence"].append([0])
+    assert task.decode_fast(json.dumps(document).encode()) is None
+    assert task.decode_json(document)["lengths"].tolist() == [MAX_STEPS_ON_LOOP - 1]
+
+
+def test_a_body_of_more_arrays_than_rows_may_have_together_is_not_parsed() -> None:
+    task = sequence_task_of(num_channels=1, max_length=65_536)
+    assert task.json_limits.arrays <= MAX_ARRAYS_TOGETHER + 1
+    with pytest.raises(TooManyValues):
+        parse_json(b'{"instances":[{"sequence":[' + b"[]," * 400_000 + b"[]]}]}", task.json_limits)
 
 
 def test_a_file_is_refused() -> None:

@@ -257,6 +257,9 @@ def test_outputs_are_answered_as_they_come_and_selected() -> None:
             {"max_lengths": {"n": 3}, "bounds": {"lengths": {"low": 1}}},
             "bounded by the row",
         ),
+        ([spec("x", "float32", 2048, 2049)], {}, "has 4196352 numbers at least, and 4194304 are the most"),
+        ([spec("x", "float32", 2**62, 2**62)], {}, "numbers at least"),
+        ([spec("x", "float32", *[1] * 32)], {}, "more than 32 axes"),
     ],
 )
 def test_settings_that_do_not_fit_the_tensors_are_refused(inputs: list[Spec], settings: Any, message: str) -> None:

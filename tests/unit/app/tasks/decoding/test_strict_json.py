@@ -104,6 +104,14 @@ def test_a_long_integer_within_bounds_is_read_exactly() -> None:
     assert parse_json(b"[" + b"9" * 401 + b", 1]") == [math.inf, 1]  # the validator names its place
 
 
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_floats_of_short_and_of_long_bodies_are_read_exactly(count: int) -> None:
+    floats = [0.1, -5e-324, 1.7976931348623157e308, -0.0] * count
+    read = parse_json(json.dumps(floats).encode())
+    assert list(map(float.hex, read)) == list(map(float.hex, floats))
+    assert parse_json(f"[{'0.5, ' * count}1e400]".encode())[-1] == math.inf
+
+
 def test_a_nesting_that_fits_is_read() -> None:
     value = parse_json(b"[" * 200 + b"]" * 200)
     for _ in range(199):
