@@ -74,7 +74,7 @@ def train(
     """
     process = this_process()
     # of several processes one writes the note: another would empty it while it is read
-    revision = process.of_first(lambda: _first_revision(run_dir))
+    revision = process.of_first(functools.partial(_first_revision, run_dir))
     seed_everything(config.seed)
     with _impossible_is_config_error():
         network_config = architectures.make_config(config.architecture, _network_fields(config, problem))
@@ -197,10 +197,6 @@ def _first_revision(run_dir: Path | None) -> str:
     """Return the revision of the code that began a training, which a later revision may go on with."""
     if run_dir is None:
         return code_revision()
-    return this_process().of_first(functools.partial(_noted_revision, run_dir))
-
-
-def _noted_revision(run_dir: Path) -> str:
     note = run_dir / REVISION_FILE
     if not (run_dir / checkpoint.FILE_NAME).exists():
         run_dir.mkdir(parents=True, exist_ok=True)
