@@ -91,8 +91,6 @@ def read(path: Path, config: Config) -> Source:
         return hugging_face.read(path)
     if path.suffix == ".onnx":
         return onnx_file.read(path)
-    if not path.exists():
-        raise PackageRefused(f"there is no {path}")
     data = path.read_bytes()
     if path.suffix == ".safetensors":
         return weights_file.read(data, path, config)
