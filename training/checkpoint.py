@@ -6,11 +6,13 @@ It is read without pickle's freedom to run code.
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,6 +138,29 @@ class Checkpoint:
                 f"{run.get(first)!r}, is {self._run.get(first)!r}); remove it, or choose another folder"
             )
         return dict(content)
+
+
+@contextmanager
+def exclusive(run_dir: Path) -> Iterator[None]:
+    """Hold the folder of a run, made where it is missing, so that no two trainings write one checkpoint in turns.
+
+    Raises:
+        CheckpointError: Another training holds it.
+        OSError: The folder cannot be made or opened.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run_dir, os.O_RDONLY)
+    try:
+        try:
+            # it is let go with the process, whatever ends that
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise CheckpointError(
+                f"another training is under way in {run_dir}; wait for it, or choose another folder"
+            ) from exc
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def pack(content: Mapping[str, Any]) -> bytes:

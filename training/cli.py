@@ -24,8 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return EXIT_INTERRUPTED
-    except (TrainingError, OSError) as exc:
+    except TrainingError as exc:
         _complain(str(exc))
+        return EXIT_USER_ERROR
+    except OSError as exc:
+        _complain(f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc))
         return EXIT_USER_ERROR
 
 
@@ -33,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train networks and write bundles.")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, module in _COMMANDS.items():
-        text = (module.__doc__ or name).splitlines()[0]
+        text = (module.__doc__ or name).splitlines()[0].replace("``", "")
         command = subparsers.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

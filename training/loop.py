@@ -44,7 +44,7 @@ class Objective(Protocol):
 
     @property
     def score_name(self) -> str:
-        """Of the validation score: ``accuracy``, ``-mse`` and so on."""
+        """Of the validation score: ``accuracy``, ``r2`` and so on."""
         ...
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from training.batches import Batches, LoaderBatches, MemoryBatches
 from training.config import Config, NumpyConfig, TrainConfig
 from training.data import DataSet, Table
 from training.distributed import this_process
-from training.errors import ConfigError
+from training.errors import ConfigError, Interrupted
 from training.export import manifest as parts
 from training.export import state_dict, verify
 from training.export.candidates import MAX_ROWS, Say
@@ -74,7 +74,7 @@ def train(
     """
     process = this_process()
     # of several processes one writes the note: another would empty it while it is read
-    revision = process.of_first(lambda: _first_revision(run_dir))
+    revision = process.of_first(functools.partial(_first_revision, run_dir))
     seed_everything(config.seed)
     with _impossible_is_config_error():
         network_config = architectures.make_config(config.architecture, _network_fields(config, problem))
@@ -145,6 +145,9 @@ def with_other_seeds(
 
     Returns:
         The training with the first seed, which has these figures now.
+
+    Raises:
+        Interrupted: KeyboardInterrupt came; a seed that was not trained to its end would make the figures worse.
     """
     scores: list[float] = []
     for seed in range(config.seed, config.seed + config.num_seeds):
@@ -152,6 +155,8 @@ def with_other_seeds(
         if seed != config.seed:
             settings = dataclasses.replace(config, seed=seed)
             twin = train(settings, problem, run_dir=run_dir(seed), device=device)
+            if twin.stopped == "interrupted":
+                raise Interrupted(f"interrupted in seed {seed}; the same command goes on from the last checkpoint")
         run = twin.run(twin.served(), problem.outputs)
         outputs = verify.run_in_batches(run, problem.tensors(problem.data.test), MAX_ROWS)
         scores.append(problem.score(outputs, problem.data.test))
@@ -197,10 +202,6 @@ def _first_revision(run_dir: Path | None) -> str:
     """Return the revision of the code that began a training, which a later revision may go on with."""
     if run_dir is None:
         return code_revision()
-    return this_process().of_first(functools.partial(_noted_revision, run_dir))
-
-
-def _noted_revision(run_dir: Path) -> str:
     note = run_dir / REVISION_FILE
     if not (run_dir / checkpoint.FILE_NAME).exists():
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from training.baselines import logistic_regression, ridge
 from training.config import NumpyConfig
 from training.cross_validation import FoldScores, cross_validate
 from training.data import Table, TableRows
+from training.errors import Interrupted
 from training.evaluate import score, score_values
 from training.export.verify import VALUE
 from training.tabular_fitting import fit_model, network_config_of
@@ -40,12 +41,18 @@ def fold_metrics(data: Table, folds: dict[str, FoldScores]) -> dict[str, float]:
 
 
 def compare_on_folds(config: NumpyConfig, data: Table) -> dict[str, FoldScores]:
-    """Cross-validate the recipe and its baseline over all rows of a table, on the same folds."""
+    """Cross-validate the recipe and its baseline over all rows of a table, on the same folds.
+
+    Raises:
+        Interrupted: KeyboardInterrupt came; a fold that was not trained to its end would spoil the figures.
+    """
     network_config = network_config_of(config, data)
     baseline = _baseline_name(data)
 
     def contest(train: TableRows, validation: TableRows, held_out: TableRows, fold: int) -> dict[str, float]:
-        model, _ = fit_model(config, network_config, train, validation, stream=fold)
+        model, outcome = fit_model(config, network_config, train, validation, stream=fold)
+        if outcome.stopped == "interrupted":
+            raise Interrupted(f"interrupted in fold {fold}, so there is no score of all")
         return {
             NETWORK: score_of(model.run(held_out.features), held_out),
             baseline: _baseline_score(train, validation, held_out),

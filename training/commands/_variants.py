@@ -1,7 +1,7 @@
 """Every format of one bundle, built from the bundle itself and the data that it was trained on."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,15 +82,8 @@ def build(
     about = {"model": label(ref), "score_name": name}
     rows = [{**about, **row} for row in verdicts.report(choice, manifest.artifacts)]
     for row in rows[: len(manifest.artifacts)]:  # a manifest tells of each artifact an accuracy, or nothing
-        row["score"] = _stated(manifest.metrics, name) if row["score"] is None else row["score"]
+        row["score"] = manifest.metrics.get(name) if row["score"] is None else row["score"]
     return rows
-
-
-def _stated(metrics: Mapping[str, float], score_name: str) -> float | None:
-    """Return what a manifest says of a score, where a higher one is better."""
-    name = score_name.removeprefix("negative_")
-    value = metrics.get(name)
-    return value if value is None or name == score_name else -value
 
 
 def _smaller(bundle: Bundle, origin: Origin, pruning: Pruning) -> Callable[[], nn.Module]:
@@ -143,13 +136,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["model"],
         row["key"],
-        "" if row["score"] is None else _told(row["score_name"], row["score"]),
+        "" if row["score"] is None else f"{row['score_name']} {row['score']:.4f}",
         "" if row["size_bytes"] is None else told_size(row["size_bytes"]),
         *(f"{latency_ms[rows]:.3f}" if rows in latency_ms else "" for rows in ("1", "32")),
         "shipped" if row["shipped"] else f"not shipped: {row['reason']}",
     )
-
-
-def _told(name: str, score: float) -> str:
-    plain = name.removeprefix("negative_")
-    return f"{plain} {score if plain == name else -score:.4f}"

@@ -27,7 +27,7 @@ from training.config import Config, NumpyConfig, TrainConfig
 from training.cross_validation import FoldScores, cross_validate
 from training.data import DataSet, Table
 from training.device import choose_device
-from training.errors import TrainingError
+from training.errors import Interrupted, TrainingError
 from training.export import verify
 from training.export.candidates import MAX_ROWS
 from training.tabular_scores import compare_on_folds, score_name
@@ -101,6 +101,8 @@ class _Contest:
         rows = dataclasses.replace(self.data, train=train, validation=validation, test=held_out)
         problem = pipeline.problem_of(self.config, rows)
         trained = pipeline.train(self.config, problem, device=self.device)
+        if trained.stopped == "interrupted":
+            raise Interrupted(f"interrupted in fold {fold}, so there is no score of all")
         outputs = verify.run_in_batches(
             trained.run(trained.served(), problem.outputs), problem.tensors(held_out), MAX_ROWS
         )  # fmt: skip

@@ -1,13 +1,13 @@
 """List the data sets, and whether they are here; ``data fetch NAME`` gets one that is not."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from training import data
+from training.commands._shared import say, say_json
 from training.data._fetch import fetch
 from training.errors import DataError, DataMissing, FetchFailed
 
@@ -115,9 +115,9 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 def _print(statuses: Sequence[Status], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps([asdict(each) for each in statuses], indent=2) + "\n")
+        say_json([asdict(each) for each in statuses])
         return
     for each in statuses:
         rows = ", ".join(f"{count:,} {split}" for split, count in each.rows.items())
-        sys.stdout.write(f"{each.name:<16} {each.state:<8} {each.title}, {each.license}: {rows}\n")
-        sys.stdout.write(f"  {f'in {each.where}, checked by SHA-256' if each.state == READY else each.fault}\n")
+        say(f"{each.name:<16} {each.state:<8} {each.title}, {each.license}: {rows}")
+        say(f"  {f'in {each.where}, checked by SHA-256' if each.state == READY else each.fault}")

@@ -18,7 +18,7 @@ from training.commands._bundles import (
     origin_of,
     told_as_training_errors,
 )
-from training.commands._shared import add_folders, add_threads, positive, say, say_json
+from training.commands._shared import add_folders, add_threads, say, say_json, whole
 from training.explain.reports import explain_bundle
 
 NUM_ROWS = 256
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the files (default: build/explain/NAME/VERSION); made where it is missing",
     )
     parser.add_argument(
-        "--rows", type=positive, default=NUM_ROWS, help="of the validation split, at most (default: %(default)s)"
+        "--rows", type=whole(least=2), default=NUM_ROWS, help="of the validation split, at most (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, for machines")
     add_threads(parser)

@@ -10,10 +10,10 @@ from training import data, pipeline
 from training.batches import MemoryBatches
 from training.commands._shared import (
     add_folders,
-    add_recipe,
     add_threads,
     fresh_network,
     models_to_train,
+    natural,
     positive,
     recipe_of,
     say,
@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the curve")
     parser.add_argument("--json", action="store_true", help="print every step as JSON, for machines")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    add_recipe(parser)
+    parser.add_argument("--seed", type=natural, help="decides every draw (default: the recipe's)")
+    parser.add_argument("--batch-size", type=positive, help="rows of a step (default: the recipe's)")
     add_threads(parser)
     add_folders(parser, "--data-dir")
 

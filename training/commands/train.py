@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from training.commands._shared import (
     say,
     say_json,
 )
-from training.config import Config, NumpyConfig, recipe_names
+from training.config import Config, NumpyConfig, TrainConfig, recipe_names
 from training.data import DataSet
 from training.distributed import processes, this_process
 from training.epochs import Epoch, epoch_json
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
             raise TrainingError("--version is of one bundle; leave it out where all are trained")
         _all.train_all(args, recipe_names())
         return
+    if args.jobs is not None:
+        raise TrainingError(f"--jobs is for the command 'train {ALL}'; leave it out where one model is trained")
     config = recipe_of(args.model, args)
     if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise TrainingError("tensorboard is not installed; --tensorboard needs: pip install 'zero-to-one[train]'")
@@ -95,19 +97,40 @@ def _train_and_export(args: argparse.Namespace, config: Config, device: torch.de
 
 
 def _train(args: argparse.Namespace, config: Config, problem: Problem[Any], device: torch.device) -> Trained:
-    def run_dir(seed: int) -> Path:
-        folder: Path = args.runs_dir / config.name / f"seed-{seed}"
-        if args.fresh and this_process().is_first:
-            (folder / checkpoint.FILE_NAME).unlink(missing_ok=True)
-        return folder
+    first = _run_dir(args, config.name, config.seed)
+    if isinstance(config, NumpyConfig):
+        if args.loader or args.workers is not None:
+            raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
+        assert isinstance(problem.data, data.Table)
+        with _logged(args, first) as log:
+            return tabular.train(config, problem.data, on_epoch=log)  # so short that no epoch needs to be told
+    with ExitStack() as held:
 
+        def run_dir(seed: int) -> Path:
+            folder = _run_dir(args, config.name, seed)
+            if this_process().is_first:
+                held.enter_context(checkpoint.exclusive(folder))
+                if args.fresh:
+                    (folder / checkpoint.FILE_NAME).unlink(missing_ok=True)
+            return folder
+
+        return _train_torch(args, config, problem, device, run_dir)
+
+
+def _run_dir(args: argparse.Namespace, name: str, seed: int) -> Path:
+    folder: Path = args.runs_dir / name / f"seed-{seed}"
+    return folder
+
+
+def _train_torch(
+    args: argparse.Namespace,
+    config: TrainConfig,
+    problem: Problem[Any],
+    device: torch.device,
+    run_dir: Callable[[int], Path],
+) -> Trained:
     first = run_dir(config.seed)
     with _logged(args, first) as log:
-        if isinstance(config, NumpyConfig):
-            if args.loader:
-                raise TrainingError("--loader is for torch networks, a NumPy network draws its own batches")
-            assert isinstance(problem.data, data.Table)
-            return tabular.train(config, problem.data, on_epoch=log)  # so short that no epoch needs to be told
 
         def on_epoch(epoch: Epoch) -> None:
             log(epoch)
@@ -126,7 +149,7 @@ def _train(args: argparse.Namespace, config: Config, problem: Problem[Any], devi
             show_progress=not args.json,
             on_epoch=on_epoch,
         )
-    if config.num_seeds > 1:
+    if config.num_seeds > 1 and trained.stopped != "interrupted":  # who interrupts wants what there is, and no more
         is_silent = args.json or not this_process().is_first
         tell = (lambda text: None) if is_silent else say
         trained = pipeline.with_other_seeds(trained, config, problem, run_dir=run_dir, device=device, say=tell)

@@ -80,6 +80,10 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes
                 _write(temporary / PurePosixPath(path), data)
             _sync_tree(temporary)
             temporary.rename(target)
+        except OSError as exc:
+            shutil.rmtree(temporary, ignore_errors=True)
+            # a full disk names no file
+            raise OSError(exc.errno, f"{exc.strerror or exc}; nothing of the bundle is left", str(target)) from exc
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

@@ -1,4 +1,4 @@
-"""The parts of a tabular model's bundle that follow from its data: task, tensors, golden rows, statistics.
+"""The parts of a tabular model's bundle that follow from its data: inputs, golden rows, statistics.
 
 Shape suffixes: B golden rows, N rows of a split, F features.
 """
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.bundle.golden import GoldenRows
-from app.bundle.manifest import InputStatistics, TabularClassification, TabularRegression, TensorSpec
+from app.bundle.manifest import InputStatistics
 from app.tensors import Array, Tensors
 from training.data import Table
 from training.export.golden import response
@@ -17,24 +17,6 @@ from training.export.verify import PROBABILITIES, VALUE, Run
 
 INPUT = "features"
 NUM_REAL_ROWS = 20
-
-TableTask = TabularClassification | TabularRegression
-
-
-def table_task(data: Table) -> TableTask:
-    """Return the task: one row of the table in; one of its classes, or its target, out."""
-    if data.target is None:
-        return TabularClassification(features=data.features, labels=data.classes)
-    return TabularRegression(features=data.features, target=data.target)
-
-
-def table_tensors(task: TableTask) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Return the tensors that go in and come out."""
-    features = TensorSpec(name=INPUT, dtype="float32", shape=("batch", len(task.features)))
-    if isinstance(task, TabularRegression):
-        return (features,), (TensorSpec(name=VALUE, dtype="float32", shape=("batch",)),)
-    shape = ("batch", len(task.labels))
-    return (features,), tuple(TensorSpec(name=name, dtype="float32", shape=shape) for name in ("logits", PROBABILITIES))
 
 
 def as_inputs(features_NF: Array) -> Tensors:

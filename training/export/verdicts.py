@@ -8,13 +8,11 @@ from pathlib import Path
 
 from app.bundle.loader import MANIFEST_FILE, Bundle
 from app.bundle.manifest import Artifact, Golden, Tolerance
-from training.export import bundle, mobile, onnx, prune, quantize, state_dict, torch_export, torchscript
+from training.export import bundle, mobile, prune, quantize, torch_export, torchscript
 
 INT8 = f"{quantize.FORMAT}-{quantize.VARIANT}"
 PRUNED = f"{prune.FORMAT}-{prune.VARIANT}"
 MOBILE = f"{mobile.FORMAT}-{mobile.VARIANT}"
-# what git holds; the rest is built by `make models`
-GIT_KEYS = (onnx.FORMAT, state_dict.FORMAT, INT8)
 KEYS = (INT8, torchscript.FORMAT, torch_export.FORMAT, MOBILE, PRUNED)
 
 # in shares of the test set

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tests.support.prediction import predict
 from training import pipeline
 from training.augment import Augmentation, augment
 from training.batches import Batch
 from training.config import TrainConfig
 from training.data import DataSet, Rows, split
 from training.data.fashion_mnist import CLASSES
-from training.evaluate import predict, score
+from training.evaluate import score
 from training.loop import Validation
 from training.problems import Problem
 from training.trained import Trained

@@ -96,7 +96,7 @@ def test_a_disk_that_is_full_while_a_bundle_is_written_keeps_nothing_of_it(sure,
     # before the first whole file, and in the middle of the weights
     for num_bytes in (4_096, 65_536):
         assert len(sure.weights) > num_bytes
-        with disk_of(num_bytes), pytest.raises(OSError, match="File too large"):
+        with disk_of(num_bytes), pytest.raises(OSError, match="File too large; nothing of the bundle is left"):
             bundling.export(sure, problem, tmp_path, variants=(), explained=False)
         assert list(tmp_path.iterdir()) == []
 

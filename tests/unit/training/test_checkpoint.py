@@ -12,7 +12,7 @@ import torch
 
 from tests.support.learning import Series, digest, series_config, train_series
 from training.batches import MemoryBatches
-from training.checkpoint import FILE_NAME, describe_run, pack, rows_digest, unpack
+from training.checkpoint import FILE_NAME, describe_run, exclusive, pack, rows_digest, unpack
 from training.epochs import Epoch
 from training.errors import CheckpointError, NonFiniteLoss
 
@@ -269,3 +269,11 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path, monk
     assert all(tensor.isfinite().all() for tensor in content["parts"]["network"].values())
     monkeypatch.undo()
     assert digest(train_series(series_config(), run_dir=tmp_path)[0]) == digest(train_series(series_config())[0])
+
+
+def test_two_trainings_cannot_hold_one_folder(tmp_path):
+    folder = tmp_path / "new" / "seed-1"
+    with exclusive(folder), pytest.raises(CheckpointError, match="another training is under way"), exclusive(folder):
+        pass
+    with exclusive(folder), exclusive(folder.with_name("seed-2")):
+        pass

@@ -164,3 +164,10 @@ def test_a_missing_library_is_named_with_what_to_install(repository, missing):
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"error: {missing} is not installed; training needs: pip install 'zero-to-one[train]'\n"
+
+
+@pytest.mark.usefixtures("small")
+def test_a_folder_that_cannot_be_made_is_named_in_plain_words(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = run(capsys, "train", "mlp", "--models-dir", tmp_path, "--runs-dir", tmp_path / "file")
+    assert (code, err) == (2, f"error: {tmp_path / 'file' / 'mlp' / 'seed-20'}: Not a directory\n")

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from tests.support.learning import MeanNetwork, Series, SeriesObjective, series_config, train_series
+from tests.support.prediction import predict
 from training import architectures
 from training.batches import Batch, MemoryBatches
 from training.errors import Interrupted, NonFiniteLoss
-from training.evaluate import predict, score
+from training.evaluate import score
 from training.loop import Validation, fit
 from training.seeding import seed_everything
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 
@@ -7,7 +8,7 @@ import torch
 
 from app.bundle.loader import find_bundles, open_bundle
 from training import architectures, bundling, pipeline
-from training.errors import ConfigError, NotProven, VersionExists
+from training.errors import ConfigError, Interrupted, NotProven, VersionExists
 from training.export import onnx, state_dict, verify
 from training.provenance import code_revision
 
@@ -206,3 +207,13 @@ def test_other_seeds_tell_how_far_the_score_depends_on_them(trained, problem, sm
     assert found.weights == trained.weights
     served = trained.run(trained.served(), problem.outputs)
     assert scores[0] == problem.score(served(problem.tensors(problem.data.test)), problem.data.test)
+
+
+def test_a_seed_that_is_interrupted_is_not_counted_as_trained(trained, problem, small_config, monkeypatch):
+    def half(*args, **options):
+        return dataclasses.replace(trained, stopped="interrupted")
+
+    monkeypatch.setattr(pipeline, "train", half)
+    config = small_config(num_seeds=2)
+    with pytest.raises(Interrupted, match=f"interrupted in seed {config.seed + 1}"):
+        pipeline.with_other_seeds(trained, config, problem)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.support.small_training import pictures, sequences, texts
-from training import data
+from training import data, loop
 from training.commands.cross_validate import joined
+from training.numpy_network import fitting
 
 
 def test_a_torch_recipe_never_sees_the_test_split(command, monkeypatch):
@@ -62,3 +63,19 @@ def test_rows_of_any_kind_are_put_behind_each_other(make):
     assert len(every) == len(rows.train) + len(rows.validation)
     (last,) = every.take(np.array([len(every) - 1])).labels
     assert last == rows.validation.labels[-1]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("model", "epochs_from"), [("mlp", loop), ("numpy_mlp", fitting)])
+def test_a_fold_that_is_interrupted_is_no_score(command, monkeypatch, model, epochs_from):
+    plain = epochs_from.Epoch
+
+    def interrupt_third(**fields):
+        if fields["number"] == 3:
+            raise KeyboardInterrupt
+        return plain(**fields)
+
+    monkeypatch.setattr(epochs_from, "Epoch", interrupt_third)
+    code, out, err = command("cross-validate", model, "--folds", 2, "--epochs", 4)
+    assert (code, out) == (130, "")
+    assert err == "error: interrupted in fold 1, so there is no score of all\n"

@@ -141,3 +141,13 @@ def test_a_bundle_that_no_recipe_made_is_refused(refused, models_dir, edited):
 )
 def test_what_cannot_be_is_named(refused, arguments, named):
     assert named in refused("evaluate", *arguments, "--models-dir", MODELS)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_a_network_that_draws_pictures_again_reaches_its_stated_error(command, told):
+    assert command("train", "autoencoder", "--epochs", 1, "--no-explanations")[0] == 0
+    found = told("evaluate", "autoencoder")
+    assert set(found["stated"]) == {"mse", "r2"}
+    assert found["measured"] == pytest.approx(found["stated"], rel=1e-4)
+    assert found["differing"] == []

@@ -53,3 +53,7 @@ def test_nothing_is_written_among_bundles(refused, tmp_path, digests):
 def test_a_bundle_without_weights_of_its_network_cannot_be_explained(refused, models_dir, edited, small):
     edited(lambda manifest: manifest["artifacts"].pop())
     assert "has no 'state_dict' artifact" in refused("explain", "mlp", "--models-dir", models_dir)
+
+
+def test_one_row_alone_has_no_error_of_its_mean_and_is_refused(refused):
+    assert "--rows: must be a whole number of at least 2" in refused("explain", "cnn", "--rows", 1)

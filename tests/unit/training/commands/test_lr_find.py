@@ -38,6 +38,7 @@ def test_it_finds_the_same_twice_and_trains_nothing(told, tmp_path):
         (["mlp", "--lowest", "100", "--highest", "1000"], "the loss fell at no learning rate"),
         (["mlp", "--plot", "none/curve.svg"], "there is no folder none"),
         (["mlp", "--batch-size", "0"], "--batch-size"),
+        (["mlp", "--epochs", "3"], "unrecognized arguments: --epochs 3"),
     ],
     ids=str,
 )

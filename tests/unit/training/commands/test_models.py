@@ -124,18 +124,18 @@ def test_what_cannot_be_is_named(refused, arguments, named):
     assert named in refused("models", *arguments, "--models-dir", MODELS)
 
 
-def test_an_error_is_told_as_one_and_not_as_a_score_below_zero():
+def test_a_score_is_told_by_its_name():
     row = {
         "model": "autoencoder/1",
         "key": "onnx",
-        "score_name": "negative_mse",
+        "score_name": "r2",
         "shipped": True,
-        "score": -0.0115,
+        "score": 0.9247,
         "size_bytes": 1_200_000,
         "latency_ms": {"1": 0.25, "32": 4.5},
     }
     assert as_table([row]).splitlines()[1].split() == [
-        *("autoencoder/1", "onnx", "mse", "0.0115", "1.20", "MB", "0.250", "4.500", "shipped")
+        *("autoencoder/1", "onnx", "r2", "0.9247", "1.20", "MB", "0.250", "4.500", "shipped")
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from app.bundle.loader import find_bundles, open_bundle
-from training import config
+from training import checkpoint, config
 from training.commands import train
 
 FEW = ("--epochs", "2", "--no-explanations")
@@ -146,3 +146,36 @@ def test_a_batch_that_is_too_small_for_its_processes_is_refused(torchrun):
     done = torchrun("train", "mlp", "--batch-size", "1")
     assert done.returncode != 0
     assert "error: mlp: batch_size must be 1 or more for each of 2 processes, got 1" in done.stderr
+
+
+@pytest.mark.usefixtures("small")
+def test_a_second_training_of_the_same_run_is_refused_and_takes_nothing_away(command, refused, tmp_path):
+    assert command("train", "mlp", *FEW)[0] == 0
+    run_dir = tmp_path / "runs" / "mlp" / "seed-20"
+    kept = (run_dir / "checkpoint.pt").read_bytes()
+    with checkpoint.exclusive(run_dir):
+        assert "another training is under way in" in refused("train", "mlp", *FEW, "--fresh")
+    assert (run_dir / "checkpoint.pt").read_bytes() == kept
+
+
+@pytest.mark.usefixtures("small")
+def test_who_interrupts_the_first_seed_gets_what_there_is_and_no_further_seeds(command, recipe, monkeypatch):
+    recipe(network={"hidden": (16,)}, epochs=3, num_seeds=3)
+
+    def interrupt(epoch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_tell_epoch", interrupt)
+    code, out, err = command("train", "mlp", "--no-explanations")
+    assert code == 0, err
+    assert out.startswith("interrupted after 1 epochs")
+    assert "seed 2" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["numpy_mlp", "--workers", 2], "--loader is for torch networks"), (["mlp", "--jobs", 2], "--jobs is for")],
+    ids=str,
+)
+def test_an_option_that_would_do_nothing_is_refused(refused, arguments, named):
+    assert named in refused("train", *arguments)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.prediction import predict
 from training import architectures
-from training.evaluate import predict
 from training.export import state_dict
 
 SMALL = {"channels": [4, 8], "dense": 16}
