@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.backends.onnx import load
 from app.errors import BackendUnavailable, BundleError
 from tests.support.bundles import dummy_bundle, edit_manifest, open_folder, write_file_with_digest
 
+REPOSITORY = Path(__file__).parents[4]
 FILE = "model.onnx"
 FLOAT, DOUBLE = TensorProto.FLOAT, TensorProto.DOUBLE
 
@@ -148,3 +150,34 @@ def test_weights_outside_the_file_are_refused_wherever_they_lie(
     monkeypatch.chdir(folder)
     with pytest.raises(BundleError, match="External data"):
         load(open_folder(folder), threads=1)
+
+
+def test_models_take_the_memory_of_their_batches_in_turns(folder: Path) -> None:
+    two_inputs = graph(inputs={"image": FLOAT, "other": FLOAT})  # their sum takes as much again as either
+    write_file_with_digest(folder, FILE, two_inputs)
+    edit_manifest(folder, lambda manifest: manifest["inputs"].append({**manifest["inputs"][0], "name": "other"}))
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from app.backends.onnx import load
+from tests.support.bundles import open_folder
+
+def resident_mb():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+rows = np.zeros((1_000_000, 2, 3), np.float32)  # 24 MB
+models = [load(open_folder(Path(sys.argv[1])), threads=1) for _ in range(4)]
+grown = []
+for model in models:
+    before = resident_mb()
+    model.run({"image": rows, "other": rows})
+    grown.append(resident_mb() - before)
+print(*grown)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, folder], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    first, _, *others = map(float, done.stdout.split())
+    assert first > 20
+    assert max(others) < 5
