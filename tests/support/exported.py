@@ -82,6 +82,7 @@ def exported_bundle(models_dir: Path, name: str, fmt: str) -> Path:
     def edit(manifest: dict[str, Any]) -> None:
         manifest["artifacts"] = [{"format": fmt, **file_ref(path, content)}]
         manifest["golden"]["tolerance"] = {fmt: TOLERANCE}
+        manifest["golden"]["output_tolerance"] = {}
 
     edit_manifest(folder, edit)
     return folder

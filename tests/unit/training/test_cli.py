@@ -1,9 +1,9 @@
-import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.support.committed import copy_as_first
 from training import cli, data, pipeline
 from training.errors import Interrupted, NonFiniteLoss
 
@@ -46,8 +46,8 @@ def test_train_writes_a_bundle_and_list_shows_it(capsys, tmp_path):
     assert "test accuracy 0." in out
 
 
-def test_list_shows_a_damaged_bundle_and_the_others(capsys, tmp_path, repository):
-    shutil.copytree(repository / "models" / "mlp" / "1", tmp_path / "mlp" / "1")
+def test_list_shows_a_damaged_bundle_and_the_others(capsys, tmp_path):
+    copy_as_first("mlp", tmp_path)
     (tmp_path / "broken" / "3").mkdir(parents=True)
     code, out, _ = run(capsys, "list", "--models-dir", tmp_path)
     assert code == 0

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from tests.support.committed import LATEST
 from training.intervals import Interval
 from training.verdict import FinalScores, judge
 
@@ -102,9 +103,9 @@ def test_an_epoch_that_is_not_there_is_refused():
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "numpy_mlp", "numpy_regression"])
-def test_the_committed_networks_are_a_good_fit(repository, name):
+def test_the_committed_networks_are_a_good_fit(name):
     """By their losses alone; their reason names the epoch that the manifest says was kept."""
-    folder = repository / "models" / name / "1"
+    folder = LATEST[name].folder
     record = json.loads((folder / "manifest.json").read_text())["training"]
     rows = json.loads((folder / "report" / "history.json").read_text())
     history = [Point(row["number"], row["train_loss"], row["validation_loss"]) for row in rows]

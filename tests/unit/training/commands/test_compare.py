@@ -1,6 +1,4 @@
-import shutil
-
-from tests.support.committed import LATEST, MODELS
+from tests.support.committed import LATEST, MODELS, copy_as_first
 
 
 def test_every_bundle_of_the_repository_stands_in_the_table(command):
@@ -12,7 +10,7 @@ def test_every_bundle_of_the_repository_stands_in_the_table(command):
 
 
 def test_a_damaged_bundle_hides_no_other(command, told, tmp_path):
-    shutil.copytree(MODELS / "numpy_mlp" / "1", tmp_path / "numpy_mlp" / "1")
+    copy_as_first("numpy_mlp", tmp_path)
     (tmp_path / "broken" / "3").mkdir(parents=True)
     (tmp_path / "broken" / "4").mkdir(parents=True)
     (tmp_path / "broken" / "4" / "manifest.json").write_text("{}")

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from tests.support.committed import MODELS
+from tests.support.committed import MODELS, copy_as_first
 
 
 @pytest.mark.usefixtures("small")
@@ -20,7 +20,8 @@ def test_pictures_and_figures_go_into_a_folder_and_the_bundle_stays(command, mod
 
 
 def test_a_table_is_explained_into_build_where_nothing_else_is_said(told, tmp_path):
-    found = told("explain", "numpy_mlp/1", "--models-dir", MODELS)
+    copy_as_first("numpy_mlp", tmp_path / "models")
+    found = told("explain", "numpy_mlp/1", "--models-dir", tmp_path / "models")
     assert (found["bundle"], found["output"]) == ("numpy_mlp/1", "build/explain/numpy_mlp/1")
     assert found["figures"]["integrated gradients/like shapley"] > 0.9
     assert (tmp_path / "build" / "explain" / "numpy_mlp" / "1" / "report" / "explain" / "permutation.png").exists()

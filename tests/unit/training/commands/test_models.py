@@ -1,11 +1,10 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 from app.bundle.loader import find_bundles, open_bundle
-from tests.support.committed import MODELS
+from tests.support.committed import MODELS, copy_as_first
 from training.commands._variants import as_table
 from training.export import variants, verify
 from training.export.verdicts import KEYS
@@ -86,7 +85,7 @@ def test_what_is_not_shipped_says_why(command, tmp_path):
 def test_a_damaged_bundle_and_missing_data_hide_no_other(command, tmp_path):
     models = tmp_path / "models"
     for name in ("cnn", "mlp", "numpy_mlp"):
-        shutil.copytree(MODELS / name / "1", models / name / "1")
+        copy_as_first(name, models)
     (models / "mlp" / "1" / "manifest.json").write_text("{")
     code, out, err = command(
         "models", "--models-dir", models, "--output", tmp_path / "built", "--formats", "torchscript"
