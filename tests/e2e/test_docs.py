@@ -7,7 +7,7 @@ the fence is the kind, the others say more:
   torchrun).
   ``fails=2`` is the exit status to expect. The next block shows what is answered: ``json`` the body, ``http`` all of
   it, ``text output`` what is printed.
-- ``json manifest mlp/1 /a/pointer``: a part of a committed manifest.
+- ``json manifest mlp/2 /a/pointer``: a part of a committed manifest.
 - ``python``: a script, run against the service. ``python app/backends/x.py``: a file that a reader would add.
 - ``text errors``: the tree of ``app/errors.py``; ``text tree``: files below the folder of the first line.
 - ``mermaid``: a diagram whose files exist.
