@@ -53,6 +53,7 @@ def processes(device: str = "auto") -> Iterator[torch.device]:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield chosen
+        dist.barrier()  # who leaves early cuts the others off in the midst of what was said last
     finally:
         dist.destroy_process_group()
 

@@ -17,7 +17,7 @@ from app.bundle.loader import open_bundle
 from tests.support.committed import LATEST, MODELS, NAMES, names_of
 from tests.support.server import RunningService, serve
 
-PICTURE_MODELS = names_of("image_classification")
+PICTURE_MODELS = [*names_of("image_classification"), *names_of("image_reconstruction")]
 
 
 def encoded(picture: np.ndarray, kind: str = "PNG") -> bytes:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.conftest import MODELS
 from tests.support.bundles import dummy_bundle, edit_manifest, golden_images, golden_rows, write_golden
+from tests.support.committed import copy_as_first
 from tests.support.server import serve, start
 
 JSON = {"content-type": "application/json"}
@@ -53,8 +54,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_bundle_fails_with_its_reason_and_the_others_serve(tmp_path: Path, damage: str) -> None:
-    copytree(MODELS / "mlp", tmp_path / "mlp")
-    copytree(MODELS / "mlp", tmp_path / "broken")
+    copy_as_first("mlp", tmp_path)
+    copytree(tmp_path / "mlp", tmp_path / "broken")
     edit_manifest(tmp_path / "broken" / "1", lambda manifest: manifest.update(name="broken"))
     harm, reason = DAMAGES[damage]
     harm(tmp_path / "broken" / "1")

@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from onnx import TensorProto, helper
 from app.backends.onnx import load
 from app.errors import BackendUnavailable, BundleError
 from tests.support.bundles import dummy_bundle, edit_manifest, open_folder, write_file_with_digest
+from tests.support.committed import copy_as_first
 
 REPOSITORY = Path(__file__).parents[4]
 FILE = "model.onnx"
@@ -140,8 +140,7 @@ def test_weights_outside_the_file_are_refused_wherever_they_lie(
     """No digest speaks for them; ONNX Runtime would take them from the working directory."""
     from onnx.external_data_helper import convert_model_to_external_data
 
-    folder = tmp_path / "models" / "mlp" / "1"
-    shutil.copytree(Path(__file__).parents[4] / "models" / "mlp" / "1", folder)
+    folder = copy_as_first("mlp", tmp_path / "models")
     model = onnx.load(folder / "model.onnx")
     convert_model_to_external_data(model, location="weights.bin", size_threshold=1024, convert_attribute=False)
     onnx.save(model, folder / "model.onnx")

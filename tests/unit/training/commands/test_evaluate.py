@@ -18,7 +18,7 @@ def test_each_artifact_reaches_what_the_manifest_says(command, models_dir, artif
     assert out.endswith("as the manifest says\n")
 
 
-@pytest.mark.parametrize("bundle", ["numpy_mlp", "numpy_regression/1"])
+@pytest.mark.parametrize("bundle", ["numpy_mlp", "numpy_regression/2"])
 def test_committed_tables_reach_what_their_manifests_say(told, bundle):
     found = told("evaluate", bundle, "--models-dir", MODELS)
     assert found["differing"] == []

@@ -34,7 +34,7 @@ def test_an_onnx_model_is_explained_as_the_network_is(committed, pixels):
     classes = torch.tensor([9, 2, 1])
     settings = {"window": (7, 7), "stride": (7, 7)}
     of_onnx = occlude(without_gradients(session, "image", "logits"), pixels[:3], classes, **settings)
-    of_torch = occlude(subject.network, pixels[:3], classes, **settings)
+    of_torch = occlude(subject.network, pixels[:3], classes, **settings) / subject.bundle.manifest.temperature
     assert of_torch.abs().max() > 1
     np.testing.assert_allclose(of_onnx.numpy(), of_torch.numpy(), rtol=1e-4, atol=1e-3)
 
