@@ -17,7 +17,8 @@ from app.bundle.loader import open_bundle
 from tests.support.committed import LATEST, MODELS, NAMES, names_of
 from tests.support.server import RunningService, serve
 
-PICTURE_MODELS = [*names_of("image_classification"), *names_of("image_reconstruction")]
+PICTURE_MODELS = names_of("image_classification")
+TAKE_PICTURES = [*PICTURE_MODELS, *names_of("image_reconstruction")]
 
 
 def encoded(picture: np.ndarray, kind: str = "PNG") -> bytes:
@@ -131,7 +132,7 @@ def test_card_tells_what_a_caller_needs_and_its_example_works(client: httpx.Clie
     assert card["state"] == "ready"
     assert card["task"] == manifest.task.kind
     assert card["limits"]["max_instances"] == 1024
-    assert ("luma" in (card["conversion"] or "")) == (name in PICTURE_MODELS)
+    assert ("luma" in (card["conversion"] or "")) == (name in TAKE_PICTURES)
     assert card["versions"][-1]["metrics"] == manifest.metrics
     assert card["versions"][0]["backend"] == "onnx"
     jsonschema.validate(card["example"], card["request_schema"])
@@ -150,7 +151,7 @@ def test_openapi_examples_work_as_they_stand(client: httpx.Client) -> None:
         if not path.startswith("/predict"):
             continue
         content = operations["post"]["requestBody"]["content"]
-        takes_pictures = path.removeprefix("/predict/") in PICTURE_MODELS
+        takes_pictures = path.removeprefix("/predict/") in TAKE_PICTURES
         assert ("application/json" in content, "image/png" in content) == (True, takes_pictures)
         examples = content["application/json"].get("examples") or {
             "": {"value": content["application/json"]["example"]}
