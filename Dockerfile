@@ -64,8 +64,9 @@ WORKDIR /srv
 USER 10001:10001
 
 FROM runtime AS training
-# matplotlib wants a folder for its fonts as it is imported; this one can be written where the root cannot
-ENV MPLCONFIGDIR=/dev/shm/matplotlib
+# matplotlib and torchmetrics want folders for fonts and downloads as they are imported; this one can be written where
+# the root cannot
+ENV MPLCONFIGDIR=/dev/shm/matplotlib TMPDIR=/dev/shm
 COPY --from=libraries-training /venv /venv
 COPY models models
 COPY --from=code /srv .
