@@ -139,7 +139,8 @@ def expect_agreement(some: list[Any], others: list[Any]) -> None:
     a, b = numbers_of(some), numbers_of(others)
     if a.shape[1] > 1:
         assert (a.argmax(axis=1) == b.argmax(axis=1)).all()
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+    # values have units of their own, of which float32 keeps seven digits
+    np.testing.assert_allclose(a, b, rtol=0 if a.shape[1] > 1 else 1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", PICTURE_MODELS)
@@ -196,7 +197,8 @@ def test_golden_requests_get_the_golden_responses(name: str, onnx: RunningServic
         assert prediction.get("label") == response.get("label")
         for member, expected in response.items():
             if member not in ("label", "index", "anomaly"):
-                np.testing.assert_allclose(_flat(prediction[member]), _flat(expected), rtol=1e-4, atol=1e-4)
+                atol = 1e-3 if member == "reconstruction" else 1e-5  # pixels go up to 255
+                np.testing.assert_allclose(_flat(prediction[member]), _flat(expected), rtol=1e-5, atol=atol)
 
 
 def _flat(value: Any) -> Any:
