@@ -7,8 +7,8 @@ the body or names its faults. A property test feeds both with the same bodies an
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import simdjson
@@ -47,7 +47,6 @@ class FastDecoder:
         Returns:
             float32, shape ``(instances, *shape)``; or None for any other body.
         """
-
         height, width = shape
         lengths = range(height, height + 1)
 
@@ -181,7 +180,7 @@ def _flat(body: bytes, rows: object, lengths: range, width: int, low: float, hig
         return None
     # raises for what is neither a number nor an array, so whatever has a length below is an array
     flat: Array = np.frombuffer(rows.as_buffer(of_type="d"))
-    if {*map(len, rows)} != {width}:
+    if {*map(len, cast("Iterable[list[float]]", rows))} != {width}:
         return None
     # the place of the greatest is found in a quarter of the time that the greatest itself takes
     if flat.size != len(rows) * width or not flat[flat.argmax()] <= high:
