@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _NO_FOLDER = "/dev/null/external-data-is-not-served"
 
+# of address space. In the default of 1 MiB, doubled, each region strands a rest that the next tensor does not fit in
+_FIRST_REGION_BYTES = 32 * 2**20
+
 _ELEMENT_TYPES = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(double)": np.dtype(np.float64),
@@ -69,6 +72,9 @@ def load(bundle: Bundle, *, key: str = "onnx", threads: int) -> OnnxBackend:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime raises a dozen types of its own, all directly below Exception
         raise BundleError(f"ONNX Runtime refuses the graph: {exc}") from exc
+    # it keeps the file for a second try on other providers, of which there is none here: a copy of all weights
+    session.disable_fallback()
+    session._model_bytes = None
     _expect_signature(bundle, session)
     return OnnxBackend(session, [spec.name for spec in bundle.manifest.outputs])
 
@@ -82,7 +88,8 @@ def _share_arena() -> None:
     import onnxruntime as ort
 
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(info, ort.OrtArenaCfg(0, 0, -1, -1))  # as an arena is by default
+    # regions that double, as by default, but from a first one that all models share; untouched pages cost nothing
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg(0, 0, _FIRST_REGION_BYTES, -1))
 
 
 def _expect_signature(bundle: Bundle, session: "onnxruntime.InferenceSession") -> None:
