@@ -78,6 +78,9 @@ class DummyBackend:
             sums_B = sums_B[: behavior.extra_rows]
         return {spec.name: _output(spec, sums_B) for spec in self._outputs}
 
+    def settle(self, row: Tensors) -> None:
+        """Do nothing: nothing is kept; see :class:`app.backends.Backend`."""
+
     def close(self) -> None:
         """Note that it was closed."""
         self.is_closed = True

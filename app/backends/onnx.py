@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _NO_FOLDER = "/dev/null/external-data-is-not-served"
 
-# of address space. In the default of 1 MiB, doubled, each region strands a rest that the next tensor does not fit in
-_FIRST_REGION_BYTES = 32 * 2**20
+# of address space, for batches: pages that none has touched cost nothing. Regions of 2 MiB, doubled, as by default,
+# would each strand a rest that the next tensor does not fit in
+_REGION_BYTES = 32 * 2**20
 
 _ELEMENT_TYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -38,6 +39,14 @@ class OnnxBackend:
     def run(self, inputs: Tensors) -> Tensors:
         """Run the graph; see :class:`app.backends.Backend`."""
         return dict(zip(self._output_names, self._session.run(self._output_names, inputs), strict=True))
+
+    def settle(self, row: Tensors) -> None:
+        """Run one row, and give back the regions of the arena that are then free; see :class:`app.backends.Backend`."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._session.run(self._output_names, row, options)
 
     def close(self) -> None:
         """Drop the session, and with it the arena."""
@@ -88,8 +97,7 @@ def _share_arena() -> None:
     import onnxruntime as ort
 
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    # regions that double, as by default, but from a first one that all models share; untouched pages cost nothing
-    ort.create_and_register_allocator(info, ort.OrtArenaCfg(0, 0, _FIRST_REGION_BYTES, -1))
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg({"initial_growth_chunk_size_bytes": _REGION_BYTES}))
 
 
 def _expect_signature(bundle: Bundle, session: "onnxruntime.InferenceSession") -> None:
