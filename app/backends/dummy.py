@@ -53,6 +53,7 @@ class DummyBackend:
         self._outputs = outputs
         self.rows_per_call: list[int] = []
         self.is_closed = False
+        self.settled_on: Tensors | None = None
 
     def run(self, inputs: Tensors) -> Tensors:
         """Answer, late, wrongly or not at all; see :class:`app.backends.Backend`."""
@@ -79,7 +80,8 @@ class DummyBackend:
         return {spec.name: _output(spec, sums_B) for spec in self._outputs}
 
     def settle(self, row: Tensors) -> None:
-        """Do nothing: nothing is kept; see :class:`app.backends.Backend`."""
+        """Note the row: nothing is kept that could be given back; see :class:`app.backends.Backend`."""
+        self.settled_on = row
 
     def close(self) -> None:
         """Note that it was closed."""
