@@ -22,6 +22,7 @@ from app.serving.proof import is_well, promised, prove, warm_up
 from app.serving.threads import on_daemon_thread
 from app.serving.versions import State, Version, read_manifests
 from app.settings import Settings
+from app.tensors import take, trim
 
 logger = logging.getLogger("app.catalog")
 
@@ -142,6 +143,7 @@ class Catalog:
         run = promised(backend.run, bundle.manifest)
         prove(run, bundle.manifest, golden, version.backend_name)
         version.batch_s = warm_up(run, golden.inputs, bundle.manifest.batching, clock=self._clock)
+        backend.settle(trim(take(golden.inputs, 0, 1)))
         return golden
 
     def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:
