@@ -18,6 +18,7 @@ from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, SettingsError
 from app.serving.batcher import Batcher
+from app.serving.tuned import Plan
 from app.settings import Settings
 
 logger = logging.getLogger("app.catalog")
@@ -42,6 +43,8 @@ class Version:
         state: Where it stands.
         reason: Why it failed; empty otherwise.
         backend_name: What serves it, once loaded.
+        device: Where it computes, once loaded.
+        plan: How it is served: with what was tuned for this machine, where there is that.
         runs_on: Where its batches run, once ready.
         batch_s: Seconds that a full batch took in the warm-up.
         batcher: Its queue; there where ``state`` is ready.
@@ -52,6 +55,8 @@ class Version:
     state: State = State.LOADING
     reason: str = ""
     backend_name: str | None = None
+    device: Literal["cpu", "cuda"] | None = None
+    plan: Plan | None = None
     runs_on: Literal["loop", "thread"] | None = None
     batch_s: float | None = None
     batcher: Batcher | None = None
@@ -65,10 +70,14 @@ class Version:
         """
         self.state, self.reason = State.FAILED, reason
         logger.error("%s failed: %s", self.label, reason)
-        backend, self.backend = self.backend, None
         executor, self.executor = self.executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+        self.discard_backend()
+
+    def discard_backend(self) -> None:
+        """Give back what its runtime holds."""
+        backend, self.backend = self.backend, None
         if backend is not None:
             try:
                 backend.close()
@@ -128,6 +137,8 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):
         raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
+    if unknown := sorted(set(settings.backends) - set(models)):
+        raise SettingsError(f"ZTO_BACKEND names models that are not there: {unknown}; there are: {', '.join(models)}")
     return models
 
 
