@@ -24,9 +24,9 @@ def num_cores() -> int:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of those packages that are installed; by default of all that figures depend on."""
+    """Return the versions of those packages that are installed."""
     found: dict[str, str] = {}
-    for package in packages or PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -41,5 +41,5 @@ def describe() -> dict[str, str]:
         "cores": str(num_cores()),
         "system": f"{platform.system()} {platform.release().split('-')[0]}, {platform.machine()}",
         "python": platform.python_version(),
-        "packages": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "packages": ", ".join(f"{name} {number}" for name, number in versions(*PACKAGES).items()),
     }

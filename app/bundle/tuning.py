@@ -19,8 +19,12 @@ from app.bundle.manifest import NAME_PATTERN, Batching
 from app.bundle.parts import Part, Sha256
 from app.errors import BundleError
 
-_RUNTIMES = {"onnx": ("onnxruntime", "onnxruntime-gpu")}
-_TORCH = ("torch",)
+_RUNTIMES = {
+    "onnx": ("onnxruntime", "onnxruntime-gpu"),
+    "state_dict": ("torch",),
+    "torch_export": ("torch",),
+    "torchscript": ("torch",),
+}
 
 
 class Environment(Part):
@@ -109,7 +113,8 @@ def path_of(ref: BundleRef, state_dir: Path | None = None) -> Path:
 
 def runtime_of(key: str) -> dict[str, str]:
     """Return the versions of the packages that run the artifact of a key."""
-    return machine.versions(*_RUNTIMES.get(key.partition("-")[0], _TORCH))
+    packages = _RUNTIMES.get(key.partition("-")[0], ())
+    return machine.versions(*packages)
 
 
 def read_tuning(bundle: Bundle, state_dir: Path | None = None) -> Tuning | None:
