@@ -67,7 +67,7 @@ class Measured(Part):
         choice: The candidate.
         rows_per_s: In each round.
         median_rows_per_s: Of these; None where it was not run.
-        batch_ms: Of a full batch, the median.
+        batch_ms: Of a full batch, the fastest of some.
         verdict: In words.
     """
 

@@ -10,6 +10,7 @@ from app.backends.dummy import DummyBackend
 from app.bundle.loader import BundleRef
 from app.bundle.manifest import Batching
 from app.bundle.tuning import Environment, path_of, write_tuning
+from app.errors import SettingsError
 from app.metrics import Metrics
 from app.serving.catalog import Catalog
 from app.serving.tuned import plan_for
@@ -130,3 +131,11 @@ def test_what_the_operator_sets_by_name_has_the_last_word(tmp_path: Path) -> Non
     assert (plan.tuning, plan.batching) == (None, bundle.manifest.batching)
     assert plan.ignored_because == "it was tuned for onnx-int8, and ZTO_BACKEND asks for onnx"
     assert plan_for(bundle, Settings(backend="cnn=onnx-int8,onnx")).tuning is not None
+
+
+def test_a_backend_for_a_model_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"ZTO_BACKEND names models that are not there: \['nix'\]; there are: dummy"
+    ):
+        Catalog(Settings(models_dir=folder.parent.parent, backend="nix=onnx,auto"), Metrics())
+    assert loaded(folder, backend="dummy=dummy,onnx").backend_name == "dummy"
