@@ -68,7 +68,7 @@ class Bench:
         prove(promised(self._backend(choice).run, manifest), manifest, self._golden_of(choice), choice.backend)
 
     def full_batch_s(self, choice: Choice) -> float:
-        """Return the seconds of a full batch: the fastest of some, as in the warm-up."""
+        """Return the seconds of a full batch: the fastest of some, as in the warm-up; the others tell of the load."""
         known = choice.model_copy(update={"run_on": "auto"}).model_dump_json()
         if known not in self._full_batch_s:
             backend = self._backend(choice)

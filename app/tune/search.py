@@ -3,7 +3,7 @@
 Each step holds all else fixed and sets candidates against the choice so far: artifact, threads, rows of a batch, bound
 on elements, event loop or thread, waiting for company. Within a step the candidates take turns for several rounds, so
 that what the machine does meanwhile meets them all. A candidate replaces the choice where its full batch keeps the
-bound, and it was faster in every round, and by :data:`LEAST_GAIN` in the median of them: without any difference, five
+bound, it was faster in every round, and by :data:`LEAST_GAIN` in the median of them: without any difference, five
 rounds would all agree once in 32 times. In the end the whole choice has to win once more, in the same way, against the
 manifest's own settings.
 """
