@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from app import machine
 from app.bench import plot, questions, report, service
 from app.bench.errors import BenchError
 from app.bench.load import run
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    plan = _plan(options)
+    plan, environment = _plan(options), machine.describe()
     for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
             raise BenchError(f"{path.parent} is no folder")
@@ -58,8 +59,8 @@ def _measure(options: argparse.Namespace) -> int:
     sys.stdout.write(report.table(result, plan, within_ms=options.within_ms) + "\n")
     if options.json is not None:
         asked = {"target": options.target, "url": options.url, "path": place.path, "bodies": len(requests)}
-        text = json.dumps(report.document(result, plan, within_ms=options.within_ms, asked=asked), indent=1)
-        _write(options.json, text + "\n")
+        document = report.document(result, plan, within_ms=options.within_ms, asked=asked, environment=environment)
+        _write(options.json, json.dumps(document, indent=1) + "\n")
     if options.plot is not None:
         curves = [("response", result.response)]
         if isinstance(plan, OpenLoop):

@@ -5,7 +5,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from app import __version__, machine
+from app import __version__
 from app.bench.histogram import PERCENTS, Histogram
 from app.bench.plans import ClosedLoop, Plan
 from app.bench.tally import Result
@@ -36,18 +36,28 @@ def notes(result: Result, plan: Plan) -> list[str]:
     lag_ms = result.lag.percentile_ms(99)
     if not isinstance(plan, ClosedLoop) and lag_ms > max(1.0, 0.1 * result.response.percentile_ms(50)):
         found.append(
-            f"1% of the requests were written {lag_ms:.2f} ms or more after they were due, by the load's fault"
+            f"1% of the requests were written {lag_ms:.2f} ms or more late: the load, or the machine, was busy"
         )
     return found
 
 
-def document(result: Result, plan: Plan, *, within_ms: float | None, asked: dict[str, Any]) -> dict[str, Any]:
-    """Return everything, ready for JSON."""
+def document(
+    result: Result, plan: Plan, *, within_ms: float | None, asked: dict[str, Any], environment: dict[str, str]
+) -> dict[str, Any]:
+    """Return everything, ready for JSON.
+
+    Args:
+        result: What was measured.
+        plan: How.
+        within_ms: The bound of goodput.
+        asked: What the caller asked for.
+        environment: What figures depend on, before the load was kept to a core of its own.
+    """
     kind = "closed" if isinstance(plan, ClosedLoop) else "open"
     return {
         "version": __version__,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": machine.describe(),
+        "environment": environment,
         "asked": asked,
         "plan": {"loop": kind, **dataclasses.asdict(plan)},
         "seconds": result.seconds,

@@ -134,8 +134,6 @@ def test_what_the_operator_sets_by_name_has_the_last_word(tmp_path: Path) -> Non
 
 
 def test_a_backend_for_a_model_that_is_not_there_is_refused(folder: Path) -> None:
-    with pytest.raises(
-        SettingsError, match=r"ZTO_BACKEND names models that are not there: \['nix'\]; there are: dummy"
-    ):
+    with pytest.raises(SettingsError, match=r"names models that are not there: \['nix'\]; there are: dummy"):
         Catalog(Settings(models_dir=folder.parent.parent, backend="nix=onnx,auto"), Metrics())
     assert loaded(folder, backend="dummy=dummy,onnx").backend_name == "dummy"
