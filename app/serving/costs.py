@@ -113,7 +113,7 @@ def learn(
 
 def _row_s(latency_ms: Mapping[str, float], full_rows: int, full_s: float) -> float | None:
     """Return the seconds of one row here, from what the trainer measured of one and of several; None without that."""
-    measured = {int(rows): ms for rows, ms in latency_ms.items() if rows.isdigit() and int(rows) > 0}
+    measured = {int(rows): ms for rows, ms in latency_ms.items() if rows.isdecimal() and int(rows) > 0}
     most = max(measured, default=1)
     if 1 not in measured or most == 1:
         return None

@@ -114,8 +114,8 @@ def test_version_with_another_contract_fails_and_says_so(tmp_path: Path) -> None
 
 
 def test_model_that_breaks_while_serving_leaves_rotation_and_the_others_go_on(tmp_path: Path) -> None:
-    # enough calls for golden replay (2 batches and 16 alone), warm-up (5) and two requests
-    dummy_bundle(tmp_path, "fragile", behavior={"fails_after_calls": 25})
+    # enough calls for golden replay (2 batches, 16 alone), warm-up (5 full batches, 5 of one row) and two requests
+    dummy_bundle(tmp_path, "fragile", behavior={"fails_after_calls": 30})
     dummy_bundle(tmp_path, "sturdy")
     with serve(tmp_path) as running, httpx.Client(base_url=running.url) as client:
         statuses = [client.post("/predict/fragile", json=DUMMY_BODY).status_code for _ in range(4)]
