@@ -240,6 +240,35 @@ async def test_a_light_client_is_let_in_and_answered_where_a_greedy_one_is_refus
     assert sum(isinstance(outcomes[0], Answer) for outcomes in greedy) == 39
 
 
+@pytest.mark.parametrize("between_s", [0.0, 0.030], ids=["model only", "and as much work between batches"])
+@pytest.mark.parametrize("guess", [0.5, 1.0, 3.0], ids="the cost is known {} fold".format)
+def test_at_twice_capacity_the_model_is_kept_busy_and_nearly_nobody_waits_in_vain(
+    between_s: float, guess: float
+) -> None:
+    async def run() -> None:
+        bench = Bench(costs=CostModel(0.0, guess * ROW_S, full_units=4), max_queue_rows=4096)
+        started_at = bench.now
+        row_s = ROW_S + between_s / 4
+        due, answers, late = bench.now, list[list[Outcome]](), 0
+        while bench.now < started_at + 60:
+            while due <= bench.now:  # who came while the loop was busy; the clock of the caller began then
+                with suppress(Overloaded):
+                    answers.append(bench.send(within_s=due + 0.5 - bench.now))
+                due += row_s / 2
+            batches = len(bench.backend.rows_per_call)
+            await turns(1)
+            if len(bench.backend.rows_per_call) > batches:
+                bench.now += between_s
+            else:
+                bench.now = max(bench.now, due)
+        answered = sum(bool(outcomes) and isinstance(outcomes[0], Answer) for outcomes in answers)
+        late = sum(bool(outcomes) and isinstance(outcomes[0], DeadlineExceeded) for outcomes in answers)
+        assert answered * row_s >= 0.95 * 60
+        assert late <= 0.02 * answered
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
 @scenario
 async def test_the_door_refuses_whom_the_queue_would_refuse() -> None:
     bench = Bench(max_queue_rows=8)
