@@ -42,7 +42,8 @@ class CostModel:
     @classmethod
     def through(cls, row_units: int, row_s: float, full_units: int, full_s: float) -> "CostModel":
         """Return the line through the seconds of one row and of a full batch."""
-        unit_s = max(0.0, full_s - row_s) / max(1, full_units - row_units)
+        row_s = min(row_s, full_s)  # a row cannot cost more; the machine was busy
+        unit_s = (full_s - row_s) / max(1, full_units - row_units)
         fixed_s = full_s - unit_s * full_units
         if fixed_s < 0:  # many cost more than as many times one, as where attention grows with the square
             fixed_s, unit_s = 0.0, full_s / full_units

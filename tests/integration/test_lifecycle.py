@@ -143,7 +143,10 @@ def test_poison_item_is_told_by_its_place_and_its_neighbors_are_answered(tmp_pat
 def test_batches_run_where_they_are_told_to(tmp_path: Path, run_on: str) -> None:
     dummy_bundle(tmp_path, "dummy")
     with serve(tmp_path, run_on=run_on) as running, httpx.Client(base_url=running.url) as client:
-        assert client.get("/models/dummy").json()["versions"][0]["runs_on"] == run_on
+        card = client.get("/models/dummy").json()["versions"][0]
+        assert card["runs_on"] == run_on
+        assert card["predicted_row_ms"] > 0
+        assert card["predicted_batch_ms"] > 0
         assert client.post("/predict/dummy", json=DUMMY_BODY).status_code == 200
 
 

@@ -24,7 +24,7 @@ def test_the_costs_are_those_that_were_measured(row_s: float, full_s: float, row
     costs = CostModel.through(row_units, row_s, full_units, full_s)
     assert costs.full_s == pytest.approx(full_s)
     if row_units.bit_length() != full_units.bit_length():
-        assert costs.row_s == pytest.approx(row_s)
+        assert costs.row_s == pytest.approx(min(row_s, full_s))  # more can only be noise
     assert all(costs.seconds(units) >= 0 for units in (0, 1, row_units, full_units, 10 * full_units))
 
 
