@@ -18,7 +18,7 @@
     │   ├── UnknownVersion     the model has no such version
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
-        ├── Overloaded         the queue is full
+        ├── Overloaded         the queue is full, or the answer would come too late
         ├── ModelNotReady      still loading, failed, or out of rotation
         ├── DeadlineExceeded   no answer in the time that the caller gave
         ├── ModelRejectedInput the model fails on this one item, and is otherwise well
@@ -188,10 +188,10 @@ class Unanswered(ServingError):
 
 
 class Overloaded(Unanswered):
-    """The queue is full; the request was refused at once, before it cost anything.
+    """The queue is full, or the answer would come after the deadline; refused at once, before it cost anything.
 
     Attributes:
-        retry_after_s: Seconds after which the work that waits now should be done.
+        retry_after_s: Seconds after which there should be room and time.
     """
 
     code = "overloaded"

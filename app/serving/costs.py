@@ -42,7 +42,8 @@ class CostModel:
     @classmethod
     def through(cls, row_units: int, row_s: float, full_units: int, full_s: float) -> "CostModel":
         """Return the line through the seconds of one row and of a full batch."""
-        unit_s = max(0.0, full_s - row_s) / max(1, full_units - row_units)
+        row_s = min(row_s, full_s)  # a row cannot cost more; the machine was busy
+        unit_s = (full_s - row_s) / max(1, full_units - row_units)
         fixed_s = full_s - unit_s * full_units
         if fixed_s < 0:  # many cost more than as many times one, as where attention grows with the square
             fixed_s, unit_s = 0.0, full_s / full_units
@@ -113,7 +114,7 @@ def learn(
 
 def _row_s(latency_ms: Mapping[str, float], full_rows: int, full_s: float) -> float | None:
     """Return the seconds of one row here, from what the trainer measured of one and of several; None without that."""
-    measured = {int(rows): ms for rows, ms in latency_ms.items() if rows.isdigit() and int(rows) > 0}
+    measured = {int(rows): ms for rows, ms in latency_ms.items() if rows.isdecimal() and int(rows) > 0}
     most = max(measured, default=1)
     if 1 not in measured or most == 1:
         return None

@@ -114,8 +114,8 @@ def test_version_with_another_contract_fails_and_says_so(tmp_path: Path) -> None
 
 
 def test_model_that_breaks_while_serving_leaves_rotation_and_the_others_go_on(tmp_path: Path) -> None:
-    # enough calls for golden replay (2 batches and 16 alone), warm-up (5) and two requests
-    dummy_bundle(tmp_path, "fragile", behavior={"fails_after_calls": 25})
+    # enough calls for golden replay (2 batches, 16 alone), warm-up (5 full batches, 5 of one row) and two requests
+    dummy_bundle(tmp_path, "fragile", behavior={"fails_after_calls": 30})
     dummy_bundle(tmp_path, "sturdy")
     with serve(tmp_path) as running, httpx.Client(base_url=running.url) as client:
         statuses = [client.post("/predict/fragile", json=DUMMY_BODY).status_code for _ in range(4)]
@@ -143,7 +143,10 @@ def test_poison_item_is_told_by_its_place_and_its_neighbors_are_answered(tmp_pat
 def test_batches_run_where_they_are_told_to(tmp_path: Path, run_on: str) -> None:
     dummy_bundle(tmp_path, "dummy")
     with serve(tmp_path, run_on=run_on) as running, httpx.Client(base_url=running.url) as client:
-        assert client.get("/models/dummy").json()["versions"][0]["runs_on"] == run_on
+        card = client.get("/models/dummy").json()["versions"][0]
+        assert card["runs_on"] == run_on
+        assert card["predicted_row_ms"] > 0
+        assert card["predicted_batch_ms"] > 0
         assert client.post("/predict/dummy", json=DUMMY_BODY).status_code == 200
 
 

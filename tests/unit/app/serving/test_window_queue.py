@@ -1,18 +1,21 @@
-"""Rows that cannot be padded run with their like; and what holds for either queue."""
+"""Rows run with those that suit them; and what holds for either queue."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.bundle.manifest import TensorSpec
+from app.serving.jobs import Answer, Batch, Slice
 from app.serving.queue import JobQueue
-from app.serving.window_queue import WindowQueue, open_queue
-from app.tensors import Tensors
+from app.serving.window_queue import WINDOW_BATCHES, WindowQueue, open_queue
+from app.tensors import LENGTHS, Tensors, take
 from tests.support.jobs import GRIDS, SERIES, drain, grid, job, num_rows_of
-from tests.support.ragged import series
+from tests.support.ragged import row_sums, series
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,110 @@ def test_a_queue_is_full_when_more_company_would_not_fit(
     for tensors in requests:
         queue.push(job(loop, tensors))
     assert queue.is_full is is_full
+
+
+def lengths_of(batch: list[Slice]) -> list[int]:
+    return [int(n) for part in batch for n in part.job.tensors[LENGTHS][part.start : part.stop]]
+
+
+ragged = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=7), min_size=1, max_size=30)
+
+
+@given(plan=ragged, max_rows=st.integers(1, 6), max_elements=st.none() | st.integers(1, 200), buckets=st.booleans())
+def test_batches_of_rows_with_lengths_keep_all_bounds_and_take_each_row_once(
+    loop: asyncio.AbstractEventLoop, plan: list[list[int]], max_rows: int, max_elements: int | None, buckets: bool
+) -> None:
+    queue = open_queue(SERIES, max_rows=max_rows, max_elements=max_elements, length_buckets=buckets)
+    jobs = [job(loop, series(lengths)) for lengths in plan]
+    for waiting in jobs:
+        queue.push(waiting)
+    assert queue.waiting_elements == sum(map(sum, plan))
+    batches = drain(queue)
+    assert queue.waiting_elements == 0
+    for batch in batches:
+        lengths = lengths_of(batch)
+        assert len(lengths) <= max_rows
+        assert max_elements is None or len(lengths) == 1 or len(lengths) * max(lengths) <= max_elements
+        if buckets:
+            assert max(lengths) - min(lengths) <= max(max(lengths) / 5, 4)
+    taken = Counter((part.job, row) for batch in batches for part in batch for row in range(part.start, part.stop))
+    assert taken == Counter((waiting, row) for waiting in jobs for row in range(waiting.rows))
+
+
+@given(plan=st.lists(st.integers(1, 300), min_size=1, max_size=200))
+def test_the_head_of_the_window_always_goes_and_whoever_stands_in_it_is_soon_the_head(
+    loop: asyncio.AbstractEventLoop, plan: list[int]
+) -> None:
+    queue = open_queue(SERIES, max_rows=4, max_elements=1024)
+    jobs = [job(loop, series([length])) for length in plan]
+    for waiting in jobs:
+        queue.push(waiting)
+    left = list(jobs)
+    for turn, batch in enumerate(drain(queue)):
+        assert batch[0].job is left[0]
+        for part in batch:
+            assert left.index(part.job) < WINDOW_BATCHES * 4 + 4
+            assert turn <= jobs.index(part.job)
+        left = [waiting for waiting in left if all(part.job is not waiting for part in batch)]
+
+
+def test_the_rows_nearest_in_length_go_with_the_head(loop: asyncio.AbstractEventLoop) -> None:
+    queue = open_queue(SERIES, max_rows=3, max_elements=None)
+    for length in (100, 30, 118, 90, 250, 101, 32):
+        queue.push(job(loop, series([length])))
+    assert [lengths_of(batch) for batch in drain(queue)] == [[100, 101, 90], [30, 32], [118], [250]]
+
+
+def test_rows_of_one_request_go_in_parts_by_length_and_come_back_in_its_order(loop: asyncio.AbstractEventLoop) -> None:
+    queue = open_queue(SERIES, max_rows=8, max_elements=None)
+    lengths = [3, 90, 5, 88, 40, 2]
+    waiting = job(loop, series(lengths))
+    sums = row_sums(waiting.tensors)
+    queue.push(waiting)
+    batches = drain(queue)
+    assert [lengths_of(batch) for batch in batches] == [[90, 88], [40], [5, 3, 2]]
+    for ((_, start, stop),) in reversed(batches):  # in whatever order they run
+        outputs = {"sum": np.array(row_sums(take(waiting.tensors, start, stop)))}
+        waiting.join(start, Answer(Batch(outputs, stop - start, 0.5), 0, stop - start, 0.0))
+    answer = waiting.future.result()
+    assert answer.outputs["sum"].tolist() == sums
+    assert (answer.compute_s, waiting.rows_of_caller([0, 5])) == (1.5, (1, 5))
+
+
+def test_rows_of_a_request_that_suit_each_other_are_not_torn_and_keep_their_order(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    queue = open_queue(SERIES, max_rows=8, max_elements=None)
+    queue.push(job(loop, series([40, 50, 42])))
+    (batch,) = drain(queue)
+    assert lengths_of(batch) == [40, 50, 42]
+
+
+def test_a_row_over_the_bound_runs_alone_and_holds_nobody_up(loop: asyncio.AbstractEventLoop) -> None:
+    queue = WindowQueue(max_rows=4, max_elements=10)
+    for lengths in ([2], [99], [2], [50, 60], [3]):
+        queue.push(job(loop, series(lengths)))
+    assert [lengths_of(batch) for batch in drain(queue)] == [[2, 2, 3], [99], [50], [60]]
+
+
+def test_without_buckets_nobody_is_passed_over(loop: asyncio.AbstractEventLoop) -> None:
+    queue = open_queue(SERIES, max_rows=3, max_elements=None, length_buckets=False)
+    for length in (1, 1000, 2, 3):
+        queue.push(job(loop, series([length])))
+    assert [lengths_of(batch) for batch in drain(queue)] == [[1, 1000, 2], [3]]
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+def test_what_was_canceled_in_the_window_is_not_counted_any_more(loop: asyncio.AbstractEventLoop, sweeps: bool) -> None:
+    queue = open_queue(SERIES, max_rows=2, max_elements=None)
+    jobs = [job(loop, series([length])) for length in (10, 100, 200, 210)]
+    for waiting in jobs:
+        queue.push(waiting)
+    assert [part.job for part in queue.take(0.0)] == jobs[:1]
+    jobs[1].cancel()
+    jobs[3].cancel()
+    if sweeps:
+        queue.drop_answered()
+        assert (queue.waiting_rows, queue.waiting_elements, queue.window_rows) == (1, 200, 1)
+    assert [part.job for part in queue.take(0.0)] == jobs[2:3]
+    assert (queue.waiting_rows, queue.waiting_elements, queue.window_rows) == (0, 0, 0)

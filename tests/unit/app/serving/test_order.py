@@ -1,0 +1,172 @@
+"""Whose turn it is: fair between clients as soon as more waits than a batch holds."""
+
+import itertools
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.serving.jobs import Job
+from app.serving.queue import JobQueue
+from app.serving.window_queue import WindowQueue
+from tests.support.jobs import FOREVER, drain, grid, num_rows_of
+from tests.support.ragged import series
+
+clients = st.sampled_from(["greedy", "light", "other"])
+requests = st.lists(st.tuples(clients, st.integers(1, 9)), min_size=1, max_size=60)
+
+
+def job(client: str, rows: int, deadline: float = FOREVER) -> Job:
+    return Job(grid(1, 1, rows), rows, deadline=deadline, on_done=lambda _: None, client=client)
+
+
+def rows_by_client(waiting: "JobQueue | WindowQueue") -> Counter[str]:
+    rows: Counter[str] = Counter()
+    for each in set(waiting):
+        rows[each.client] += each.rows - each.taken_rows
+    return rows
+
+
+@given(plan=requests, max_rows=st.integers(1, 6))
+def test_while_two_clients_wait_they_are_served_alike(plan: list[tuple[str, int]], max_rows: int) -> None:
+    queue = JobQueue(max_rows=max_rows)
+    queue.push(job("first in line", max_rows))  # from here on there are lanes
+    for client, rows in plan:
+        queue.push(job(client, rows))
+    queue.take(0.0)
+    served = [Counter[str]()]  # after each batch
+    waiting = [rows_by_client(queue)]
+    while batch := queue.take(0.0):
+        rows = served[-1].copy()
+        for part in batch:
+            rows[part.job.client] += part.stop - part.start
+        served.append(rows)
+        waiting.append(rows_by_client(queue))
+    for one, other in itertools.combinations(["greedy", "light", "other"], 2):
+        both = [index for index, rows in enumerate(waiting) if rows[one] and rows[other]]
+        for start, stop in itertools.combinations(both, 2):
+            gained = [served[stop][client] - served[start][client] for client in (one, other)]
+            assert abs(gained[0] - gained[1]) <= 2 * max_rows  # a piece of each
+
+
+@given(plan=requests, max_rows=st.integers(1, 6), gone=st.sets(st.integers(0, 59)), sweep=st.booleans())
+def test_every_row_is_taken_once_and_each_client_is_served_in_its_order(
+    plan: list[tuple[str, int]], max_rows: int, gone: set[int], sweep: bool
+) -> None:
+    queue = JobQueue(max_rows=max_rows)
+    jobs = [job(client, rows) for client, rows in plan]
+    for index, waiting in enumerate(jobs):
+        queue.push(waiting)
+        if index in gone:
+            waiting.cancel()
+    if sweep:
+        queue.drop_answered()
+        assert queue.waiting_rows == sum(waiting.rows for waiting in jobs if not waiting.is_done)
+    batches = drain(queue)
+    taken = Counter(part.job for batch in batches for part in batch for _ in range(part.start, part.stop))
+    assert taken == {waiting: waiting.rows for waiting in jobs if not waiting.is_done}
+    assert all(num_rows_of(batch) <= max_rows for batch in batches)
+    for client in ("greedy", "light", "other"):
+        order = [jobs.index(part.job) for batch in batches for part in batch if part.job.client == client]
+        firsts = list(dict.fromkeys(order))
+        assert firsts == sorted(firsts)
+
+
+def test_a_light_client_does_not_wait_behind_the_backlog_of_a_greedy_one() -> None:
+    queue = JobQueue(max_rows=4)
+    for _ in range(400):
+        queue.push(job("greedy", 1))
+    light = job("light", 1)
+    assert queue.rows_ahead("light") == 4 + 1
+    assert queue.rows_ahead("greedy") == 400
+    queue.push(light)
+    batches = drain(queue)
+    assert [index for index, batch in enumerate(batches) if any(part.job is light for part in batch)] == [1]
+
+
+def test_a_client_who_sends_one_large_request_after_the_other_gains_nothing_by_it() -> None:
+    queue = JobQueue(max_rows=4)
+    for _ in range(100):
+        queue.push(job("many small", 1))
+    served: Counter[str] = Counter()
+    for _ in range(20):
+        if not any(waiting.client == "large" for waiting in queue):  # its next comes when the last is answered
+            queue.push(job("large", 4))
+        for part in queue.take(0.0):
+            served[part.job.client] += part.stop - part.start
+    assert abs(served["large"] - served["many small"]) <= 12
+
+
+@given(
+    plan=st.lists(st.tuples(clients, st.integers(1, 5), st.booleans()), min_size=1, max_size=80),
+    max_rows=st.integers(1, 4),
+    limit=st.integers(8, 30),
+)
+def test_a_client_below_its_fair_share_is_let_into_a_full_queue(
+    plan: list[tuple[str, int, bool]], max_rows: int, limit: int
+) -> None:
+    queue = JobQueue(max_rows=max_rows)
+    for client, rows, takes in plan:
+        if takes:
+            queue.take(0.0)
+        held = rows_by_client(queue)
+        if queue.waiting_rows + rows > limit:
+            if not queue.may_put_out(rows, client, limit):
+                # whoever is refused would hold more than an equal part of what is not about to run
+                assert held[client] + rows > (limit - max_rows) / (len(held) + 1)
+                continue
+            before = list(queue)
+            out = queue.put_out(rows, client, limit)
+            assert out
+            assert len(set(out)) == len(out)
+            for one in out:  # the newest of its client; and never of whoever holds less
+                assert one.client != client or held[client] > rows
+                kept = [waiting for waiting in before if waiting.client == one.client and waiting not in out]
+                assert all(before.index(one) > before.index(other) for other in kept)
+        queue.push(job(client, rows))
+        assert queue.waiting_rows <= limit
+        assert queue.waiting_rows == sum(rows_by_client(queue).values())
+    drain(queue)
+
+
+def test_a_full_queue_puts_out_the_newest_of_whoever_holds_the_most() -> None:
+    queue = JobQueue(max_rows=2)
+    queue.push(job("in line", 2))
+    greedy = [job("greedy", 1) for _ in range(6)]
+    modest = [job("modest", 1) for _ in range(2)]
+    for waiting in (*greedy, *modest):
+        queue.push(waiting)
+    assert not queue.may_put_out(1, "greedy", 10)
+    assert queue.may_put_out(2, "new", 10)
+    assert not queue.may_put_out(3, "new", 10)
+    assert queue.put_out(2, "new", 10) == [greedy[5], greedy[4]]
+    assert list(queue)[1:] == [*greedy[:4], *modest]
+
+
+def test_many_clients_who_came_and_went_are_forgotten() -> None:
+    queue = JobQueue(max_rows=1)
+    queue.push(job("", 1))
+    queue.push(job("steady", 500))
+    for index in range(1000):
+        queue.push(job(f"client {index}", 1))
+        queue.take(0.0)
+        queue.take(0.0)
+    assert len(queue._lanes) < 200
+
+
+def test_clients_are_served_alike_where_rows_have_lengths_too() -> None:
+    queue = WindowQueue(max_rows=4, max_elements=100)
+    for index in range(400):
+        rows = series([5 + index % 20])
+        queue.push(Job(rows, 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    for index in range(20):
+        rows = series([5 + index % 20])
+        queue.push(Job(rows, 1, deadline=FOREVER, on_done=lambda _: None, client="light"))
+    served: Counter[str] = Counter()
+    batches = 0
+    while served["light"] < 20:
+        for part in queue.take(0.0):
+            served[part.job.client] += 1
+        batches += 1
+    # the line and the window, four batches, were there before; then the two take turns
+    assert served["greedy"] <= 20 + 2 * (4 + 4 * 4)
