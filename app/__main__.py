@@ -7,15 +7,14 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 
+from app import cpus, logs
 from app.errors import SettingsError
 from app.settings import Settings
 
 EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 2.0
-WORKER_END_S = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,34 +37,35 @@ def _serve() -> int:
     # until the server has its own handler; the first process of a container has none, and would not hear of the end
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     settings = Settings.from_environ(os.environ)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    # imported late: the other commands need none of it
+    logs.configure(settings.log_level, several_processes=settings.workers > 1)
+    settings = _within_the_cores(settings)
+    # imported late: the other commands need none of it, and the parent of workers not what they serve with
+    if settings.workers > 1:
+        from app.workers import parent
+
+        return parent.serve(settings)
     from app import memory
     from app.main import create_app
-    from app.server import Server
+    from app.server import Server, run
 
     memory.return_large_blocks()
-    server = Server(create_app(settings), settings)
-    try:
-        server.run()
-        status = 0 if server.started else 1
-    except SystemExit as exc:  # uvicorn's way of saying that it cannot start
-        status = exc.code if isinstance(exc.code, int) else 1
-    return _leave(status)
+    return run(Server(create_app(settings), settings))
 
 
-def _leave(status: int) -> int:
-    """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
-    workers = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    for worker in workers:
-        worker.join(WORKER_END_S)
-    if any(worker.is_alive() for worker in workers):
-        logging.getLogger("app").warning("leaving while a model still loads or runs; everybody was answered")
-        logging.shutdown()
-        os._exit(status)
-    return status
+def _within_the_cores(settings: Settings) -> Settings:
+    """Return the settings with no more threads than the cores allow; the log tells what holds."""
+    cores = cpus.num_cores()
+    threads = cpus.threads_within(settings.threads, workers=settings.workers, cores=cores)
+    logger = logging.getLogger("app")
+    if threads < settings.threads:
+        logger.warning(
+            "ZTO_THREADS=%d is cut down to %d: there are %d cores for %d workers",
+            settings.threads, threads, cores, settings.workers,
+        )  # fmt: skip
+    if settings.workers > cores:
+        logger.warning("%d workers share %d cores; more than one for each core gain nothing", settings.workers, cores)
+    logger.info("workers: %d, threads of each: %d, cores: %d", settings.workers, threads, cores)
+    return settings.model_copy(update={"threads": threads})
 
 
 def _health() -> int:

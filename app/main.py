@@ -37,10 +37,12 @@ class ZeroToOne(FastAPI):
     Attributes:
         admission: Lets every request in.
         catalog: The models.
+        figures: What is counted.
     """
 
     admission: Admission
     catalog: Catalog
+    figures: Metrics
     _door: PredictDoor
     _tasks: dict[str, Task]
     _fast_paths: dict[str, str | None]
@@ -105,7 +107,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         lifespan=lifespan,
         openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics")],
     )
-    app.admission, app.catalog = admission, catalog
+    app.admission, app.catalog, app.figures = admission, catalog, figures
     app._tasks = by_name
     app._door = PredictDoor(
         Service(catalog, figures, clock=clock),

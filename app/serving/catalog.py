@@ -54,7 +54,9 @@ class Catalog:
         self._clock = clock
         self.models = read_manifests(settings)
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", ("model", "version"), self._queue_rows)
-        metrics.add_gauge("zto_model_ready", "1 where the version serves.", ("model", "version"), self._ready)
+        metrics.add_gauge(
+            "zto_model_ready", "1 where the version serves.", ("model", "version"), self._ready, combine=min
+        )
 
     @property
     def required(self) -> tuple[str, ...]:
