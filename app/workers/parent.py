@@ -83,7 +83,7 @@ class Worker(Process):
         self.parent_conn.close()
         if sys.stdin is not None:  # uvicorn hands it on for debuggers; nobody reads it, and Python complains at the end
             sys.stdin.close()
-            sys.stdin = None  # type: ignore[assignment]  # what it is where there is none
+            sys.stdin = None  # what it is where there is none
             os.open(os.devnull, os.O_RDONLY)  # lest a socket becomes number 0
         from app.workers import child
 
@@ -167,7 +167,8 @@ class Workers(Multiprocess):
         """Start the workers, look after them, end them."""
         self.init_processes()
         while not self.should_exit.is_set():
-            self._rest(_LOOK_S)
+            watched = [worker for number, worker in enumerate(self.processes) if number not in self._restart_at]
+            self._rest(watched, min([time.monotonic() + _LOOK_S, *self._restart_at.values()]))
             self.handle_signals()
             self.keep_subprocess_alive()
         self._end()
@@ -227,7 +228,7 @@ class Workers(Multiprocess):
         ends_at = time.monotonic() + self._settings.drain_s + self._settings.shutdown_s + _END_S
         self.signal_queue.clear()
         while alive := [process for process in self.processes if process.process.is_alive()]:
-            self._rest(ends_at - time.monotonic())
+            self._rest(alive, ends_at)
             for number in self.signal_queue:
                 for process in alive:
                     _send(process, number)
@@ -242,12 +243,10 @@ class Workers(Multiprocess):
         self._signals.close()
         self._signaled.close()
 
-    def _rest(self, at_most_s: float) -> None:
-        """Wait until a worker ends, a signal comes, a pause is over, or the time is."""
-        now = time.monotonic()
-        until = min([now + at_most_s, *self._restart_at.values()])
-        sentinels = [process.process.sentinel for process in self.processes if process.process.is_alive()]
-        if self._signals in connection.wait([self._signals, *sentinels], max(0.0, until - now)):
+    def _rest(self, watched: list[Process], until: float) -> None:
+        """Wait until one of the workers ends or has ended, a signal comes, or the time is over."""
+        sentinels = [worker.process.sentinel for worker in watched]
+        if self._signals in connection.wait([self._signals, *sentinels], max(0.0, until - time.monotonic())):
             self._signals.recv(4096)
 
 

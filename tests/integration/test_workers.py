@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -111,7 +112,7 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
         stop, outcomes = threading.Event(), {victim: Counter[str](), survivor: Counter[str]()}
 
         def keep_asking(pid: int) -> None:
-            with client_of(running, pid) as client:
+            with closing(client_of(running, pid)) as client:
                 while not stop.is_set():
                     try:
                         outcomes[pid][str(client.post("/predict/dummy", json=BODY).status_code)] += 1
@@ -151,7 +152,7 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
         assert survivor in pids
         assert f"(process {victim}) was ended by SIGKILL" in running.log()
         for pid in pids:
-            with client_of(running, pid) as client:
+            with closing(client_of(running, pid)) as client:
                 assert client.post("/predict/dummy", json=BODY).status_code == 200
                 assert figure(running.url, "zto_requests_total", status="200") >= before
         assert running.stop() == 0
@@ -162,11 +163,11 @@ def test_counters_stand_when_the_worker_that_counted_is_replaced(tmp_path: Path)
     with serve(tmp_path, workers=2) as running:
         wait_until_serving(running, times=2)
         victim, survivor = workers_of(running)
-        with client_of(running, victim) as client:
+        with closing(client_of(running, victim)) as client:
             for _ in range(7):
                 client.post("/predict/dummy", json=BODY)
             assert "} 7.0" in told(client)
-        with client_of(running, survivor) as client:
+        with closing(client_of(running, survivor)) as client:
             os.kill(victim, signal.SIGKILL)
             wait_for(lambda: victim not in workers_of(running), running)
             label = 'zto_requests_total{door="predict",model="dummy",status="200",version="1"} 7.0'
@@ -174,7 +175,7 @@ def test_counters_stand_when_the_worker_that_counted_is_replaced(tmp_path: Path)
             wait_until_serving(running, times=3)
             assert label in told(client)
             (successor,) = set(workers_of(running)) - {survivor}
-            with client_of(running, successor) as anew:
+            with closing(client_of(running, successor)) as anew:
                 assert label in told(anew)
                 anew.post("/predict/dummy", json=BODY)
             wait_for(lambda: label.replace("7.0", "8.0") in told(client), running)
@@ -223,7 +224,7 @@ def test_worker_told_to_leave_alone_finishes_and_is_replaced(tmp_path: Path) -> 
         wait_until_serving(running, times=2)
         leaving, _ = workers_of(running)
         answers: list[int] = []
-        with client_of(running, leaving) as client:
+        with closing(client_of(running, leaving)) as client:
             thread = threading.Thread(
                 target=lambda: answers.append(client.post("/predict/dummy", json=BODY).status_code)
             )
@@ -234,7 +235,7 @@ def test_worker_told_to_leave_alone_finishes_and_is_replaced(tmp_path: Path) -> 
         assert answers == [200]
         wait_until_serving(running, times=3)
         for pid in workers_of(running):  # the new one's socket takes connections: nothing of the old one's end is left
-            with client_of(running, pid) as client:
+            with closing(client_of(running, pid)) as client:
                 assert client.post("/predict/dummy", json=BODY).status_code == 200
 
 
@@ -245,12 +246,7 @@ def test_signal_under_load_loses_no_request(tmp_path: Path, number: signal.Signa
         with serve(tmp_path, workers=2, drain_s=0.3) as running:
             wait_until_serving(running, times=2)
             lost: list[str] = []
-            answered = [0] * 12
-            threads = [threading.Thread(target=ask_until_refused, args=(running.url, lost, answered, i, i % 3 == 0))
-                       for i in range(12)]  # fmt: skip
-            for thread in threads:
-                thread.start()
-            wait_for(lambda: min(answered) > 5 or bool(lost), running)
+            threads = put_under_load(running, lost)
             running.process.send_signal(number)
             for thread in threads:
                 thread.join(60)
@@ -258,6 +254,17 @@ def test_signal_under_load_loses_no_request(tmp_path: Path, number: signal.Signa
             assert lost == []
             assert "Traceback" not in running.log()
             assert "Warning" not in running.log()
+
+
+def put_under_load(running: RunningService, lost: list[str]) -> list[threading.Thread]:
+    """Start clients of both kinds, and return when each has been answered a few times."""
+    answered = [0] * 12
+    threads = [threading.Thread(target=ask_until_refused, args=(running.url, lost, answered, index, index % 3 == 0))
+               for index in range(len(answered))]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: min(answered) > 5 or bool(lost), running)
+    return threads
 
 
 def ask_until_refused(url: str, lost: list[str], answered: list[int], index: int, is_fresh: bool) -> None:
@@ -363,7 +370,7 @@ def test_worker_whose_event_loop_hangs_is_replaced(tmp_path: Path) -> None:
     with serve(tmp_path, workers=2, run_on="loop") as running:
         wait_until_serving(running, times=2)
         hung, survivor = workers_of(running)
-        with client_of(running, hung) as client, pytest.raises(httpx.TransportError):
+        with closing(client_of(running, hung)) as client, pytest.raises(httpx.TransportError):
             client.post("/predict/dummy", json=poison, timeout=120)
         assert "gave no sign of life for 30 s" in running.log()
         wait_until_serving(running, times=3)
