@@ -51,9 +51,8 @@ class Board:
             OSError: There is no memory for it.
         """
         number = 1 + max(self._head(place, half)[0] for half in (0, 1))
-        written = os.pwrite(
-            self._notes[place], _HEAD.pack(number, len(note), zlib.crc32(note)) + note, number % 2 * _HALF_BYTES
-        )
+        head = _HEAD.pack(number, len(note), _checksum(number, note))
+        written = os.pwrite(self._notes[place], head + note, number % 2 * _HALF_BYTES)
         if written < _HEAD.size + len(note):
             raise OSError(f"only {written} bytes of a note of {len(note)} were written")
 
@@ -63,7 +62,7 @@ class Board:
             halves = sorted(((self._head(place, half), half) for half in (0, 1)), reverse=True)
             for (number, length, checksum), half in halves:
                 note = os.pread(self._notes[place], length, half * _HALF_BYTES + _HEAD.size) if number else b""
-                if len(note) == length and zlib.crc32(note) == checksum:
+                if len(note) == length and _checksum(number, note) == checksum:
                     return note
         return b""
 
@@ -83,6 +82,11 @@ class Board:
     def _head(self, place: int, half: int) -> tuple[int, int, int]:
         head = os.pread(self._notes[place], _HEAD.size, half * _HALF_BYTES)
         return _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0, 0)
+
+
+def _checksum(number: int, note: bytes) -> int:
+    """Of the number too, or an old note would pass for the next one whose number alone was written."""
+    return zlib.crc32(note, number & 0xFFFFFFFF)
 
 
 def _file_in_memory(name: str) -> int:

@@ -252,7 +252,7 @@ class Workers(Multiprocess):
 
 def pause_after(short_lives: int) -> float:
     """Return the seconds to wait after so many short lives in a row: none, half, one, two, four, up to a limit."""
-    return 0.0 if short_lives < 2 else min(LONGEST_PAUSE_S, 0.5 * 2.0 ** (short_lives - 2))
+    return 0.0 if short_lives < 2 else min(LONGEST_PAUSE_S, 0.5 * 2.0 ** min(short_lives - 2, 10))
 
 
 def serve(settings: Settings) -> int:

@@ -1,5 +1,6 @@
 """Several workers: all answer, what one has counted every one tells, and nothing is lost but what a killed one held."""
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.container.load import Client
 from tests.support.bundles import dummy_bundle
 from tests.support.server import RunningService, serve, start
 from tests.support.workers import owner, wait_for, wait_until_serving, workers_of
@@ -243,47 +245,24 @@ def test_worker_told_to_leave_alone_finishes_and_is_replaced(tmp_path: Path) -> 
 def test_signal_under_load_loses_no_request(tmp_path: Path, number: signal.Signals) -> None:
     dummy_bundle(tmp_path)
     for _ in range(3):
-        with serve(tmp_path, workers=2, drain_s=0.3) as running:
+        with serve(tmp_path, workers=2, drain_s=0.5) as running:
             wait_until_serving(running, times=2)
-            lost: list[str] = []
-            threads = put_under_load(running, lost)
+            address = ("127.0.0.1", int(running.url.rpartition(":")[2]))
+            clients = [Client(address, "/predict/dummy", json.dumps(BODY).encode(), is_kept=index % 3 != 0)
+                       for index in range(12)]  # fmt: skip
+            for client in clients:
+                client.start()
+            for client in clients:
+                client.has_begun.wait()
             running.process.send_signal(number)
-            for thread in threads:
-                thread.join(60)
+            for client in clients:
+                client.join()
             assert running.process.wait(30) == 0
-            assert lost == []
+            outcomes = sum((client.outcomes for client in clients), Counter[str]())
+            assert set(outcomes) == {"200", "told to close", "refused"}
+            assert outcomes["refused"] == len(clients)
             assert "Traceback" not in running.log()
             assert "Warning" not in running.log()
-
-
-def put_under_load(running: RunningService, lost: list[str]) -> list[threading.Thread]:
-    """Start clients of both kinds, and return when each has been answered a few times."""
-    answered = [0] * 12
-    threads = [threading.Thread(target=ask_until_refused, args=(running.url, lost, answered, index, index % 3 == 0))
-               for index in range(len(answered))]  # fmt: skip
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: min(answered) > 5 or bool(lost), running)
-    return threads
-
-
-def ask_until_refused(url: str, lost: list[str], answered: list[int], index: int, is_fresh: bool) -> None:
-    """Ask, over a kept connection or each time over a fresh one, until no connection can be made any more."""
-    while True:
-        try:
-            with httpx.Client(base_url=url, timeout=30) as client:
-                while True:
-                    response = client.post("/predict/dummy", json=BODY)
-                    if response.status_code != 200:
-                        lost.append(f"status {response.status_code}")
-                    answered[index] += 1
-                    if is_fresh:
-                        break
-        except httpx.ConnectError:
-            return  # the port is closed: nobody took the request
-        except httpx.HTTPError as exc:
-            lost.append(f"{type(exc).__name__}: {exc}")
-            return
 
 
 @pytest.mark.parametrize("delay_s", [0.3, 0.6, 0.9, 1.2])
