@@ -351,7 +351,7 @@ def test_worker_whose_event_loop_hangs_is_replaced(tmp_path: Path) -> None:
         hung, survivor = workers_of(running)
         with closing(client_of(running, hung)) as client, pytest.raises(httpx.TransportError):
             client.post("/predict/dummy", json=poison, timeout=120)
-        assert "gave no sign of life for 30 s" in running.log()
+        wait_for(lambda: "gave no sign of life for 30 s" in running.log(), running)
         wait_until_serving(running, times=3)
         assert survivor in workers_of(running)
         assert hung not in workers_of(running)
