@@ -7,7 +7,6 @@ wire: a plain ASGI callable on uvicorn as it is, and a protocol of its own that 
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,15 +16,17 @@ import orjson
 import uvloop
 
 from app import backends, memory, tasks
-from app.bundle.loader import BundleRef, open_bundle
+from app.bundle.loader import Bundle, BundleRef, open_bundle
 from app.serving.batcher import Answer, Batcher
 from app.settings import Settings
+from app.tensors import Tensors
 
 BUNDLE = "BENCH_BUNDLE"
 NEVER = float("inf")
-_BACKLOG = 2048
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+BACKLOG = 2048
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
+Run = Callable[[Tensors], Tensors]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
@@ -35,32 +36,28 @@ class Core:
 
     Args:
         folder: Of the bundle.
+        wrap: Put around the backend.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wrap: Callable[[Run], Run] = lambda run: run) -> None:
         memory.return_large_blocks()
         ref = BundleRef(name=folder.parent.name, version=int(folder.name), folder=folder)
         bundle = open_bundle(ref)
         settings = Settings()
         limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
         _, backend = backends.load("auto", bundle, threads=1)
+        self._batcher = self._open(bundle, wrap(backend.run), settings)
         self._task = tasks.create(bundle, limits)
         self._options = self._task.parse_options({})
         self._model, self._version = ref.name, str(ref.version)
-        batching = bundle.manifest.batching
-        self._batcher = Batcher(
-            backend.run,
-            is_well=lambda: True,
-            max_rows=batching.max_rows,
-            max_queue_rows=settings.max_queue_rows,
-            max_elements=batching.max_elements,
-            inputs=bundle.manifest.inputs,
-            clock=time.monotonic,
-        )
         memory.settle()
 
     def submit(self, body: bytes) -> "asyncio.Future[Answer]":
-        """Queue one request.
+        """Decode and queue one request."""
+        return self._batcher.submit(self.decode(body), deadline=NEVER)
+
+    def decode(self, body: bytes) -> Tensors:
+        """Return the tensors of a body.
 
         Raises:
             ValueError: The fast decoder does not accept it; there is no other.
@@ -68,12 +65,24 @@ class Core:
         tensors = self._task.decode_fast(body)
         if tensors is None:
             raise ValueError(f"the fast decoder does not accept {body[:80]!r}")
-        return self._batcher.submit(tensors, deadline=NEVER)
+        return tensors
 
     def encode(self, answer: Answer) -> bytes:
         """Return the body of an answer, as the service writes it."""
         predictions = self._task.encode(answer.outputs, self._options)
         return orjson.dumps({"model": self._model, "version": self._version, "predictions": predictions})
+
+    @staticmethod
+    def _open(bundle: Bundle, run: Run, settings: Settings) -> Batcher:
+        batching = bundle.manifest.batching
+        return Batcher(
+            run,
+            is_well=lambda: True,
+            max_rows=batching.max_rows,
+            max_queue_rows=settings.max_queue_rows,
+            max_elements=batching.max_elements,
+            inputs=bundle.manifest.inputs,
+        )
 
 
 def asgi_app() -> Callable[[dict[str, Any], Receive, Send], Awaitable[None]]:
@@ -123,19 +132,23 @@ class Connection(asyncio.Protocol):
     def _answer(self, future: "asyncio.Future[Answer]") -> None:
         data = self._core.encode(future.result())
         if self._transport is not None:
-            self._transport.write(_HEAD % len(data) + data)
+            self._transport.write(HEAD % len(data) + data)
 
 
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    core = Core(Path(os.environ[BUNDLE]))
-    server = await loop.create_server(lambda: Connection(core), "127.0.0.1", 0, backlog=_BACKLOG)
+async def serve(connect: Callable[[], asyncio.Protocol]) -> None:
+    """Serve connections on a free port of the loopback, for good; the port is printed."""
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", 0, backlog=BACKLOG)
     host, port = server.sockets[0].getsockname()
     # the line by which the benchmarks learn a port
     print(f"in place of Uvicorn running on http://{host}:{port}", flush=True)
     await server.serve_forever()
 
 
+async def _main() -> None:
+    core = Core(Path(os.environ[BUNDLE]))
+    await serve(lambda: Connection(core))
+
+
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve())
+        runner.run(_main())
