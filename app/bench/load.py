@@ -328,6 +328,7 @@ class _Open(_Load):
     def __init__(self, target: Target, requests: Sequence[bytes], plan: OpenLoop) -> None:
         super().__init__(target, requests, plan, counts_by_due=True)
         self._most = plan.connections
+        self._opened = plan.opened
         self._offsets_ns = plan.offsets_ns()
         self._free: list[Connection] = []  # the last one that came is the next to go: those never needed stay closed
         self._waiting: deque[Request] = deque()
@@ -338,7 +339,8 @@ class _Open(_Load):
         self._alarm = open_alarm(self._loop, self._launch)
 
     async def connect(self) -> None:
-        self._free.append(await self._open_one())
+        for _ in range(self._opened):
+            self._free.append(await self._open_one())
 
     def start(self) -> None:
         super().start()

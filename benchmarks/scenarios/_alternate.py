@@ -51,8 +51,24 @@ class Sample:
 Turn = Mapping[str, Sample]
 
 
-def run(contenders: Sequence[Contender], setting: Setting, *, clients: int) -> list[Turn]:
-    """Ask all servers in turn, closed loop; return for every turn the sample of each, by the server's name."""
+def run(
+    contenders: Sequence[Contender],
+    setting: Setting,
+    *,
+    clients: int,
+    at_the_end: Callable[[Server, Running], None] = lambda server, running: None,
+) -> list[Turn]:
+    """Ask all servers in turn, closed loop.
+
+    Args:
+        contenders: Whom, and what.
+        setting: How often and how long.
+        clients: Each with one request in flight.
+        at_the_end: Called with every server before it is stopped.
+
+    Returns:
+        For every turn the sample of each, by the server's name.
+    """
     turns: list[Turn] = []
     for number in range(1, setting.rounds + 1):
         with contextlib.ExitStack() as stack:
@@ -64,6 +80,8 @@ def run(contenders: Sequence[Contender], setting: Setting, *, clients: int) -> l
                 in_turn = pairs[shift:] + pairs[:shift]
                 samples, _ = setting.patience.measure(partial(_turn, in_turn, setting, clients))
                 turns.append(samples)
+            for contender, server in pairs:
+                at_the_end(contender.server, server)
         setting.tell(
             f"round {number} of {setting.rounds}: "
             + ", ".join(

@@ -31,9 +31,11 @@ def connection(step: str, core: Core, fixed: bytes) -> asyncio.Protocol:
     """
     if step == WIRE:
         return _Unread(core, fixed)
-    return {PARSE: _Parsed, DECODE: _Decoded, QUEUE: _Answered, MODEL: _Answered}[step](core, fixed) if (
-        step != ENCODE
-    ) else Connection(core)
+    return (
+        {PARSE: _Parsed, DECODE: _Decoded, QUEUE: _Answered, MODEL: _Answered}[step](core, fixed)
+        if (step != ENCODE)
+        else Connection(core)
+    )
 
 
 class _Fixed(Connection):

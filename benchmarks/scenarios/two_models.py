@@ -155,12 +155,16 @@ def _picture_body() -> bytes:
 
 def _texts_body() -> bytes:
     texts = Texts(_bundles.newest(COMPUTING_MODEL), seed=0)
-    return json.dumps({"instances": [{"text": texts.of_length(texts.max_tokens)} for _ in range(COMPUTING_ROWS)]}).encode()
+    return json.dumps(
+        {"instances": [{"text": texts.of_length(texts.max_tokens)} for _ in range(COMPUTING_ROWS)]}
+    ).encode()
 
 
 def _bar(name: str, pairs: Sequence[Pair]) -> Bar:
     rise_ms = median(pair.rise_ms for pair in pairs)
-    kind = "200 ms of sleep" if name == SLOW else f"{median(p.together.slow_p50_ms for p in pairs):,.0f} ms of arithmetic"
+    kind = (
+        "200 ms of sleep" if name == SLOW else f"{median(p.together.slow_p50_ms for p in pairs):,.0f} ms of arithmetic"
+    )
     is_loaded = all(pair.together.slow_requests for pair in pairs)
     return Bar(
         what=f"a 2 ms model beside one under load in the same process ({kind})",
