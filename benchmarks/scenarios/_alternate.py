@@ -1,7 +1,7 @@
 """Several servers on one core, asked in turn: all are up, one at a time is under load, and each turn is soon over.
 
-Whatever else the machine does meets all of them alike, and a ratio within one turn says more than one of totals. Servers
-are started anew for every round, since where a process lies in memory is worth some percent by itself.
+Whatever else the machine does meets all of them alike, and a ratio within one turn says more than one of totals.
+Servers are started anew for every round, since where a process lies in memory is worth some percent by itself.
 """
 
 import contextlib

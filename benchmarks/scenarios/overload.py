@@ -276,8 +276,8 @@ def bars(model: str, drill: Drill) -> Iterator[Bar]:
     yield Bar(
         what=what + "p99 of the refusals",
         bar=f"under {BAR_REFUSED_MS:.0f} ms",
-        measured=f"{refused_ms:.1f} ms from the write of the request",
-        is_met=refused_ms < BAR_REFUSED_MS,
+        measured=f"{refused_ms:.1f} ms from the write of the request" if drill.refused else "none was refused",
+        is_met=not drill.refused or refused_ms < BAR_REFUSED_MS,
     )
     yield Bar(
         what=what + "memory",

@@ -19,7 +19,7 @@ from benchmarks.scenarios import _alternate, _command, _ladder
 from benchmarks.scenarios._bundles import MODELS_DIR, newest
 from benchmarks.scenarios._stacks import attribute
 from benchmarks.scenarios._stripped_app import BUNDLE
-from benchmarks.servers import SERVICE_NAME, Server, pinned, service, start
+from benchmarks.servers import Server, pinned, service, start
 
 MODEL = "cnn"
 CLIENTS = 32

@@ -80,9 +80,9 @@ def measure(setting: Setting) -> Finding:
             [_row(label, found) for label, found in starts.items()],
         ),
         notes=(
-            f"Medians over {len(first)} starts on one core, in 10^6 bytes. Ready is when /readyz answers 200 with every "
-            "model proven. Resident counts whole what processes share, libraries above all; by shares (the kernel's "
-            f"proportional set size) divides it among them. The {PREDICTIONS} predictions are the golden requests of "
+            f"Medians over {len(first)} starts on one core, in 10^6 bytes. Ready is when /readyz answers 200, with "
+            "every model proven. Resident counts whole what processes share, libraries above all; by shares (the "
+            f"kernel's proportional set size) divides it among them. The {PREDICTIONS} predictions are the golden requests of "
             "all models in turn, one at a time."
         ),
         raw={label: [asdict(one) for one in found] for label, found in starts.items()},
@@ -203,7 +203,7 @@ def _bars(starts: Sequence[Start], count: int) -> Iterator[Bar]:
 
 
 def _middle(starts: Sequence[Start], field: str) -> float:
-    return median(getattr(start, field) for start in starts)
+    return float(median(getattr(start, field) for start in starts))
 
 
 def _row(label: str, starts: Sequence[Start]) -> list[str]:

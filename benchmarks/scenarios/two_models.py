@@ -102,7 +102,7 @@ def measure(setting: Setting) -> Finding:
             "the kernel gives to the one, the other waits for. Medians over all pairs of a while alone and a while "
             "beside it."
         ),
-        raw={name: [{"alone": asdict(p.alone), "together": asdict(p.together)} for p in ps] for name, ps in found.items()},
+        raw={name: [asdict(pair) for pair in pairs] for name, pairs in found.items()},
     )  # fmt: skip
 
 
