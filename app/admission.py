@@ -29,12 +29,26 @@ from app.settings import Settings
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 
+# where a request that has been admitted carries its ticket in its ASGI scope
+TICKET = "zto.ticket"
+
 REQUEST_ID_HEADER = b"x-request-id"
 DEADLINE_HEADER = b"x-request-timeout-ms"
 MAX_TIMEOUT_MS = 3_600_000
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _CLOSE = (b"connection", b"close")
+_BYTES = b"application/octet-stream"
+_KNOWN_HEADERS = (
+    b"content-type",
+    b"content-length",
+    b"accept",
+    b"content-encoding",
+    REQUEST_ID_HEADER,
+    DEADLINE_HEADER,
+)
+# of the name of a client that is kept with its requests
+MAX_CLIENT_BYTES = 128
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,6 +61,8 @@ class Ticket:
         deadline: When its caller stops waiting; monotonic seconds.
         content_type: Of the body, in lower case without parameters; empty where none is stated.
         content_length: Of the body as stated; None where it comes in chunks.
+        wants_bytes: Whether the answer is asked for as bytes (``Accept: application/octet-stream``).
+        client: Who asks, for fairness between clients: its address, or what the operator's header says.
         refusal: Why it is not let in; None where it is.
     """
 
@@ -55,6 +71,8 @@ class Ticket:
     deadline: float
     content_type: bytes = b""
     content_length: int | None = None
+    wants_bytes: bool = False
+    client: str = ""
     refusal: RequestError | None = None
 
 
@@ -75,6 +93,8 @@ class Admission:
         self._max_bytes_on_their_way = settings.max_incoming_bytes
         self._bytes_on_their_way = 0
         self._timeout_s = settings.timeout_ms / 1e3
+        self._client_header = settings.client_header.lower().encode() if settings.client_header else None
+        self._known_headers = {*_KNOWN_HEADERS, *([self._client_header] if self._client_header else [])}
         self._metrics = metrics
         self._clock = clock
         self._id_prefix = os.urandom(6).hex().encode() + b"-"
@@ -85,25 +105,35 @@ class Admission:
         """Look at the headers of a request. Never raises: a refusal stands on the ticket."""
         now = self._clock()
         ticket = Ticket(request_id=b"", received_at=now, deadline=now + self._timeout_s)
+        if address := scope.get("client"):
+            ticket.client = address[0]
         for name, value in scope["headers"]:
-            if name == b"content-type":
-                ticket.content_type = value.partition(b";")[0].strip().lower()
-            elif name == b"content-length":
-                self._admit_length(ticket, value)
-            elif name == b"content-encoding":
-                if value.strip().lower() not in (b"", b"identity"):
-                    ticket.refusal = UnsupportedMedia(
-                        f"the body is encoded as {value.decode('latin-1')[:32]!r}; send it as it is, without "
-                        "Content-Encoding"
-                    )
-            elif name == REQUEST_ID_HEADER:
-                if _REQUEST_ID.fullmatch(value):
-                    ticket.request_id = value
-            elif name == DEADLINE_HEADER:
-                self._admit_deadline(ticket, value)
+            if name in self._known_headers:  # most are not
+                self._admit_header(ticket, name, value)
         if not ticket.request_id:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
         return ticket
+
+    def _admit_header(self, ticket: Ticket, name: bytes, value: bytes) -> None:
+        if name == b"content-type":
+            ticket.content_type = value.partition(b";")[0].strip().lower()
+        elif name == b"content-length":
+            self._admit_length(ticket, value)
+        elif name == b"accept":
+            ticket.wants_bytes = value.partition(b";")[0].strip().lower() == _BYTES
+        elif name == b"content-encoding":
+            if value.strip().lower() not in (b"", b"identity"):
+                ticket.refusal = UnsupportedMedia(
+                    f"the body is encoded as {value.decode('latin-1')[:32]!r}; send it as it is, without "
+                    "Content-Encoding"
+                )
+        elif name == REQUEST_ID_HEADER:
+            if _REQUEST_ID.fullmatch(value):
+                ticket.request_id = value
+        elif name == DEADLINE_HEADER:
+            self._admit_deadline(ticket, value)
+        if name == self._client_header:  # which may be one of the others
+            ticket.client = value[:MAX_CLIENT_BYTES].decode("latin-1")
 
     async def read_body(self, ticket: Ticket, receive: Receive) -> bytes:
         """Read the whole body.
@@ -152,6 +182,11 @@ class Admission:
         if self.is_draining:
             return [(REQUEST_ID_HEADER, ticket.request_id), _CLOSE]
         return [(REQUEST_ID_HEADER, ticket.request_id)]
+
+    def receipt_lines(self, ticket: Ticket) -> bytes:
+        """Return the receipts as they are written."""
+        close = b"connection: close\r\n" if self.is_draining else b""
+        return b"x-request-id: %b\r\n%b" % (ticket.request_id, close)
 
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""

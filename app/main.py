@@ -13,13 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, memory, tasks
-from app.admission import Admission, Ticket
+from app.admission import TICKET, Admission, Ticket
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, ServingError, quoted
 from app.metrics import Metrics
 from app.protocols import health, metrics, models, openapi, page, problem
+from app.protocols.answers import Answers
 from app.protocols.decoders import Decoders
+from app.protocols.direct import DirectDoor
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
 from app.serving.service import Service
@@ -28,8 +30,6 @@ from app.tasks import Task
 
 logger = logging.getLogger("app.main")
 
-_TICKET = "zto.ticket"
-
 
 class ZeroToOne(FastAPI):
     """FastAPI with admission in front, and a way past its middleware for predictions.
@@ -37,10 +37,12 @@ class ZeroToOne(FastAPI):
     Attributes:
         admission: Lets every request in.
         catalog: The models.
+        direct: Takes plain predictions straight from their connections.
     """
 
     admission: Admission
     catalog: Catalog
+    direct: DirectDoor
     _door: PredictDoor
     _tasks: dict[str, Task]
     _fast_paths: dict[str, str | None]
@@ -50,7 +52,7 @@ class ZeroToOne(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        ticket = self.admission.admit(scope)
+        ticket = scope.get(TICKET) or self.admission.admit(scope)
         if scope["method"] == "POST" and scope["path"] in self._fast_paths:
             await self._door.serve(ticket, self._fast_paths[scope["path"]], scope, receive, send)
             return
@@ -63,7 +65,7 @@ class ZeroToOne(FastAPI):
         if ticket.refusal is not None:
             await _problem_response(ticket.refusal, ticket)(scope, receive, send_with_receipts)
             return
-        scope[_TICKET] = ticket
+        scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
 
     def openapi(self) -> dict[str, Any]:
@@ -107,14 +109,12 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     )
     app.admission, app.catalog = admission, catalog
     app._tasks = by_name
+    service = Service(catalog, figures, clock=clock)
+    answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
     app._door = PredictDoor(
-        Service(catalog, figures, clock=clock),
-        by_name,
-        admission,
-        figures,
-        decoders=decoders,
-        default_model=settings.default_model,
+        service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
     )
+    app.direct = DirectDoor(service, by_name, answers, admission, figures, decoders=decoders)
     app._fast_paths = {f"/predict/{name}": name for name in by_name} | {"/predict": None}
     _mount(app, settings, figures)
     return app
@@ -136,6 +136,12 @@ def _create_tasks(catalog: Catalog, limits: tasks.Limits) -> dict[str, Task]:
     return by_name
 
 
+def _manifest(catalog: Catalog, name: str) -> Manifest:
+    manifest = catalog.models[name].manifest
+    assert manifest is not None  # what has a task has a manifest
+    return manifest
+
+
 async def _load(catalog: Catalog, by_name: Mapping[str, Task]) -> None:
     def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
         tasks.check_contract(by_name[manifest.name], golden)
@@ -154,7 +160,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
         return await respond(request, None)
 
     async def respond(request: Request, model: str | None) -> Response:
-        reply = await app._door.answer(request.scope[_TICKET], model, request.scope, request.receive)
+        reply = await app._door.answer(request.scope[TICKET], model, request.scope, request.receive)
         response = Response(reply.body, reply.status)
         response.raw_headers = list(reply.headers)
         return response
@@ -166,9 +172,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
         return predict
 
     for name, task in app._tasks.items():
-        manifest = app.catalog.models[name].manifest
-        assert manifest is not None
-        documented = openapi.predict_route(manifest, task)
+        documented = openapi.predict_route(_manifest(app.catalog, name), task)
         app.add_api_route(f"/predict/{name}", predict_one(name), methods=["POST"], **documented)
     app.add_api_route(
         "/predict",
@@ -187,7 +191,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
 
 
 async def _on_error(request: Request, exc: Exception) -> Response:
-    return _problem_response(exc, request.scope[_TICKET])
+    return _problem_response(exc, request.scope[TICKET])
 
 
 async def _on_http_exception(request: Request, exc: Exception) -> Response:
@@ -195,7 +199,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     phrase = HTTPStatus(exc.status_code).phrase
     code = phrase.lower().replace(" ", "_")
-    ticket: Ticket = request.scope[_TICKET]
+    ticket: Ticket = request.scope[TICKET]
     body = problem.Problem(
         type=f"urn:zero-to-one:problem:{code}",
         title=phrase,

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 import uvicorn
 
 from app import draining
+from app.direct import DirectProtocol
 from app.main import ZeroToOne
 from app.settings import Settings
-from app.wire import WireProtocol
 
 logger = logging.getLogger("app.server")
 
@@ -43,7 +43,7 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
-                http=WireProtocol,
+                http=DirectProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
         logger.warning("%d requests are cut after %d s", len(self.server_state.tasks), self._shutdown_s)
         self._app.catalog.close()
         for connection in list(self.server_state.connections):
-            assert isinstance(connection, WireProtocol)
+            assert isinstance(connection, DirectProtocol)
             connection.cut()
 
     def _create_protocol(self) -> asyncio.Protocol:

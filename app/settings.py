@@ -65,6 +65,12 @@ class Settings(BaseModel):
     timeout_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="Deadline of a request that states none (504 past it)."
     )
+    client_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        description="Header that names the client, for fairness between clients under overload, as X-Forwarded-For or "
+        "X-Client-ID; set it only where a proxy of yours sets that header. Without it, a client is an address.",
+    )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(
         default=0.5, ge=0, description="Seconds between SIGTERM (unready, Connection: close) and closing the port."

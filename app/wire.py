@@ -100,8 +100,7 @@ class WireProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Count from zero."""
         super().on_message_begin()
-        self._head_bytes = 0
-        self._is_head_read = False
+        self._begin_counting()
 
     def on_url(self, url: bytes) -> None:
         """Keep a piece of the request's target, within the limit."""
@@ -131,7 +130,7 @@ class WireProtocol(HttpToolsProtocol):
                 raise _Refused(NO_PROXY)
             return
         self._is_head_read = True
-        super().on_headers_complete()
+        self._on_head()
 
     def on_body(self, body: bytes) -> None:
         """Hand over a piece of the body."""
@@ -155,6 +154,14 @@ class WireProtocol(HttpToolsProtocol):
         """Refuse the request whose body is still coming, if there is one."""
         if self._refusal is None and self._is_receiving():
             self._refuse(SHUTTING_DOWN)
+
+    def _begin_counting(self) -> None:
+        self._head_bytes = 0
+        self._is_head_read = False
+
+    def _on_head(self) -> None:
+        """Start the request whose head has been read."""
+        super().on_headers_complete()
 
     def _feed(self, data: bytes) -> None:
         while data:

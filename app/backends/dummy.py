@@ -4,6 +4,7 @@ Its artifact is a JSON file, :class:`Behavior`. The outputs of a row depend on t
 ``sum(row) * (k + 1) / 1000`` for logits, their softmax for ``probabilities``.
 """
 
+import os
 import threading
 import time
 from typing import Annotated
@@ -16,6 +17,9 @@ from app.bundle.manifest import TensorSpec
 from app.errors import BundleError
 from app.tensors import Array, Tensors, num_rows
 
+# of the process, where it was told to end
+EXIT_STATUS = 13
+
 
 class Behavior(BaseModel):
     """What the dummy does.
@@ -25,6 +29,8 @@ class Behavior(BaseModel):
         raise_on: The call raises where any input value equals this.
         panics_on: So, with what is no Exception, as a Rust extension does.
         hangs_on: The call never returns where any input value equals this.
+        exits_on: The process ends at once, without any cleanup, where any input value equals this, as it does when a
+            runtime crashes or the kernel takes its memory back; with status 13.
         nan_on: The rows where any input value equals this come out as NaN.
         extra_rows: Rows returned beyond those that went in; negative for fewer.
         fails_after_calls: From this call on, every one raises; None for never.
@@ -36,6 +42,7 @@ class Behavior(BaseModel):
     raise_on: float | None = None
     panics_on: float | None = None
     hangs_on: float | None = None
+    exits_on: float | None = None
     nan_on: float | None = None
     extra_rows: int = 0
     fails_after_calls: Annotated[int, Field(ge=0)] | None = None
@@ -66,6 +73,8 @@ class DummyBackend:
             raise RuntimeError(f"the dummy was told to raise on {behavior.raise_on}")
         if _holds(inputs, behavior.panics_on):
             raise Panic(f"the dummy was told to panic on {behavior.panics_on}")
+        if _holds(inputs, behavior.exits_on):
+            os._exit(EXIT_STATUS)
         if _holds(inputs, behavior.hangs_on):
             threading.Event().wait()
         sums_B = np.sum([array.reshape(len(array), -1).sum(axis=1, dtype=np.float64) for array in inputs.values()], 0)

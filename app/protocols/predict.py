@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-import orjson
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -28,8 +27,8 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.protocols import problem
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_headers, head_of
 from app.protocols.decoders import Decoders
-from app.serving.batcher import Answer
 from app.serving.service import Service
 from app.serving.versions import Version
 from app.tasks import Task, body_types
@@ -39,13 +38,9 @@ from app.tensors import Tensors
 
 logger = logging.getLogger("app.predict")
 
-DOOR = "predict"
-_JSON = b"application/json"
 _MULTIPART = b"multipart/form-data"
 _UTF8 = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
-# an answer of more numbers is written on a thread
-MAX_NUMBERS_ON_LOOP = 50_000
 _UNREAD = object()
 
 Send = Callable[[Any], Awaitable[None]]
@@ -72,6 +67,7 @@ class PredictDoor:
     Args:
         service: The data plane.
         tasks: By name of the model.
+        answers: Likewise.
         admission: Whose tickets the requests hold.
         metrics: Told of every answer.
         decoders: Where pictures and doubtful bodies are read, and large answers written, off the event loop.
@@ -82,6 +78,7 @@ class PredictDoor:
         self,
         service: Service,
         tasks: Mapping[str, Task],
+        answers: Mapping[str, Answers],
         admission: Admission,
         metrics: Metrics,
         *,
@@ -90,6 +87,7 @@ class PredictDoor:
     ) -> None:
         self._service = service
         self._tasks = tasks
+        self._answers = answers
         self._admission = admission
         self._metrics = metrics
         self._decoders = decoders
@@ -156,44 +154,41 @@ class PredictDoor:
         receive: Receive,
     ) -> Reply:
         name = version.ref.name
-        task = self._tasks[name]
-        options = task.parse_options(query)
-        self._service.expect_room(version)  # before the body costs anything
+        task, answers = self._tasks[name], self._answers[name]
+        tensor = answers.tensor(query.pop("tensor", None)) if ticket.wants_bytes else None
+        options = task.parse_options(query) if query else answers.no_options
+        # before the body costs anything
+        self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
         tensors = read.tensors
-        if tensors is None and read.document is _UNREAD and ticket.content_type == _JSON:
+        if tensors is None and read.document is _UNREAD and ticket.content_type == JSON:
             tensors = task.decode_fast(body)
         if tensors is None:
             tensors = await self._decode(ticket, task, body, read.document, scope)
         parse_s = self._service.clock() - ticket.received_at
         self._parse_s[name].observe(parse_s)
         answer = await self._service.predict(
-            version, tensors, deadline=ticket.deadline, hung_up=lambda: _hung_up(receive)
+            version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
         )
         number = str(version.ref.version)
 
-        def encode() -> bytes:
-            return orjson.dumps({"model": name, "version": number, "predictions": task.encode(answer.outputs, options)})
+        def write() -> Written:
+            return answers.to_json(number, answer, options) if tensor is None else answers.to_bytes(answer, tensor)
 
-        is_large = sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
-        data = await self._decoders.run(ticket.deadline, encode) if is_large else encode()
-        headers = [
-            (b"content-type", _JSON),
-            (b"content-length", b"%d" % len(data)),
-            (b"x-model-version", number.encode()),
-            (b"server-timing", _server_timing(parse_s, answer)),
-        ]
-        return Reply(200, headers, data)
+        written = await self._decoders.run(ticket.deadline, write) if answers.is_large(answer) else write()
+        return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
 
     async def _decode(
         self, ticket: Ticket, task: Task, body: bytes, document: object, scope: Mapping[str, Any]
     ) -> Tensors:
         """Read what the fast decoder did not accept: the rest of JSON, a raw file, an upload."""
         media_type = ticket.content_type
-        if media_type in (_JSON, b""):
+        if media_type in (JSON, b""):
             return await self._decoders.run(
                 ticket.deadline,
                 lambda: task.decode_json(parse_json(body, task.json_limits) if document is _UNREAD else document),
             )
+        if media_type == BYTES and task.raw is not None:
+            return task.raw.decode(body)
         if task.media_types:
             if media_type == _MULTIPART:
                 body = await _uploaded_file(body, scope)
@@ -218,7 +213,7 @@ class PredictDoor:
             raise UnknownModel(asked, tuple(known))
         name: object = None
         document: object = _UNREAD
-        if ticket.content_type in (_JSON, b""):
+        if ticket.content_type in (JSON, b""):
             guess = guess_model(body)
             tensors = self._tasks[guess].decode_fast(body) if guess is not None and guess in self._tasks else None
             if guess is not None and tensors is not None:
@@ -240,15 +235,6 @@ class PredictDoor:
 
 def _parse_query(query_string: bytes) -> dict[str, str]:
     return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
-
-
-def _server_timing(parse_s: float, answer: Answer) -> bytes:
-    return b'parse;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc="rows=%d"' % (
-        parse_s * 1e3,
-        answer.queue_s * 1e3,
-        answer.compute_s * 1e3,
-        answer.batch_rows,
-    )
 
 
 async def _hung_up(receive: Receive) -> None:

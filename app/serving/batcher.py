@@ -5,6 +5,9 @@ next one gathers (:mod:`app.serving.queue`). A request of more rows than a batch
 taking turns with the others, and joined again. A failed batch is narrowed down to the rows that it fails on
 (:mod:`app.serving.isolation`), so that one bad item fails alone.
 
+A request is a :class:`Job`, whose callback is called in the very step of the event loop in which its batch was settled:
+``enqueue`` is for whoever writes the answer then and there, ``submit`` for whoever awaits it.
+
 All methods are called on the event loop's thread. The backend is called there too (``executor=None``: for models whose
 batch takes a few milliseconds, a hop to a thread costs more than it gives), or on the one thread of ``executor``.
 """
@@ -18,11 +21,12 @@ from concurrent.futures import Executor
 from app.bundle.manifest import TensorSpec
 from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded
 from app.serving.isolation import BatchResult, run_isolated
-from app.serving.queue import Answer, Job, Slice, join
+from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice
+from app.serving.queue import join
 from app.serving.shaped_queue import open_queue
-from app.tensors import Tensors, concat, num_rows, take
+from app.tensors import Tensors, concat, num_rows
 
-__all__ = ["Answer", "Batcher"]
+__all__ = ["Answer", "Batch", "Batcher", "Job"]
 
 logger = logging.getLogger("app.batcher")
 
@@ -113,12 +117,30 @@ class Batcher:
             retry_after_s=self.predicted_wait_s(),
         )
 
-    def submit(self, tensors: Tensors, *, deadline: float) -> "asyncio.Future[Answer]":
-        """Queue a request.
+    def enqueue(self, job: Job) -> None:
+        """Queue a request. Its callback is always called, unless it is canceled, and never before this returns.
+
+        Raises:
+            Overloaded: The queue is full.
+            ModelNotReady: The batcher is closed.
+        """
+        if self._closed_because is not None:
+            raise ModelNotReady(self._closed_because)
+        self.expect_room(job.rows)
+        job.enqueued_at = self._clock()
+        self._queue.push(job)
+        if job.deadline < self._next_deadline:
+            self._watch_deadline(job.deadline)
+        if not self._is_turning:
+            self._schedule()
+
+    def submit(self, tensors: Tensors, *, deadline: float, client: str = "") -> "asyncio.Future[Answer]":
+        """Queue a request for whoever awaits the answer.
 
         Args:
             tensors: The inputs; at least one row.
             deadline: On ``clock``; past it the caller gets :class:`DeadlineExceeded`.
+            client: Whose request it is, for fairness between clients.
 
         Returns:
             A future that is always answered: with an :class:`Answer`, or with a :class:`ServingError`. Whoever cancels
@@ -128,23 +150,9 @@ class Batcher:
             Overloaded: The queue is full.
             ModelNotReady: The batcher is closed.
         """
-        if self._closed_because is not None:
-            raise ModelNotReady(self._closed_because)
-        rows = num_rows(tensors)
-        self.expect_room(rows)
-        job = Job(
-            tensors=tensors,
-            rows=rows,
-            deadline=deadline,
-            future=self._loop.create_future(),
-            enqueued_at=self._clock(),
-        )
-        self._queue.push(job)
-        if deadline < self._next_deadline:
-            self._watch_deadline(deadline)
-        if not self._is_turning:
-            self._schedule()
-        return job.future
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self.enqueue(FutureJob(tensors, num_rows(tensors), deadline=deadline, future=future, client=client))
+        return future
 
     def close(self, reason: str) -> None:
         """Refuse what comes from now on, and answer what waits with :class:`ModelNotReady`. What runs is finished."""
@@ -155,13 +163,13 @@ class Batcher:
             if timer is not None:
                 timer.cancel()
         for job in self._queue.clear():
-            job.fail(ModelNotReady(reason))
+            job.finish(ModelNotReady(reason))
 
     def abandon(self, reason: str) -> None:
         """Close, and answer what runs with :class:`ModelNotReady` too: nobody will wait for the backend any more."""
         self.close(reason)
         for part in self._running:
-            part.job.fail(ModelNotReady(reason))
+            part.job.finish(ModelNotReady(reason))
 
     def _schedule(self) -> None:
         """Start a turn now, or when the head of the queue has waited long enough for company."""
@@ -178,11 +186,16 @@ class Batcher:
         if self._fill_timer is not None:
             self._fill_timer.cancel()
             self._fill_timer = None
-        slices = self._queue.take(self._clock())
-        self._is_turning = bool(slices)
-        if not slices:
+        self._is_turning = True  # whoever is queued by a callback waits for the next turn
+        self._running = self._queue.take(self._clock())
+        if self._queue.late:
+            late = self._queue.late.copy()
+            self._queue.late.clear()
+            for job in late:
+                job.finish(DeadlineExceeded("the deadline passed while the request waited"))
+        if not self._running:
+            self._go_on()
             return
-        self._running = slices
         if self._executor is None:
             self._settle(self._execute())
             return
@@ -211,7 +224,10 @@ class Batcher:
         except Exception as exc:  # ours, not the model's: whoever waits is answered all the same
             logger.exception("a batch could not be answered")
             for part in slices:
-                part.job.fail(BackendFailed(f"{type(exc).__name__}: {exc}"))
+                part.job.finish(BackendFailed(f"{type(exc).__name__}: {exc}"))
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._is_turning = False
         if self._queue:
             self._schedule()
@@ -225,31 +241,21 @@ class Batcher:
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:
-                part.job.fail(ModelNotReady(result.sick_because))
+                part.job.finish(ModelNotReady(result.sick_because))
             self._on_sick(result.sick_because)
             return
-        offset = 0
-        for part in slices:
-            rows = part.stop - part.start
-            if result.rejected_rows and (
-                rejected := tuple(
-                    row - offset + part.start for row in result.rejected_rows if offset <= row < offset + rows
-                )
-            ):
-                part.job.fail(ModelRejectedInput(f"the model fails on it: {result.rejected_because}", rows=rejected))
-            elif not part.job.future.done():
-                self._deliver(part, take(result.outputs, offset, offset + rows), result.compute_s, batch_rows)
-            offset += rows
-
-    def _deliver(self, part: Slice, outputs: Tensors, compute_s: float, batch_rows: int) -> None:
-        job = part.job
-        job.parts.append(outputs)
-        job.compute_s += compute_s
-        if part.stop < job.rows:
-            return
-        job.future.set_result(
-            Answer(outputs=concat(job.parts), queue_s=job.queue_s, compute_s=job.compute_s, batch_rows=batch_rows)
-        )
+        batch = Batch(result.outputs, batch_rows, result.compute_s)
+        start = 0
+        for job, first, last in slices:
+            stop = start + last - first
+            if result.rejected_rows and (rejected := [row for row in result.rejected_rows if start <= row < stop]):
+                rows = tuple(row - start + first for row in rejected)
+                job.finish(ModelRejectedInput(f"the model fails on it: {result.rejected_because}", rows=rows))
+            elif stop - start == job.rows:
+                job.finish(Answer(batch, start, stop, job.queue_s))
+            elif not job.is_done:
+                _join_part(job, last, Answer(batch, start, stop, job.queue_s))
+            start = stop
 
     def _watch_deadline(self, deadline: float) -> None:
         if self._deadline_timer is not None:
@@ -264,15 +270,26 @@ class Batcher:
         """
         self._deadline_timer, self._next_deadline = None, float("inf")
         now = self._clock()
-        waiting = [job for job in self._queue if not job.future.done()]
-        running = [part.job for part in self._running if not part.job.future.done()]
+        waiting = [job for job in self._queue if not job.is_done]
+        running = [part.job for part in self._running if not part.job.is_done]
         for jobs, message in (
             (waiting, "the deadline passed while the request waited"),
             (running, "the deadline passed while the model ran"),
         ):
             for job in jobs:
                 if job.deadline <= now:
-                    job.fail(DeadlineExceeded(message))
-        upcoming = [job.deadline for job in (*waiting, *running) if not job.future.done()]
-        if upcoming:
-            self._watch_deadline(min(upcoming))
+                    job.finish(DeadlineExceeded(message))
+        upcoming = min((job.deadline for job in (*waiting, *running) if not job.is_done), default=float("inf"))
+        if upcoming < self._next_deadline:  # which a job may have set that a callback queued
+            self._watch_deadline(upcoming)
+
+
+def _join_part(job: Job, last: int, part: Answer) -> None:
+    """Keep the answer to a part of a request, and answer the request when all of it is there."""
+    if job.parts is None:
+        job.parts = []
+    job.parts.append(part.outputs)
+    job.compute_s += part.compute_s
+    if last == job.rows:
+        joined = Batch(concat(job.parts), part.batch_rows, job.compute_s)
+        job.finish(Answer(joined, 0, job.rows, job.queue_s))

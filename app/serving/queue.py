@@ -7,66 +7,11 @@ the next one. Where rows have ``lengths``, a batch is padded to its longest row;
 What a turn costs depends on what it takes, never on what waits.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from app.errors import DeadlineExceeded, ServingError
+from app.serving.jobs import Job, Slice
 from app.tensors import LENGTHS, Tensors, concat, concat_padded, num_fitting, take, trim
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the backend made of one request.
-
-    Attributes:
-        outputs: One row per row of the request.
-        queue_s: Seconds until its first row was taken.
-        compute_s: Seconds that the batches took in which its rows ran.
-        batch_rows: Rows of the last of these batches, its own and those of others.
-    """
-
-    outputs: Tensors
-    queue_s: float
-    compute_s: float
-    batch_rows: int
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Job:
-    """A request in the queue, or partly run.
-
-    Attributes:
-        longest: Length of the longest of its rows that wait; 0 where the queue has no bound on elements.
-        ticket: Its place among jobs of other shapes.
-    """
-
-    tensors: Tensors
-    rows: int
-    deadline: float
-    future: "asyncio.Future[Answer]"
-    enqueued_at: float
-    queue_s: float = 0.0
-    compute_s: float = 0.0
-    taken_rows: int = 0
-    parts: list[Tensors] = field(default_factory=list)
-    longest: int = 0
-    ticket: int = 0
-
-    def fail(self, error: ServingError) -> None:
-        """Answer with an error, unless it was answered already."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-@dataclass(slots=True, kw_only=True)
-class Slice:
-    """Rows ``start`` to ``stop`` of a job, in the batch that is about to run."""
-
-    job: Job
-    start: int
-    stop: int
 
 
 class JobQueue:
@@ -79,15 +24,18 @@ class JobQueue:
 
     Attributes:
         waiting_rows: Rows that wait, those of callers who left meanwhile included.
+        late: Jobs whose deadline had passed when their turn came. Whoever takes a batch answers them, and clears the
+            list, when the queue is in order: the callback of a job may queue the next.
     """
 
-    __slots__ = ("_jobs", "_max_elements", "_max_rows", "waiting_rows")
+    __slots__ = ("_jobs", "_max_elements", "_max_rows", "late", "waiting_rows")
 
     def __init__(self, *, max_rows: int, max_elements: int | None = None) -> None:
         self._max_rows = max_rows
         self._max_elements = max_elements
         self._jobs: deque[Job] = deque()
         self.waiting_rows = 0
+        self.late: list[Job] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -123,12 +71,12 @@ class JobQueue:
 
     def drop_answered(self) -> None:
         """Forget the jobs that wait for nobody any more; a look at all that waits."""
-        self._jobs = deque(job for job in self._jobs if not job.future.done())
+        self._jobs = deque(job for job in self._jobs if not job.is_done)
         self.waiting_rows = sum(job.rows - job.taken_rows for job in self._jobs)
 
     def drop_gone(self, now: float) -> None:
         """Drop whoever was answered, left, or is past the deadline, up to the first job that is to be run."""
-        while self._jobs and (self._jobs[0].future.done() or self._jobs[0].deadline <= now):
+        while self._jobs and (self._jobs[0].is_done or self._jobs[0].deadline <= now):
             self._drop_first()
 
     def take(self, now: float) -> list[Slice]:
@@ -143,7 +91,7 @@ class JobQueue:
         longest = 0
         while jobs and room:
             job = jobs[0]
-            if job.future.done() or job.deadline <= now:
+            if job.is_done or job.deadline <= now:
                 self._drop_first()
                 continue
             left = job.rows - job.taken_rows
@@ -154,10 +102,11 @@ class JobQueue:
             if taken < left and (not taken or self._fits_alone(job)):
                 break
             jobs.popleft()
-            slices.append(Slice(job=job, start=job.taken_rows, stop=job.taken_rows + taken))
-            if job.taken_rows == 0:
+            start = job.taken_rows
+            if start == 0:
                 job.queue_s = now - job.enqueued_at
-            job.taken_rows += taken
+            job.taken_rows = start + taken
+            slices.append(Slice(job, start, start + taken))
             self.waiting_rows -= taken
             if taken < left:
                 if max_elements is not None:
@@ -169,7 +118,8 @@ class JobQueue:
 
     def _drop_first(self) -> None:
         job = self._jobs.popleft()
-        job.fail(DeadlineExceeded("the deadline passed while the request waited"))
+        if not job.is_done:
+            self.late.append(job)
         self.waiting_rows -= job.rows - job.taken_rows
 
     def _num_fitting(self, job: Job, at_most: int, rows: int, longest: int) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from app.errors import ClientGone, ModelNotReady
 from app.metrics import Metrics
-from app.serving.batcher import Answer
 from app.serving.catalog import Catalog
+from app.serving.jobs import Answer, Job
 from app.serving.versions import Version
 from app.tensors import Tensors
 
@@ -29,10 +29,29 @@ class Service:
         self.clock = clock
         self._queue_s = {name: metrics.stage_s[name, "queue"] for name in catalog.models}
 
-    def expect_room(self, version: Version) -> None:
-        """Raise :class:`Overloaded` where the queue of a version is full."""
+    def expect_room(self, version: Version, *, deadline: float, client: str) -> None:
+        """Raise :class:`Overloaded` where a version cannot answer one row more in time."""
         if version.batcher is not None:
             version.batcher.expect_room(1)
+
+    def enqueue(self, version: Version, job: Job) -> None:
+        """Submit a request whose answer is handed to its callback.
+
+        Args:
+            version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
+            job: The inputs of the manifest, B rows; the deadline is on ``clock``.
+
+        Raises:
+            Overloaded: The queue is full, or the deadline cannot be met.
+            ModelNotReady: The model went out of rotation.
+        """
+        if version.batcher is None:
+            raise ModelNotReady(f"{version.label} is {version.state}")
+        version.batcher.enqueue(job)
+
+    def observe(self, version: Version, answer: Answer) -> None:
+        """Count an answer; for who has its callback called."""
+        self._queue_s[version.ref.name].observe(answer.queue_s)
 
     async def predict(
         self,
@@ -40,6 +59,7 @@ class Service:
         tensors: Tensors,
         *,
         deadline: float,
+        client: str,
         hung_up: Callable[[], Awaitable[object]],
     ) -> Answer:
         """Return what the model makes of B rows.
@@ -48,6 +68,7 @@ class Service:
             version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
             tensors: The inputs of the manifest, B rows.
             deadline: On ``clock``.
+            client: Who asks, for fairness between clients.
             hung_up: Returns when the caller has gone; the request is then dropped before it is run.
 
         Raises:
@@ -60,7 +81,7 @@ class Service:
         """
         if version.batcher is None:
             raise ModelNotReady(f"{version.label} is {version.state}")
-        future = version.batcher.submit(tensors, deadline=deadline)
+        future = version.batcher.submit(tensors, deadline=deadline, client=client)
         watch: asyncio.Task[None] | None = None
 
         def start_watch() -> None:
@@ -74,7 +95,7 @@ class Service:
             timer.cancel()
             if watch is not None:
                 watch.cancel()
-        self._queue_s[version.ref.name].observe(answer.queue_s)
+        self.observe(version, answer)
         return answer
 
 

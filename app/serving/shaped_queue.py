@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeAlias
 
 from app.bundle.manifest import TensorSpec
-from app.serving.queue import Job, JobQueue, Slice
+from app.serving.jobs import Job, Slice
+from app.serving.queue import JobQueue
 from app.tensors import LENGTHS, Tensors
 
 Shape: TypeAlias = Hashable
@@ -26,6 +27,7 @@ class ShapedQueue:
 
     Attributes:
         waiting_rows: Rows that wait, of all shapes.
+        late: As of :class:`JobQueue`.
     """
 
     def __init__(self, shape_of: Callable[[Tensors], Shape], *, max_rows: int, max_elements: int | None = None) -> None:
@@ -37,6 +39,7 @@ class ShapedQueue:
         self._heads: list[tuple[int, Shape]] = []
         self._tickets = itertools.count()
         self.waiting_rows = 0
+        self.late: list[Job] = []
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -64,6 +67,7 @@ class ShapedQueue:
         job.ticket = next(self._tickets)
         if queue is None:
             queue = self._queues[shape] = JobQueue(max_rows=self._max_rows, max_elements=self._max_elements)
+            queue.late = self.late  # one list for all
             heapq.heappush(self._heads, (job.ticket, shape))
         queue.push(job)
         self.waiting_rows += job.rows

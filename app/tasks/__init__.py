@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.errors import BundleError, RequestError
+from app.tasks.decoding import raw
+from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tensors import LENGTHS, Array, Tensors, take, trim
 
@@ -36,6 +38,7 @@ class Task(Protocol):
         options_model: The query parameters that shape the answer.
         media_types: What a raw body may be, beside JSON; empty where the task takes JSON only.
         json_limits: What its largest good JSON body holds.
+        raw: Reads bodies of plain bytes; None where the inputs of the model are not one array.
     """
 
     request_model: type[BaseModel]
@@ -43,6 +46,7 @@ class Task(Protocol):
     options_model: type[BaseModel]
     media_types: tuple[str, ...]
     json_limits: JsonLimits
+    raw: RawRows | None
 
     def decode_fast(self, body: bytes) -> Tensors | None:
         """Return the tensors of a plain, valid JSON body; None where there is any doubt, and never a fault.
@@ -91,7 +95,8 @@ class Task(Protocol):
 
 def body_types(task: Task) -> tuple[str, ...]:
     """Return every media type that a body for a task may have; a task that takes files takes them as an upload too."""
-    return ("application/json", *task.media_types, *(("multipart/form-data",) if task.media_types else ()))
+    upload = ("multipart/form-data",) if task.media_types else ()
+    return ("application/json", *task.media_types, *upload, *((raw.MEDIA_TYPE,) if task.raw is not None else ()))
 
 
 class _TaskModule(Protocol):

@@ -9,6 +9,7 @@ from app.bundle.manifest import Manifest, SequenceClassification
 from app.errors import InvalidInput, UnsupportedMedia
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
+from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.series import series_type
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
@@ -43,6 +44,14 @@ class SequenceClassificationTask(LabelAnswers):
             objects=1 + instances,
             members=2 + instances,
             values=1 + instances * spec.max_length * spec.num_channels,
+        )
+        self.raw = RawRows(
+            next(each for each in manifest.inputs if each.name == INPUT),
+            low=spec.low,
+            high=spec.high,
+            lengths=range(spec.min_length, spec.max_length + 1),
+            has_lengths=True,
+            max_rows=1,
         )
         self.request_model = request_model(manifest, limits, sequence=(series_type(spec), ...))
 

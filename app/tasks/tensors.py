@@ -13,6 +13,7 @@ from app.errors import BundleError, Fault, InvalidInput, UnsupportedMedia, quote
 from app.tasks import Limits
 from app.tasks.decoding.faults import MAX_MEMBERS, pointer
 from app.tasks.decoding.numbers import custom_fault
+from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.decoding.tensors import RowSpec, output_schema, tensor_type
 from app.tasks.shared.bodies import STRICT, read_instances, read_options, request_model, response_model, type_prefix
@@ -51,6 +52,7 @@ class TensorsTask:
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._most_numbers = max(MAX_NUMBERS_TOGETHER, sum(math.prod(row.most) for row in self._rows))
         self.json_limits = self._limits_of_json()
+        self.raw = self._raw_rows()
         prefix = type_prefix(manifest)
         # the names may be any text, so they are aliases, and Python's own names are numbers
         fields: dict[str, Any] = {
@@ -147,6 +149,22 @@ class TensorsTask:
                     f"tensors: a row of the input {row.spec.name!r} has {numbers} numbers at least, and "
                     f"{MAX_NUMBERS_TOGETHER} are the most that JSON is read for"
                 )
+
+    def _raw_rows(self) -> RawRows | None:
+        """Return the reader of plain bytes: of one input, no more than whose second axis is open."""
+        rows = [row for row in self._rows if row.spec.name != LENGTHS]
+        if len(rows) != 1 or any(isinstance(axis, str) for axis in rows[0].spec.shape[2:]):
+            return None
+        (row,) = rows
+        is_open = len(row.spec.shape) > 1 and isinstance(row.spec.shape[1], str)
+        return RawRows(
+            row.spec,
+            low=row.low,
+            high=row.high,
+            lengths=range(1, row.most[0] + 1) if is_open else None,
+            has_lengths=self._has_lengths,
+            max_rows=self._limits.max_instances,
+        )
 
     def _limits_of_json(self) -> JsonLimits:
         """Return what a body may hold; no more than rows may have together, however many rows it has."""

@@ -11,6 +11,7 @@ from app.errors import BundleError, Fault, InvalidInput
 from app.preprocess.text import TextPreparation, TextRefused, TokenizerRefused
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
+from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
@@ -51,6 +52,14 @@ class TextClassificationTask(LabelAnswers):
         self._fast = FastDecoder(manifest.name, max_instances=limits.max_instances)
         instances = limits.max_instances
         self.json_limits = JsonLimits(arrays=1, objects=1 + instances, members=2 + instances, values=1 + instances)
+        self.raw = RawRows(
+            next(each for each in manifest.inputs if each.name == INPUT),
+            low=0,
+            high=preparation.vocab_size - 1,
+            lengths=range(1, settings.text.max_tokens + 1),
+            has_lengths=True,
+            max_rows=1,
+        )
         text = Annotated[str, Field(min_length=1, description=f"any text; {self.conversion()}")]
         self.request_model = request_model(manifest, limits, text=(text, ...))
 

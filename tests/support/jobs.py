@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from app.bundle.manifest import TensorSpec
-from app.serving.queue import Job, JobQueue, Slice
+from app.serving.jobs import FutureJob, Slice
+from app.serving.queue import JobQueue
 from app.serving.shaped_queue import ShapedQueue
 from app.tensors import LENGTHS, Tensors
 
@@ -18,11 +19,10 @@ SERIES = (
 GRIDS = (TensorSpec(name="grid", dtype="float32", shape=("batch", "height", 3, "width")),)
 
 
-def job(loop: asyncio.AbstractEventLoop, tensors: Tensors, **changes: Any) -> Job:
+def job(loop: asyncio.AbstractEventLoop, tensors: Tensors, **changes: Any) -> FutureJob:
     """Return a job of the given inputs."""
     rows = len(next(iter(tensors.values())))
-    fields = {"tensors": tensors, "rows": rows, "deadline": FOREVER, "enqueued_at": 0.0, "future": loop.create_future()}
-    return Job(**(fields | changes))
+    return FutureJob(tensors, rows, **({"deadline": FOREVER, "future": loop.create_future()} | changes))
 
 
 def grid(height: int, width: int, rows: int = 1) -> Tensors:

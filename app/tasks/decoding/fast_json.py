@@ -7,8 +7,8 @@ the body or names its faults. A property test feeds both with the same bodies an
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import simdjson
@@ -47,18 +47,24 @@ class FastDecoder:
         Returns:
             float32, shape ``(instances, *shape)``; or None for any other body.
         """
+        height, width = shape
+        lengths = range(height, height + 1)
 
         def read(instances: simdjson.Array) -> Array | None:
+            count = len(instances)
             # one bracket for the list, one for every matrix, one for every row: then no element is itself an array
-            if body.count(b"[") != 1 + len(instances) * (1 + shape[0]):
+            if body.count(b"[") != 1 + count * (1 + height):
                 return None
-            matrices = np.empty((len(instances), *shape), np.float32)
+            if count == 1:  # most requests are of one
+                flat = _flat(body, _member(instances[0], key), lengths, width, low, high)
+                return None if flat is None else flat.astype(np.float32).reshape(1, height, width)
+            matrices = np.empty((count, height * width), np.float32)
             for index, instance in enumerate(instances):
-                flat = _flat(_member(instance, key), range(shape[0], shape[0] + 1), shape[1], low, high)
+                flat = _flat(body, _member(instance, key), lengths, width, low, high)
                 if flat is None:
                     return None
-                matrices[index] = flat.reshape(shape)
-            return matrices
+                matrices[index] = flat
+            return matrices.reshape(count, height, width)
 
         return self._read(body, read)
 
@@ -82,7 +88,7 @@ class FastDecoder:
         def read(instances: simdjson.Array) -> list[Array] | None:
             series: list[Array] = []
             for instance in instances:
-                flat = _flat(_member(instance, key), lengths, num_channels, low, high)
+                flat = _flat(body, _member(instance, key), lengths, num_channels, low, high)
                 if flat is None:
                     return None
                 series.append(flat.reshape(-1, num_channels).astype(np.float32))
@@ -126,7 +132,7 @@ class FastDecoder:
             rows: list[list[Any]] = []
             for instance in instances:
                 row = _member(instance, key)
-                if not isinstance(row, simdjson.Object) or len(row) != len(names):
+                if not isinstance(row, _Object) or len(row) != len(names):
                     return None
                 members = row.as_dict()
                 rows.append([members[name] for name in names])  # a repeated key leaves one of the names missing
@@ -152,32 +158,39 @@ class FastDecoder:
         # a parser keeps the memory of its largest body for good
         parser = self._parser if len(body) <= KEPT_BODY_BYTES else simdjson.Parser()
         document = parser.parse(body)
-        if not isinstance(document, simdjson.Object):
+        if not isinstance(document, _Object):
             return None
         # two members are this one and "model", each once; a repeated key counts twice in len()
         if len(document) != 1 and not (len(document) == 2 and document["model"] == self._model):
             return None
         instances = document["instances"]
-        if not isinstance(instances, simdjson.Array) or not 0 < len(instances) <= self._max_instances:
+        if not isinstance(instances, _Array) or not 0 < len(instances) <= self._max_instances:
             return None
         return instances
 
 
 def _member(instance: object, key: str) -> object:
     """Return the one member of an instance; None where it is no object, or has others."""
-    return instance[key] if isinstance(instance, simdjson.Object) and len(instance) == 1 else None
+    return instance[key] if isinstance(instance, _Object) and len(instance) == 1 else None
 
 
-def _flat(rows: object, lengths: range, width: int, low: float, high: float) -> Array | None:
+def _flat(body: bytes, rows: object, lengths: range, width: int, low: float, high: float) -> Array | None:
     """Return the numbers of a matrix in one array, float64; None where it has another shape or they leave the range."""
-    if not isinstance(rows, simdjson.Array) or len(rows) not in lengths:
+    if not isinstance(rows, _Array) or len(rows) not in lengths:
         return None
-    for row in rows:
-        if not isinstance(row, simdjson.Array) or len(row) != width:
-            return None
-    flat: Array = np.frombuffer(rows.as_buffer(of_type="d"))  # raises for what is not a number
-    return flat if flat.size == len(rows) * width and flat.min() >= low and flat.max() <= high else None
+    # raises for what is neither a number nor an array, so whatever has a length below is an array
+    flat: Array = np.frombuffer(rows.as_buffer(of_type="d"))
+    if {*map(len, cast("Iterable[list[float]]", rows))} != {width}:
+        return None
+    # the place of the greatest is found in a quarter of the time that the greatest itself takes
+    if flat.size != len(rows) * width or not flat[flat.argmax()] <= high:
+        return None
+    # where no minus is written, no number is below zero
+    return flat if (low <= 0 and b"-" not in body) or flat[flat.argmin()] >= low else None
 
+
+# looked up once: they are asked for at every request
+_Array, _Object = simdjson.Array, simdjson.Object
 
 _MODEL = rb'"model"\s*:\s*"([a-z0-9_-]{1,64})"\s*'
 _MODEL_FIRST = re.compile(rb"\s*\{\s*" + _MODEL + rb",")

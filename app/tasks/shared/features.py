@@ -11,6 +11,7 @@ from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.faults import MAX_MEMBERS
 from app.tasks.decoding.numbers import number_fault
+from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import STRICT, read_instances, request_model, type_prefix
 from app.tensors import Array, Tensors
@@ -45,6 +46,7 @@ class FeatureRequests:
             members=2 + instances * (1 + len(features)),
             values=1 + instances * len(features),
         )
+        self.raw = RawRows(manifest.inputs[0], low=self._low_F, high=self._high_F, max_rows=instances)
         row: Any = create_model(f"{type_prefix(manifest)}Features", __config__=STRICT, **_fields(features))
         self.request_model = request_model(manifest, limits, features=(row, ...))
 

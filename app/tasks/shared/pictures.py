@@ -13,6 +13,7 @@ from app.preprocess.image import ImageInput, ImageRefused, decode_image
 from app.tasks import Limits
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.pictures import PixelBudget, describe, picture_type
+from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tensors import Tensors
@@ -44,6 +45,7 @@ class PictureRequests:
             members=2 + instances,
             values=1 + instances * image.height * image.width,
         )
+        self.raw = RawRows(manifest.inputs[0], low=image.low, high=image.high, max_rows=instances)
         self.request_model = request_model(manifest, limits, image=(picture_type(image), ...))
 
     def decode_fast(self, body: bytes) -> Tensors | None:

@@ -63,6 +63,15 @@ def test_one_number_that_is_not_finite_is_found(value: float) -> None:
     assert not all_finite({"a": good, "b": bad})
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (100, 100)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_whose_squares_are_infinite_are_finite(dtype: type, shape: tuple[int, int]) -> None:
+    largest = np.full(shape, np.finfo(dtype).max, dtype)
+    assert all_finite({"a": largest, "b": largest.T, "c": largest[:, ::2]})
+    largest[-1, -1] = np.nan
+    assert not all_finite({"a": largest})
+
+
 def test_arrays_that_cannot_hold_nan_are_finite() -> None:
     assert all_finite({"a": np.array([1]), "b": np.array([True]), "c": np.array(["text"])})
 

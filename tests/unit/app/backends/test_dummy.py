@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.backends.dummy import Behavior, DummyBackend, load
+from app.backends.dummy import EXIT_STATUS, Behavior, DummyBackend, load
 from app.bundle.manifest import Manifest
 from app.errors import BundleError
 from app.tensors import Tensors
@@ -55,6 +56,14 @@ def test_it_raises_on_the_value_that_it_was_told() -> None:
     with pytest.raises(RuntimeError, match=r"raise on 7\.0"):
         run(backend)
     assert run(backend, IMAGES_BHW[2:])["logits"].shape == (1, 3)
+
+
+def test_it_ends_the_process_on_the_value_that_it_was_told() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=run, args=(dummy(exits_on=7.0),))
+    process.start()
+    process.join(60)
+    assert process.exitcode == EXIT_STATUS
+    assert run(dummy(exits_on=7.0), IMAGES_BHW[2:])["logits"].shape == (1, 3)
 
 
 def test_nan_comes_out_of_the_rows_that_hold_the_value_and_of_no_other() -> None:

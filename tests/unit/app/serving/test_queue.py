@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.serving.queue import JobQueue, Slice, join
+from app.serving.jobs import Slice
+from app.serving.queue import JobQueue, join
 from app.serving.shaped_queue import open_queue
 from app.tensors import LENGTHS
 from tests.support.jobs import SERIES, drain, job, num_rows_of

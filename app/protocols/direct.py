@@ -1,0 +1,198 @@
+"""The short way through the door: a plain prediction, from its bytes to the queue and back, without a task of its own.
+
+It only accepts. A request that is not plain in every respect (a query, a picture, a body in doubt, a model that is not
+ready) is left to :class:`app.protocols.predict.PredictDoor`, which answers it or names its faults; so nothing is
+decided in two places. What is taken here is answered as the other door answers it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from app.admission import Admission, Ticket
+from app.errors import InvalidInput, Overloaded, ServingError, TooManyInstances
+from app.metrics import Histogram, Metrics
+from app.protocols import problem
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of
+from app.protocols.decoders import Decoders
+from app.serving.jobs import Answer, Job, Outcome
+from app.serving.service import Service
+from app.serving.versions import State, Version
+from app.tasks import Task
+from app.tensors import Tensors, num_rows
+
+logger = logging.getLogger("app.predict")
+
+# a longer body would keep the event loop from the others while it is read; the other door takes it to a thread
+MAX_BODY_BYTES = 64 * 1024
+
+
+class Exchange(Protocol):
+    """One request on its connection, and the answer to come.
+
+    Attributes:
+        ticket: From admission, without a refusal.
+        job: The request in the queue; whoever notices that the caller has left cancels it.
+    """
+
+    ticket: Ticket
+    job: Job | None
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Write the answer; called once. The header lines are all but those of the server itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the door has at hand of one model."""
+
+    model: str
+    task: Task
+    answers: Answers
+    parse_s: Histogram
+
+
+class DirectDoor:
+    """Answers the plain requests that connections hand over whole.
+
+    Args:
+        service: The data plane.
+        tasks: By name of the model.
+        answers: Likewise.
+        admission: Told of refusals.
+        metrics: Told of every answer.
+        decoders: Where large answers are written, off the event loop.
+
+    Attributes:
+        targets: By the target of the request line.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        tasks: Mapping[str, Task],
+        answers: Mapping[str, Answers],
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        decoders: Decoders,
+    ) -> None:
+        self._service = service
+        self._admission = admission
+        self._metrics = metrics
+        self._decoders = decoders
+        self._writing: set[asyncio.Task[None]] = set()
+        self.targets = {
+            f"/predict/{name}".encode(): Target(
+                model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"]
+            )
+            for name, task in tasks.items()
+        }
+
+    def start(self, target: Target, body: bytes, exchange: Exchange) -> bool:
+        """Take a request, or leave it.
+
+        Args:
+            target: Of ``targets``.
+            body: The whole of it.
+            exchange: Responded to once where the request is taken, maybe before this returns.
+
+        Returns:
+            Whether it was taken.
+        """
+        version = self._service.catalog.models[target.model].default
+        if version.state is not State.READY:
+            return False
+        ticket = exchange.ticket
+        try:
+            # before the body costs anything
+            self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
+            tensors = _decode(target.task, ticket.content_type, body)
+            if tensors is None:
+                return False
+            parse_s = self._service.clock() - ticket.received_at
+            job = Job(
+                tensors,
+                num_rows(tensors),
+                deadline=ticket.deadline,
+                on_done=partial(self._finish, target, version, exchange, parse_s),
+                client=ticket.client,
+            )
+            self._service.enqueue(version, job)
+        except Overloaded as exc:  # many of them may come at once, and each has to cost little
+            self._refuse(version, exchange, exc)
+            return True
+        except ServingError:
+            return False
+        exchange.job = job
+        target.parse_s.observe(parse_s)
+        return True
+
+    def _finish(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Outcome) -> None:
+        """Write what became of a request."""
+        if not isinstance(outcome, Answer):
+            self._refuse(version, exchange, outcome)
+            return
+        self._service.observe(version, outcome)
+        number, answers, wants_bytes = str(version.ref.version), target.answers, exchange.ticket.wants_bytes
+        if answers.is_large(outcome):
+            task = asyncio.get_running_loop().create_task(
+                self._respond_from_thread(
+                    version, exchange, parse_s, outcome, partial(_write, answers, number, outcome, wants_bytes)
+                )
+            )
+            self._writing.add(task)  # the loop itself keeps no task alive
+            task.add_done_callback(self._writing.discard)
+            return
+        try:
+            written = _write(answers, number, outcome, wants_bytes)
+        except Exception as exc:
+            self._refuse(version, exchange, exc)
+        else:
+            self._respond(version, exchange, parse_s, outcome, written)
+
+    async def _respond_from_thread(
+        self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, write: Callable[[], Written]
+    ) -> None:
+        try:
+            written = await self._decoders.run(exchange.ticket.deadline, write)
+        except Exception as exc:
+            self._refuse(version, exchange, exc)
+        else:
+            self._respond(version, exchange, parse_s, answer, written)
+
+    def _respond(self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, written: Written) -> None:
+        number = str(version.ref.version)
+        self._metrics.requests[(DOOR, version.ref.name, number, "200")] += 1
+        head = head_of(written, number.encode(), parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
+        exchange.respond(200, head, written.body)
+
+    def _refuse(self, version: Version, exchange: Exchange, error: Exception) -> None:
+        if not isinstance(error, ServingError):
+            logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
+        self._admission.count_refusal(error)
+        status, headers, body = problem.render(error, exchange.ticket.request_id)
+        self._metrics.requests[(DOOR, version.ref.name, str(version.ref.version), str(status))] += 1
+        exchange.respond(status, as_lines(headers) + self._admission.receipt_lines(exchange.ticket), body)
+
+
+def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
+    """Return the tensors of a body; None where there is any doubt."""
+    if content_type == JSON:
+        return task.decode_fast(body)
+    if content_type == BYTES and task.raw is not None:
+        try:
+            return task.raw.decode(body)
+        except (InvalidInput, TooManyInstances):
+            return None
+    return None
+
+
+def _write(answers: Answers, version: str, answer: Answer, wants_bytes: bool) -> Written:
+    if wants_bytes:
+        return answers.to_bytes(answer, answers.tensor(None))
+    return answers.to_json(version, answer, answers.no_options)

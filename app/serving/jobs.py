@@ -1,0 +1,181 @@
+"""A request on its way through the batcher, and what it is answered with.
+
+What happens once for every request is written out here without helpers: a microsecond is a hundredth of what a request
+may cost. What costs more than slicing (an argmax, Python numbers out of arrays) belongs to the :class:`Batch`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+from app.errors import ServingError
+from app.tensors import Tensors, take
+
+logger = logging.getLogger("app.batcher")
+
+
+class Batch:
+    """What one call of the backend gave, shared by all whose rows were in it.
+
+    Attributes:
+        outputs: Of all rows, those of others included; nobody writes to them.
+        rows: How many rows ran together. Where a request of several parts was joined, of the last of its batches;
+            ``outputs`` then holds the rows of that request alone.
+        compute_s: Seconds that the call took, or all calls of a request of several parts.
+        memo: For whoever encodes answers: what is worked out once for the rows of all, by a name of its own.
+    """
+
+    __slots__ = ("compute_s", "memo", "outputs", "rows")
+
+    def __init__(self, outputs: Tensors, rows: int, compute_s: float) -> None:
+        self.outputs = outputs
+        self.rows = rows
+        self.compute_s = compute_s
+        self.memo: dict[str, Any] = {}
+
+
+class Answer(NamedTuple):
+    """What the backend made of one request: rows ``start`` to ``stop`` of a batch.
+
+    Attributes:
+        batch: Holds the rows of the request, and may hold those of others.
+        start: The first row of the request in the outputs of the batch.
+        stop: The row behind its last.
+        queue_s: Seconds until its first row was taken.
+    """
+
+    batch: Batch
+    start: int
+    stop: int
+    queue_s: float
+
+    @property
+    def outputs(self) -> Tensors:
+        """One row per row of the request, as views."""
+        return take(self.batch.outputs, self.start, self.stop)
+
+    @property
+    def compute_s(self) -> float:
+        """Seconds that the batches took in which its rows ran."""
+        return self.batch.compute_s
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of the last of these batches, its own and those of others."""
+        return self.batch.rows
+
+
+Outcome: TypeAlias = Answer | ServingError
+
+
+def _nobody(outcome: Outcome) -> None:
+    del outcome
+
+
+class Job:
+    """A request in the queue, or partly run.
+
+    Args:
+        tensors: The inputs.
+        rows: How many rows they hold; at least one.
+        deadline: On the batcher's clock.
+        on_done: Called once, on the event loop's thread, with the answer or the error, unless the job was canceled
+            before. It must be quick; what it raises is logged, and hurts nobody else.
+        client: Whose request it is, for fairness between clients.
+
+    Attributes:
+        enqueued_at: When it was queued, on the batcher's clock.
+        queue_s: Seconds until its first row was taken.
+        compute_s: Seconds that the batches of its parts took.
+        taken_rows: How many of its rows have gone into batches.
+        parts: The outputs of its parts so far, where it does not fit one batch.
+        longest: Length of the longest of its rows that wait; 0 where the queue does not ask.
+        ticket: Its place among jobs of other shapes.
+    """
+
+    __slots__ = (
+        "_is_done",
+        "_on_done",
+        "client",
+        "compute_s",
+        "deadline",
+        "enqueued_at",
+        "longest",
+        "parts",
+        "queue_s",
+        "rows",
+        "taken_rows",
+        "tensors",
+        "ticket",
+    )
+
+    def __init__(
+        self, tensors: Tensors, rows: int, *, deadline: float, on_done: Callable[[Outcome], None], client: str = ""
+    ) -> None:
+        self.tensors = tensors
+        self.rows = rows
+        self.deadline = deadline
+        self.client = client
+        self.enqueued_at = self.queue_s = self.compute_s = 0.0
+        self.taken_rows = self.longest = self.ticket = 0
+        self.parts: list[Tensors] | None = None
+        self._on_done = on_done
+        self._is_done = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody waits for it any more: it was answered, or canceled."""
+        return self._is_done
+
+    def cancel(self) -> None:
+        """Nobody waits any more: it is dropped before it is run, and ``on_done`` is not called."""
+        self._is_done, self._on_done = True, _nobody
+
+    def finish(self, outcome: Outcome) -> None:
+        """Hand over the answer or the error, unless nobody waits any more. Never raises."""
+        if self.is_done:
+            return
+        # let go of the caller, who often holds the job: a circle would wait for the garbage collector
+        on_done, self._on_done, self._is_done = self._on_done, _nobody, True
+        try:
+            on_done(outcome)
+        except (Exception, asyncio.CancelledError):  # the caller's defect, and the neighbors still wait
+            logger.exception("an answer could not be delivered")
+
+
+class FutureJob(Job):
+    """A job whose caller awaits a future; whoever cancels the future cancels the job."""
+
+    __slots__ = ("future",)
+
+    def __init__(
+        self, tensors: Tensors, rows: int, *, deadline: float, future: "asyncio.Future[Answer]", client: str = ""
+    ) -> None:
+        super().__init__(tensors, rows, deadline=deadline, on_done=partial(_resolve, future), client=client)
+        self.future = future
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.future.done()
+
+    def cancel(self) -> None:
+        """Cancel the future."""
+        self.future.cancel()
+
+
+def _resolve(future: "asyncio.Future[Answer]", outcome: Outcome) -> None:
+    if isinstance(outcome, Answer):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
+
+
+class Slice(NamedTuple):
+    """Rows ``start`` to ``stop`` of a job, in the batch that is about to run."""
+
+    job: Job
+    start: int
+    stop: int
