@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from app.serving.batcher import Answer
+from app.serving.jobs import Outcome
 from app.tensors import Tensors
 from benchmarks import pictures
 from benchmarks.scenarios._stripped_app import BUNDLE, HEAD, Connection, Core, Run, serve
@@ -78,8 +78,7 @@ class _Decoded(_Fixed):
 class _Answered(_Fixed):
     """Waits for its batch too, and does not look at what comes of it."""
 
-    def _answer(self, future: "asyncio.Future[Answer]") -> None:
-        future.result()
+    def _answer(self, outcome: Outcome) -> None:
         self.write()
 
 

@@ -17,6 +17,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("app/admission", "admission"),
     ("app/protocols", "the door: route, answer, receipts"),
     ("app/main", "the door: route, answer, receipts"),
+    ("app/direct", "HTTP: read, parse, write"),
     ("app/wire", "HTTP: read, parse, write"),
     ("uvicorn/protocols", "HTTP: read, parse, write"),
     ("app/server", "event loop and system calls"),

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import httptools
-import orjson
 import uvloop
 
 from app import backends, memory, tasks
 from app.bundle.loader import Bundle, BundleRef, open_bundle
-from app.serving.batcher import Answer, Batcher
+from app.protocols.answers import Answers
+from app.serving.batcher import Answer, Batcher, Job
+from app.serving.jobs import Outcome
 from app.settings import Settings
-from app.tensors import Tensors
+from app.tensors import Tensors, num_rows
 
 BUNDLE = "BENCH_BUNDLE"
 NEVER = float("inf")
@@ -48,13 +49,18 @@ class Core:
         _, backend = backends.load("auto", bundle, threads=1)
         self._batcher = self._open(bundle, wrap(backend.run), settings)
         self._task = tasks.create(bundle, limits)
-        self._options = self._task.parse_options({})
-        self._model, self._version = ref.name, str(ref.version)
+        self._answers = Answers(bundle.manifest, self._task)
+        self._version = str(ref.version)
         memory.settle()
 
     def submit(self, body: bytes) -> "asyncio.Future[Answer]":
-        """Decode and queue one request."""
+        """Decode and queue one request, for whoever awaits its answer."""
         return self._batcher.submit(self.decode(body), deadline=NEVER)
+
+    def enqueue(self, body: bytes, on_done: Callable[[Outcome], None]) -> None:
+        """Decode and queue one request; the callback gets its answer."""
+        tensors = self.decode(body)
+        self._batcher.enqueue(Job(tensors, num_rows(tensors), deadline=NEVER, on_done=on_done))
 
     def decode(self, body: bytes) -> Tensors:
         """Return the tensors of a body.
@@ -67,10 +73,10 @@ class Core:
             raise ValueError(f"the fast decoder does not accept {body[:80]!r}")
         return tensors
 
-    def encode(self, answer: Answer) -> bytes:
+    def encode(self, outcome: Outcome) -> bytes:
         """Return the body of an answer, as the service writes it."""
-        predictions = self._task.encode(answer.outputs, self._options)
-        return orjson.dumps({"model": self._model, "version": self._version, "predictions": predictions})
+        assert isinstance(outcome, Answer)  # the requests of a benchmark are all good
+        return self._answers.to_json(self._version, outcome, self._answers.no_options).body
 
     @staticmethod
     def _open(bundle: Bundle, run: Run, settings: Settings) -> Batcher:
@@ -127,10 +133,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body, self._body = self._body, b""
-        self._core.submit(body).add_done_callback(self._answer)
+        self._core.enqueue(body, self._answer)
 
-    def _answer(self, future: "asyncio.Future[Answer]") -> None:
-        data = self._core.encode(future.result())
+    def _answer(self, outcome: Outcome) -> None:
+        data = self._core.encode(outcome)
         if self._transport is not None:
             self._transport.write(HEAD % len(data) + data)
 

@@ -82,8 +82,8 @@ def measure(setting: Setting) -> Finding:
         notes=(
             f"Medians over {len(first)} starts on one core, in 10^6 bytes. Ready is when /readyz answers 200, with "
             "every model proven. Resident counts whole what processes share, libraries above all; by shares (the "
-            f"kernel's proportional set size) divides it among them. The {PREDICTIONS} predictions are the golden requests of "
-            "all models in turn, one at a time."
+            f"kernel's proportional set size) divides it among them. The {PREDICTIONS} predictions are the golden "
+            "requests of all models in turn, one at a time."
         ),
         raw={label: [asdict(one) for one in found] for label, found in starts.items()},
     )  # fmt: skip
