@@ -96,7 +96,10 @@ class Model:
     @property
     def default(self) -> Version:
         """The highest version that is ready; where none is, the highest."""
-        return next((v for v in reversed(self.versions) if v.state is State.READY), self.versions[-1])
+        for version in reversed(self.versions):  # no generator: every request passes here
+            if version.state is State.READY:
+                return version
+        return self.versions[-1]
 
 
 def read_manifests(settings: Settings) -> dict[str, Model]:
