@@ -60,14 +60,16 @@ def copy_unbounded(model: str, models_dir: Path, *, max_rows: int, name: str) ->
     return folder
 
 
-def write_dummy(models_dir: Path, name: str, *, sleep_s: float, max_rows: int = 32) -> Path:
+def write_dummy(
+    models_dir: Path, name: str, *, sleep_s: float, max_rows: int = 32, height: int = HEIGHT, width: int = WIDTH
+) -> Path:
     """Write a bundle whose every call takes so many seconds, whatever its rows; return its folder.
 
-    Its task is image_classification, of pictures of ``HEIGHT`` by ``WIDTH``.
+    Its task is image_classification.
     """
     folder = models_dir / name / "1"
     folder.mkdir(parents=True)
-    images_BHW = np.random.default_rng(0).integers(0, 256, (_ROWS, HEIGHT, WIDTH)).astype(np.float32)
+    images_BHW = np.random.default_rng(0).integers(0, 256, (_ROWS, height, width)).astype(np.float32)
     outputs = [_spec(output, len(LABELS)) for output in ("logits", "probabilities")]
     answers = DummyBackend(Behavior(), tuple(TensorSpec.model_validate(spec) for spec in outputs)).run(
         {"image": images_BHW}
@@ -90,11 +92,11 @@ def write_dummy(models_dir: Path, name: str, *, sleep_s: float, max_rows: int = 
         "license": "Apache-2.0",
         "task": {
             "kind": "image_classification",
-            "image": {"height": HEIGHT, "width": WIDTH, "low": 0.0, "high": 255.0},
+            "image": {"height": height, "width": width, "low": 0.0, "high": 255.0},
             "labels": list(LABELS),
         },
         "architecture": {"name": "arithmetic", "config": {}},
-        "inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", HEIGHT, WIDTH]}],
+        "inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", height, width]}],
         "outputs": outputs,
         "artifacts": [{"format": "dummy", **_file(_ARTIFACT, artifact)}],
         "batching": {"max_rows": max_rows},

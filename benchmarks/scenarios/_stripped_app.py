@@ -57,9 +57,8 @@ class Core:
         """Decode and queue one request, for whoever awaits its answer."""
         return self._batcher.submit(self.decode(body), deadline=NEVER)
 
-    def enqueue(self, body: bytes, on_done: Callable[[Outcome], None]) -> None:
-        """Decode and queue one request; the callback gets its answer."""
-        tensors = self.decode(body)
+    def enqueue(self, tensors: Tensors, on_done: Callable[[Outcome], None]) -> None:
+        """Queue one request; the callback gets its answer."""
         self._batcher.enqueue(Job(tensors, num_rows(tensors), deadline=NEVER, on_done=on_done))
 
     def decode(self, body: bytes) -> Tensors:
@@ -133,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body, self._body = self._body, b""
-        self._core.enqueue(body, self._answer)
+        self._core.enqueue(self._core.decode(body), self._answer)
 
     def _answer(self, outcome: Outcome) -> None:
         data = self._core.encode(outcome)

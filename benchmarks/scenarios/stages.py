@@ -29,8 +29,8 @@ _SAMPLED_S = 20.0
 STEPS = {
     _ladder.WIRE: "event loop and sockets: read the bytes, write an answer",
     _ladder.PARSE: "parse HTTP",
-    _ladder.DECODE: "JSON to a checked float32 array",
     _ladder.QUEUE: "queue, batch assembly, checks, split, wake",
+    _ladder.DECODE: "JSON to a checked float32 array",
     _ladder.MODEL: "the model, in the batches that gather",
     _ladder.ENCODE: "the answer to JSON",
 }
@@ -75,7 +75,8 @@ def measure(setting: Setting) -> Finding:
         notes=(
             f"{MODEL} over JSON, {CLIENTS} clients, one core. The first table is a ladder of servers, each of which "
             "does one thing more than the one before; a stage is the difference of two, and the last line is the "
-            "service itself less the ladder. All are up together and asked in turn; medians. "
+            "service itself less the ladder. Servers without a model sleep for as long as one would run, so that as "
+            "many requests gather. All are up together and asked in turn; medians. "
             + (
                 f"The second table counts {stacks.total():,} samples of the service's stack under the same load, by "
                 "the innermost frame that belongs to a stage; time in native code counts for who called it, and what "
