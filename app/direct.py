@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.admission import TICKET, Ticket
+from app.errors import ClientGone
 from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
 from app.serving.jobs import Job
 from app.wire import Refusal, WireProtocol
@@ -91,11 +92,11 @@ class DirectProtocol(WireProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up the place in the queue."""
-        self._drop_held()
+        self._let_go()  # the application counts whoever leaves in the middle of a body
         cycle = self.cycle
-        if isinstance(cycle, DirectCycle) and cycle.job is not None:
-            cycle.job.cancel()
         super().connection_lost(exc)
+        if isinstance(cycle, DirectCycle) and cycle.job is not None:
+            cycle.job.finish(ClientGone("the caller hung up while the request waited"))
 
     def shutdown(self) -> None:
         """Leave once what is under way is answered."""

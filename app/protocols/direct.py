@@ -35,7 +35,7 @@ class Exchange(Protocol):
 
     Attributes:
         ticket: From admission, without a refusal.
-        job: The request in the queue; whoever notices that the caller has left cancels it.
+        job: The request in the queue; whoever notices that the caller has left finishes it with :class:`ClientGone`.
     """
 
     ticket: Ticket

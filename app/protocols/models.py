@@ -82,6 +82,9 @@ class ModelCard(ModelSummary):
     conversion: str | None = Field(
         description="What is done to pictures of another size or mode, and to long texts; null for others."
     )
+    bytes_layout: str | None = Field(
+        description="What a body of `application/octet-stream` holds; null where the model takes none."
+    )
     limits: Limits
     request_schema: dict[str, Any] | None
     response_schema: dict[str, Any] | None
@@ -129,6 +132,7 @@ def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
         outputs=() if manifest is None else manifest.outputs,
         media_types=() if task is None else body_types(task),
         conversion=None if task is None else task.conversion(),
+        bytes_layout=None if task is None or task.raw is None else task.raw.describe(),
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_instances=settings.max_instances,

@@ -9,6 +9,7 @@ from app.admission import MAX_TIMEOUT_MS
 from app.bundle.manifest import Manifest
 from app.protocols.problem import MEDIA_TYPE, Problem
 from app.tasks import Task
+from app.tasks.decoding import raw
 
 _REF = "#/components/schemas/{model}"
 
@@ -17,11 +18,16 @@ _RECEIPTS: dict[str, Any] = {
 }
 _PREDICTION_RECEIPTS: dict[str, Any] = _RECEIPTS | {
     "X-Model-Version": {"schema": {"type": "string"}, "description": "The version that answered."},
+    "X-Tensor": {
+        "schema": {"type": "string"},
+        "description": "Name, dtype and shape of an answer in bytes: `probabilities; dtype=float32; shape=1,10`.",
+    },
     "Server-Timing": {
         "schema": {"type": "string"},
         "description": "Milliseconds for `parse`, `queue` and `compute`, and the rows of the `batch`.",
     },
 }
+_BINARY = {"type": "string", "format": "binary"}
 _STATUSES = {
     400: "The body is malformed.",
     404: "No such model or version.",
@@ -55,7 +61,7 @@ def predict_route(manifest: Manifest, task: Task) -> dict[str, Any]:
         "tags": ["predict"],
         "responses": _answers(_ref(task.response_model)),
         "openapi_extra": {
-            "parameters": _parameters(task.options_model),
+            "parameters": [*_parameters(task.options_model), _tensor_parameter(manifest)],
             "requestBody": {"required": True, "content": content | _files(task)},
         },
     }
@@ -81,6 +87,7 @@ def named_predict_route(tasks: Mapping[str, Task], default_model: str | None) ->
             "parameters": [
                 _model_parameter(tasks),
                 *_parameters(*dict.fromkeys(task.options_model for task in tasks.values())),
+                _tensor_parameter(None),
             ],
             "requestBody": {
                 "required": True,
@@ -112,18 +119,19 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 def _answers(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     ok = {"description": "Predictions, one per instance.", "headers": _PREDICTION_RECEIPTS}
-    return {200: ok | {"content": {"application/json": {"schema": schema}}}} | problems(*_STATUSES)
+    content = {"application/json": {"schema": schema}, raw.MEDIA_TYPE: {"schema": _BINARY}}
+    return {200: ok | {"content": content}} | problems(*_STATUSES)
 
 
 def _files(task: Task) -> dict[str, Any]:
-    """Describe the bodies that are files: a raw one of each media type, and an upload."""
-    if not task.media_types:
-        return {}
-    binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"file": binary}, "required": ["file"]}
-    return {media_type: {"schema": binary} for media_type in task.media_types} | {
-        "multipart/form-data": {"schema": form}
-    }
+    """Describe the bodies that are files or bytes: a raw one of each media type, and an upload."""
+    form = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
+    bodies: dict[str, Any] = {media_type: {"schema": _BINARY} for media_type in task.media_types}
+    if task.media_types:
+        bodies["multipart/form-data"] = {"schema": form}
+    if task.raw is not None:
+        bodies[raw.MEDIA_TYPE] = {"schema": _BINARY | {"description": task.raw.describe()}}
+    return bodies
 
 
 def _model_parameter(tasks: Mapping[str, Task]) -> dict[str, Any]:
@@ -132,6 +140,19 @@ def _model_parameter(tasks: Mapping[str, Task]) -> dict[str, Any]:
         "in": "query",
         "schema": {"type": "string", "enum": list(tasks)},
         "description": "Who answers a body that cannot name it, a picture or a plain text; a name in the body wins.",
+    }
+
+
+def _tensor_parameter(manifest: Manifest | None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if manifest is not None:
+        schema["enum"] = [spec.name for spec in manifest.outputs]
+    return {
+        "name": "tensor",
+        "in": "query",
+        "schema": schema,
+        "description": "The output that an answer in bytes holds (`Accept: application/octet-stream`); without it the "
+        "last one of the model.",
     }
 
 

@@ -155,7 +155,7 @@ class PredictDoor:
     ) -> Reply:
         name = version.ref.name
         task, answers = self._tasks[name], self._answers[name]
-        tensor = answers.tensor(query.pop("tensor", None)) if ticket.wants_bytes else None
+        tensor = answers.tensor(query.pop("tensor", None))
         options = task.parse_options(query) if query else answers.no_options
         # before the body costs anything
         self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
@@ -172,7 +172,7 @@ class PredictDoor:
         number = str(version.ref.version)
 
         def write() -> Written:
-            return answers.to_json(number, answer, options) if tensor is None else answers.to_bytes(answer, tensor)
+            return answers.to_bytes(answer, tensor) if ticket.wants_bytes else answers.to_json(number, answer, options)
 
         written = await self._decoders.run(ticket.deadline, write) if answers.is_large(answer) else write()
         return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)

@@ -98,10 +98,12 @@ def test_the_cards_tell_the_limits(kinds: httpx.Client) -> None:
     assert series["task_settings"]["sequence"] == {
         "num_channels": 2, "min_length": 1, "max_length": 5, "low": -3.0, "high": 3.0
     }  # fmt: skip
-    assert series["media_types"] == ["application/json"]
+    assert series["media_types"] == ["application/json", "application/octet-stream"]
     assert (text["task_settings"]["text"]["max_chars"], text["task_settings"]["text"]["max_tokens"]) == (40, 8)
     assert text["conversion"] == "what follows 40 characters or 8 tokens is cut off"
-    assert text["media_types"] == ["application/json", "text/plain", "multipart/form-data"]
+    assert text["media_types"] == [
+        "application/json", "text/plain", "multipart/form-data", "application/octet-stream"
+    ]  # fmt: skip
     assert (picture["task_settings"]["threshold"], picture["task_settings"]["code_size"]) == (0.05, 4)
 
 

@@ -1,0 +1,255 @@
+"""The short way of plain predictions: what goes it is answered as any other request is, however its bytes come."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.direct import PATIENCE_S
+from app.protocols.direct import MAX_BODY_BYTES
+from tests.support.bundles import dummy_bundle
+from tests.support.committed import LATEST, NAMES
+from tests.support.server import RunningService, serve
+
+PICTURE = [[1, 2, 3], [4, 5, 6]]
+BODY = json.dumps({"instances": [{"image": PICTURE}]}).encode()
+RAW = np.array(PICTURE, "<f4").tobytes()
+POISON, HANGS = 77, 99
+
+
+@pytest.fixture(scope="module")
+def dummies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    models = tmp_path_factory.mktemp("models")
+    dummy_bundle(models, "dummy", behavior={"raise_on": POISON})
+    dummy_bundle(models, "slow", behavior={"sleep_s": 0.3}, rows=2)
+    with serve(models) as running:
+        yield running
+
+
+@contextmanager
+def connected(service: RunningService) -> Iterator[socket.socket]:
+    url = httpx.URL(service.url)
+    with socket.create_connection((url.host, url.port or 80), timeout=15) as sock:
+        yield sock
+
+
+def request(
+    body: bytes = BODY, *, path: str = "/predict/dummy", headers: bytes = b"", version: bytes = b"1.1"
+) -> bytes:
+    head = b"POST %b HTTP/%b\r\nHost: x\r\nContent-Type: application/json\r\n" % (path.encode(), version)
+    return head + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def read_answer(sock: socket.socket) -> tuple[HTTPResponse, Any]:
+    response = HTTPResponse(sock)
+    response.fp = sock.makefile("rb", buffering=0)  # reads no byte of the next answer
+    response.begin()
+    return response, json.loads(response.read())
+
+
+def requests_of(service: RunningService, model: str) -> dict[str, float]:
+    """Return how many requests of a model were answered, by status."""
+    lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+    found = [line for line in lines if line.startswith("zto_requests_total{") and f'model="{model}"' in line]
+    return {line.partition('status="')[2][:3]: float(line.rpartition(" ")[2]) for line in found}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_short_way_and_the_long_one_answer_alike(client: httpx.Client, name: str) -> None:
+    body = client.get(f"/models/{name}").json()["example"]
+    short = client.post(f"/predict/{name}", json=body)
+    # a query goes the long way
+    long = client.post(f"/predict/{name}?version={LATEST[name].version}", json=body)
+    assert short.status_code == long.status_code == 200
+    assert short.json() == long.json()
+    assert [name for name, _ in short.headers.raw] == [name for name, _ in long.headers.raw]
+    for header in ("content-type", "content-length", "x-model-version"):
+        assert short.headers[header] == long.headers[header]
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [(), (40,), (-len(BODY),), (-3,), (-len(BODY), -10), tuple(range(1, len(request())))],
+    ids=["whole", "head in two", "head and body", "body in two", "three", "byte by byte"],
+)
+@pytest.mark.parametrize("pause_s", [0, 2 * PATIENCE_S])
+def test_a_request_is_answered_however_its_bytes_come(
+    dummies: RunningService, cuts: Sequence[int], pause_s: float
+) -> None:
+    data = request()
+    ends = [cut % len(data) for cut in cuts]
+    with connected(dummies) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):  # the connection goes on
+            for start, end in zip((0, *ends), (*ends, len(data)), strict=True):
+                sock.sendall(data[start:end])
+                if pause_s and len(ends) < 5:
+                    time.sleep(pause_s)
+            response, document = read_answer(sock)
+            assert response.status == 200
+            assert document["model"] == "dummy"
+            assert response.headers["connection"] is None
+
+
+def test_short_and_long_ways_keep_their_order_on_one_connection(dummies: RunningService) -> None:
+    kinds = {
+        "/predict/slow": 200, "/predict/dummy": 200, "/predict/dummy?top_k=1": 200, "/livez": 405, "/predict": 422,
+        "/predict/nobody": 404,
+    }  # fmt: skip
+    paths = ["/predict/dummy", *kinds, "/predict/dummy", "/predict/dummy?top_k=1", "/predict/dummy"]
+    data = b"".join(request(path=path, headers=b"X-Request-Id: r%d\r\n" % i) for i, path in enumerate(paths))
+    with connected(dummies) as sock:
+        sock.sendall(data)
+        answers = [read_answer(sock)[0] for _ in paths]
+        assert [answer.headers["x-request-id"] for answer in answers] == [f"r{i}" for i in range(len(paths))]
+        assert [answer.status for answer in answers] == [kinds[path] for path in paths]
+        sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):  # not one answer more, and no end
+            sock.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "closes"),
+    [
+        (request(version=b"1.0"), True),
+        (request(headers=b"Connection: close\r\n"), True),
+        (request(headers=b"Connection: keep-alive\r\n"), False),
+        (request(headers=b"Expect: 100-continue\r\n"), False),
+    ],
+)
+def test_the_connection_ends_where_its_client_says_so(dummies: RunningService, data: bytes, closes: bool) -> None:
+    with connected(dummies) as sock:
+        sock.sendall(data)
+        response, _ = read_answer(sock)
+        assert response.status == 200
+        assert (response.headers["connection"] == "close") == closes
+        if closes:
+            assert sock.recv(1) == b""
+        else:
+            sock.sendall(request())
+            assert read_answer(sock)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (BODY[:-2], b"", 400, "malformed_body"),
+        (BODY.replace(b"6", b"600"), b"", 422, "invalid_input"),
+        (BODY.replace(b"6", b"%d" % POISON), b"", 422, "model_rejected_input"),
+        (BODY, b"Content-Encoding: gzip\r\n", 415, "unsupported_media_type"),
+        (BODY, b"X-Request-Timeout-Ms: 0\r\n", 422, "invalid_input"),
+        (BODY, b"X-Request-Timeout-Ms: -1\r\n", 422, "invalid_input"),
+        (BODY, b"X-Request-Timeout-Ms: soon\r\n", 422, "invalid_input"),
+        (BODY.ljust(MAX_BODY_BYTES + 1), b"", 200, None),
+        (b"", b"", 400, "malformed_body"),
+    ],
+)
+def test_faults_are_told_as_ever(
+    dummies: RunningService, body: bytes, headers: bytes, status: int, code: str | None
+) -> None:
+    with connected(dummies) as sock:
+        sock.sendall(request(body, headers=headers + b"X-Request-Id: mine\r\n"))
+        response, document = read_answer(sock)
+        assert response.status == status
+        assert response.headers["x-request-id"] == "mine"
+        if code is not None:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert document["code"] == code
+
+
+def test_a_caller_who_leaves_is_dropped_before_the_model_runs(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.3}, rows=2, max_rows=1)
+    with serve(tmp_path, run_on="thread") as service:
+
+        def rows() -> float:
+            text = httpx.get(f"{service.url}/metrics").text
+            return float(text.partition('zto_batch_rows_sum{model="slow"}')[2].split()[0])
+
+        before = rows() if "zto_batch_rows_sum" in httpx.get(f"{service.url}/metrics").text else 0.0
+        with connected(service) as first:
+            first.sendall(request(path="/predict/slow"))
+            leavers = []
+            for _ in range(5):
+                url = httpx.URL(service.url)
+                leaver = socket.create_connection((url.host, url.port or 80))
+                leaver.sendall(request(path="/predict/slow"))
+                leavers.append(leaver)
+            while "zto_queue_rows" not in (text := httpx.get(f"{service.url}/metrics").text) or (
+                float(text.partition('zto_queue_rows{model="slow",version="1"}')[2].split()[0]) < 5
+            ):
+                time.sleep(0.01)
+            for leaver in leavers:
+                leaver.close()
+            assert read_answer(first)[0].status == 200
+            first.sendall(request(path="/predict/slow"))
+            assert read_answer(first)[0].status == 200
+        assert rows() - before == 2
+
+
+def test_a_batch_shared_by_both_ways_gives_each_its_own(dummies: RunningService) -> None:
+    """What is worked out once for a batch is handed to the right rows."""
+    answers: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        query = "?top_k=1" if number % 3 == 0 else ""
+        pictures = [{"image": [[number, 0, 0], [0, 0, row]]} for row in range(number % 2 + 1)]
+        answers[number] = httpx.post(f"{dummies.url}/predict/dummy{query}", json={"instances": pictures}).json()
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, answer in answers.items():
+        assert len(answer["predictions"]) == number % 2 + 1
+        for row, prediction in enumerate(answer["predictions"]):
+            scores = np.exp((number + row) * np.arange(1, 4) / 1000)
+            assert prediction["probability"] == pytest.approx((scores / scores.sum()).max(), abs=1e-6)
+            assert len(prediction["probabilities"]) == (1 if number % 3 == 0 else 3)
+
+
+def test_requests_are_counted_whichever_way_they_go(dummies: RunningService) -> None:
+    before = requests_of(dummies, "dummy")
+    with httpx.Client(base_url=dummies.url) as client:
+        for query in ("", "?top_k=1"):
+            assert client.post(f"/predict/dummy{query}", content=BODY, headers={"content-type": "application/json"})
+            client.post(
+                f"/predict/dummy{query}",
+                content=BODY.replace(b"6", b"%d" % POISON),
+                headers={"content-type": "application/json"},
+            )
+    after = requests_of(dummies, "dummy")
+    assert after["200"] - before.get("200", 0) == 2
+    assert after["422"] - before.get("422", 0) == 2
+
+
+def test_full_queue_is_refused_on_the_short_way_too(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.5}, rows=2, max_rows=1)
+    with serve(tmp_path, run_on="thread", max_queue_rows=1, max_instances=1) as service:
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            headers = {"content-type": "application/json"}
+            answers.append(httpx.post(f"{service.url}/predict/slow", content=BODY, headers=headers, timeout=30))
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert {answer.status_code for answer in answers} == {200, 503}
+        assert len(refused) >= 3
+        for answer in refused:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.json()["code"] == "overloaded"
+            assert answer.headers["x-request-id"] == answer.json()["request_id"]
