@@ -83,7 +83,7 @@ class Metrics(Collector):
         stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
-        rejected_rows: Rows that a model failed on while it was well, by model.
+        rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
     """
@@ -194,7 +194,12 @@ class Metrics(Collector):
         yield _counter("zto_requests", "Answered requests.", ("door", *one_version, "status"), self.requests)
         for name, help_text, label, counts in (
             ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
-            ("zto_rejected_rows", "Rows that a model failed on while it was well.", "model", self.rejected_rows),
+            (
+                "zto_rejected_rows",
+                "Poison items: rows that a model failed on while it was well.",
+                "model",
+                self.rejected_rows,
+            ),
         ):
             yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
         yield _counter(

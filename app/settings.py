@@ -74,6 +74,11 @@ class Settings(BaseModel):
         description="Where a batch runs: on the event loop (no hop; for models of a few milliseconds), on a thread, or "
         "decided by the time that a full batch takes in the warm-up.",
     )
+    length_buckets: bool = Field(
+        default=True,
+        description="Texts and series whose lengths are far apart run in batches of their own; 0 pads whatever comes "
+        "next to the longest of it.",
+    )
     max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest request body.")
     max_incoming_bytes: int = Field(
         default=128 * 2**20,

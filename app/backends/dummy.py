@@ -67,6 +67,19 @@ class DummyBackend:
         self.rows_per_call.append(num_rows(inputs))
         if behavior.sleep_s:
             time.sleep(behavior.sleep_s)
+        self._misbehave(inputs)
+        sums_B = np.sum([array.reshape(len(array), -1).sum(axis=1, dtype=np.float64) for array in inputs.values()], 0)
+        if behavior.nan_on is not None:
+            for array in inputs.values():
+                sums_B[(array == behavior.nan_on).reshape(len(array), -1).any(axis=1)] = np.nan
+        if behavior.extra_rows > 0:
+            sums_B = np.concatenate([sums_B, np.zeros(behavior.extra_rows)])
+        elif behavior.extra_rows < 0:
+            sums_B = sums_B[: behavior.extra_rows]
+        return {spec.name: _output(spec, sums_B) for spec in self._outputs}
+
+    def _misbehave(self, inputs: Tensors) -> None:
+        behavior = self._behavior
         if behavior.fails_after_calls is not None and len(self.rows_per_call) > behavior.fails_after_calls:
             raise RuntimeError("the dummy was told to fail from now on")
         if _holds(inputs, behavior.raise_on):
@@ -77,15 +90,6 @@ class DummyBackend:
             os._exit(EXIT_STATUS)
         if _holds(inputs, behavior.hangs_on):
             threading.Event().wait()
-        sums_B = np.sum([array.reshape(len(array), -1).sum(axis=1, dtype=np.float64) for array in inputs.values()], 0)
-        if behavior.nan_on is not None:
-            for array in inputs.values():
-                sums_B[(array == behavior.nan_on).reshape(len(array), -1).any(axis=1)] = np.nan
-        if behavior.extra_rows > 0:
-            sums_B = np.concatenate([sums_B, np.zeros(behavior.extra_rows)])
-        elif behavior.extra_rows < 0:
-            sums_B = sums_B[: behavior.extra_rows]
-        return {spec.name: _output(spec, sums_B) for spec in self._outputs}
 
     def close(self) -> None:
         """Note that it was closed."""

@@ -59,6 +59,11 @@ class VersionCard(VersionState):
     backend: str | None = Field(description="What serves it; null until it is loaded.")
     runs_on: str | None = Field(description="Where its batches run: `loop` or `thread`.")
     warm_up_batch_ms: float | None = Field(description="Milliseconds of a full batch here, measured in the warm-up.")
+    predicted_row_ms: float | None = Field(
+        description="Milliseconds that a batch of one row is expected to take (of a usual length, where rows have "
+        "lengths); corrected by every batch that runs."
+    )
+    predicted_batch_ms: float | None = Field(description="The same of a full batch.")
     architecture: Architecture | None
     artifacts: tuple[ArtifactCard, ...]
     batching: Batching | None
@@ -156,6 +161,8 @@ def _version_card(version: Version) -> VersionCard:
         backend=version.backend_name,
         runs_on=version.runs_on,
         warm_up_batch_ms=None if version.batch_s is None else version.batch_s * 1e3,
+        predicted_row_ms=None if version.costs is None else version.costs.row_s * 1e3,
+        predicted_batch_ms=None if version.costs is None else version.costs.full_s * 1e3,
         architecture=None if manifest is None else manifest.architecture,
         artifacts=() if manifest is None else tuple(ArtifactCard(**dict(a)) for a in manifest.artifacts),
         batching=None if manifest is None else manifest.batching,

@@ -20,19 +20,16 @@ from concurrent.futures import Executor
 
 from app.bundle.manifest import TensorSpec
 from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded
+from app.serving.costs import CostModel
+from app.serving.forecast import Forecast, Room
 from app.serving.isolation import BatchResult, run_isolated
-from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice
-from app.serving.queue import join
-from app.serving.shaped_queue import open_queue
-from app.tensors import Tensors, concat, num_rows
+from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice, join
+from app.serving.window_queue import open_queue
+from app.tensors import Tensors, num_rows
 
 __all__ = ["Answer", "Batch", "Batcher", "Job"]
 
 logger = logging.getLogger("app.batcher")
-
-# weight of the newest batch in the running mean of seconds per row
-_EWMA_WEIGHT = 0.1
-SWEEP_EVERY_S = 0.05
 
 
 class Batcher:
@@ -45,6 +42,8 @@ class Batcher:
         max_queue_rows: Most rows that wait; a request beyond them is refused at once.
         max_elements: Most rows times padded length in one call, where rows have ``lengths``; None for no bound.
         inputs: Of the model, which tell what rows may share a batch; without them, all may.
+        length_buckets: Whether rows of lengths far apart run in batches of their own.
+        costs: What a batch is expected to take; learned from live batches alone where nothing is known.
         max_wait_s: Seconds that an idle runner waits for a batch to fill; 0 starts at once.
         executor: Where batches run; None for the event loop's own thread.
         on_batch: Told the rows of every batch, and what became of it.
@@ -61,6 +60,8 @@ class Batcher:
         max_queue_rows: int,
         max_elements: int | None = None,
         inputs: Sequence[TensorSpec] = (),
+        length_buckets: bool = True,
+        costs: CostModel | None = None,
         max_wait_s: float = 0.0,
         executor: Executor | None = None,
         on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
@@ -69,21 +70,23 @@ class Batcher:
     ) -> None:
         self._run = run
         self._is_well = is_well
-        self._max_queue_rows = max_queue_rows
         self._max_wait_s = max_wait_s
         self._executor = executor
         self._on_batch = on_batch
         self._on_sick = on_sick
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._queue = open_queue(inputs, max_rows=max_rows, max_elements=max_elements)
+        self._queue = open_queue(
+            inputs, max_rows=max_rows, max_elements=max_elements, length_buckets=length_buckets
+        )  # fmt: skip
+        self.costs = costs or CostModel(0.0, 0.0, full_units=max_rows)
+        self._forecast = Forecast(self.costs)
+        self._room = Room(self._queue, self._forecast, max_rows=max_rows, max_queue_rows=max_queue_rows)
         self._running: list[Slice] = []
         self._is_turning = False  # a turn is scheduled, or a batch runs
         self._fill_timer: asyncio.TimerHandle | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._next_deadline = float("inf")
-        self._seconds_per_row = 0.0
-        self._swept_at = float("-inf")
         self._closed_because: str | None = None
 
     @property
@@ -97,42 +100,73 @@ class Batcher:
         return not self._queue and not self._running
 
     def predicted_wait_s(self) -> float:
-        """Seconds that the rows waiting now will take, by the mean of the last batches."""
-        return (
-            self._queue.waiting_rows + sum(part.stop - part.start for part in self._running)
-        ) * self._seconds_per_row
+        """Seconds until all that waits now is done."""
+        return self._room.backlog_s(is_running=bool(self._running), now=self._clock())
 
-    def expect_room(self, rows: int) -> None:
-        """Raise :class:`Overloaded` where so many rows more do not fit the queue."""
-        if self._queue.waiting_rows + rows <= self._max_queue_rows:
-            return
+    def expect_room(self, rows: int, *, deadline: float = float("inf"), client: str = "") -> None:
+        """Look whether a request would be let in, before anything is spent on it.
+
+        Raises:
+            Overloaded: The queue is full, or no answer is to be expected within the deadline.
+            ModelNotReady: The batcher is closed.
+        """
         now = self._clock()
-        if now - self._swept_at >= SWEEP_EVERY_S:  # a look at the whole queue, which a refusal must not cost each time
-            self._swept_at = now
-            self._queue.drop_answered()
-            if self._queue.waiting_rows + rows <= self._max_queue_rows:
-                return
-        raise Overloaded(
-            f"{self._queue.waiting_rows} rows wait already, at most {self._max_queue_rows} may",
-            retry_after_s=self.predicted_wait_s(),
-        )
+        if self._closed_because is not None:
+            raise ModelNotReady(self._closed_because)
+        if not self._is_easy(rows, deadline - now):
+            self._room.expect(
+                rows, None, deadline=deadline, client=client, is_running=bool(self._running), now=now
+            )  # fmt: skip
 
     def enqueue(self, job: Job) -> None:
         """Queue a request. Its callback is always called, unless it is canceled, and never before this returns.
 
         Raises:
-            Overloaded: The queue is full.
+            Overloaded: The queue is full, or no answer is to be expected within the deadline.
             ModelNotReady: The batcher is closed.
         """
         if self._closed_because is not None:
             raise ModelNotReady(self._closed_because)
-        self.expect_room(job.rows)
-        job.enqueued_at = self._clock()
-        self._queue.push(job)
+        job.enqueued_at = now = self._clock()
+        if (  # as _is_easy()
+            self._queue.waiting_rows + job.rows <= self._room.easy_rows
+            and job.deadline - now > self._forecast.easy_s
+            and not self._running
+        ):
+            self._queue.push(job)
+        else:
+            self._push_under_load(job, now)
         if job.deadline < self._next_deadline:
             self._watch_deadline(job.deadline)
         if not self._is_turning:
             self._schedule()
+
+    def _is_easy(self, rows: int, left_s: float) -> bool:
+        """Tell whether a request fits the next batch, and has so much time that nothing need be worked out."""
+        return (
+            self._queue.waiting_rows + rows <= self._room.easy_rows
+            and left_s > self._forecast.easy_s
+            and not self._running  # nobody knows for sure how long a batch on a thread will take
+        )
+
+    def _push_under_load(self, job: Job, now: float) -> None:
+        self._room.expect(
+            job.rows,
+            job.tensors,
+            deadline=job.deadline,
+            client=job.client,
+            is_running=bool(self._running),
+            now=now,
+        )
+        put_out = self._room.make(job)
+        self._queue.push(job)
+        for other in put_out:
+            other.finish(
+                Overloaded(
+                    "the queue is full, and this client's requests hold more than their share of it",
+                    retry_after_s=self.predicted_wait_s(),
+                )
+            )
 
     def submit(self, tensors: Tensors, *, deadline: float, client: str = "") -> "asyncio.Future[Answer]":
         """Queue a request for whoever awaits the answer.
@@ -187,7 +221,8 @@ class Batcher:
             self._fill_timer.cancel()
             self._fill_timer = None
         self._is_turning = True  # whoever is queued by a callback waits for the next turn
-        self._running = self._queue.take(self._clock())
+        now = self._clock()
+        self._running = self._queue.take(now)
         if self._queue.late:
             late = self._queue.late.copy()
             self._queue.late.clear()
@@ -199,6 +234,7 @@ class Batcher:
         if self._executor is None:
             self._settle(self._execute())
             return
+        self._forecast.begin(self._queue.taken_units, now)
         try:
             self._loop.run_in_executor(self._executor, self._execute).add_done_callback(self._settle_from_thread)
         except RuntimeError as exc:  # no thread can be started
@@ -233,10 +269,14 @@ class Batcher:
             self._schedule()
 
     def _answer(self, slices: list[Slice], result: BatchResult) -> None:
-        batch_rows = sum(part.stop - part.start for part in slices)
-        if not result.rejected_rows:  # a bisected batch says nothing of what a row costs
-            weight = _EWMA_WEIGHT if self._seconds_per_row else 1.0
-            self._seconds_per_row += weight * (result.compute_s / batch_rows - self._seconds_per_row)
+        batch_rows = sum(stop - start for _, start, stop in slices)
+        is_clean = not result.rejected_rows and result.sick_because is None and not result.is_split
+        self._forecast.end(
+            result.elements or batch_rows,
+            result.compute_s if is_clean else None,  # what a bisected batch took, none like it will
+            self._clock(),
+            more=bool(self._queue),
+        )
         self._on_batch(batch_rows, result)
         if result.sick_because is not None:
             self.close(result.sick_because)
@@ -246,15 +286,15 @@ class Batcher:
             return
         batch = Batch(result.outputs, batch_rows, result.compute_s)
         start = 0
-        for job, first, last in slices:
+        for job, first, last in slices:  # of the job; start and stop are of the batch
             stop = start + last - first
             if result.rejected_rows and (rejected := [row for row in result.rejected_rows if start <= row < stop]):
-                rows = tuple(row - start + first for row in rejected)
+                rows = job.rows_of_caller(row - start + first for row in rejected)
                 job.finish(ModelRejectedInput(f"the model fails on it: {result.rejected_because}", rows=rows))
             elif stop - start == job.rows:
                 job.finish(Answer(batch, start, stop, job.queue_s))
             elif not job.is_done:
-                _join_part(job, last, Answer(batch, start, stop, job.queue_s))
+                job.join(first, Answer(batch, start, stop, job.queue_s))
             start = stop
 
     def _watch_deadline(self, deadline: float) -> None:
@@ -282,14 +322,3 @@ class Batcher:
         upcoming = min((job.deadline for job in (*waiting, *running) if not job.is_done), default=float("inf"))
         if upcoming < self._next_deadline:  # which a job may have set that a callback queued
             self._watch_deadline(upcoming)
-
-
-def _join_part(job: Job, last: int, part: Answer) -> None:
-    """Keep the answer to a part of a request, and answer the request when all of it is there."""
-    if job.parts is None:
-        job.parts = []
-    job.parts.append(part.outputs)
-    job.compute_s += part.compute_s
-    if last == job.rows:
-        joined = Batch(concat(job.parts), part.batch_rows, job.compute_s)
-        job.finish(Answer(joined, 0, job.rows, job.queue_s))

@@ -17,8 +17,9 @@ from app.bundle.manifest import Manifest
 from app.errors import BundleError, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
+from app.serving.costs import learn
 from app.serving.isolation import BatchResult
-from app.serving.proof import is_well, promised, prove, warm_up
+from app.serving.proof import is_well, promised, prove
 from app.serving.threads import on_daemon_thread
 from app.serving.versions import State, Version, read_manifests
 from app.settings import Settings
@@ -53,10 +54,13 @@ class Catalog:
         self._metrics = metrics
         self._clock = clock
         self.models = read_manifests(settings)
-        metrics.add_gauge("zto_queue_rows", "Rows that wait.", ("model", "version"), self._queue_rows)
+        one_version = ("model", "version")
+        metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
         metrics.add_gauge(
-            "zto_model_ready", "1 where the version serves.", ("model", "version"), self._ready, combine=min
-        )
+            "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
+            (*one_version, "batch"), self._predicted, combine=max,
+        )  # fmt: skip
+        metrics.add_gauge("zto_model_ready", "1 where the version serves.", one_version, self._ready, combine=min)
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -143,7 +147,9 @@ class Catalog:
         check_contract(bundle.manifest, golden)
         run = promised(backend.run, bundle.manifest)
         prove(run, bundle.manifest, golden, version.backend_name)
-        version.batch_s = warm_up(run, golden.inputs, bundle.manifest.batching, clock=self._clock)
+        version.costs, version.batch_s = learn(
+            run, golden.inputs, bundle.manifest, version.backend_name, clock=self._clock
+        )  # fmt: skip
         return golden
 
     def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:
@@ -177,6 +183,8 @@ class Catalog:
             max_queue_rows=self._settings.max_queue_rows,
             max_elements=manifest.batching.max_elements,
             inputs=manifest.inputs,
+            length_buckets=self._settings.length_buckets,
+            costs=version.costs,
             max_wait_s=manifest.batching.max_wait_ms / 1e3,
             executor=version.executor,
             on_batch=count,
@@ -189,6 +197,13 @@ class Catalog:
         for version in self.versions():
             if version.batcher is not None:
                 yield (version.ref.name, str(version.ref.version)), version.batcher.waiting_rows
+
+    def _predicted(self) -> Iterable[tuple[tuple[str, str, str], float]]:
+        for version in self.versions():
+            if version.costs is not None:
+                one_version = version.ref.name, str(version.ref.version)
+                yield (*one_version, "one_row"), version.costs.row_s
+                yield (*one_version, "full"), version.costs.full_s
 
     def _ready(self) -> Iterable[tuple[tuple[str, str], float]]:
         for version in self.versions():

@@ -26,6 +26,7 @@ class BatchResult:
         compute_s: Seconds that all calls of the backend took together.
         rejected_rows: Rows that the backend fails on by themselves, while its golden rows pass.
         rejected_because: What it said of the last of them.
+        is_split: Whether the batch failed as a whole, and was run in parts.
         sick_because: Why the model can answer nobody; None where it can.
         elements: Rows times padded length of the batch; 0 where rows have no ``lengths``.
         padding_elements: How many of these were padding.
@@ -35,6 +36,7 @@ class BatchResult:
     compute_s: float
     rejected_rows: tuple[int, ...] = ()
     rejected_because: str = ""
+    is_split: bool = False
     sick_because: str | None = None
     elements: int = 0
     padding_elements: int = 0
@@ -114,6 +116,7 @@ def _bisect(
         compute_s=clock() - started_at,
         rejected_rows=tuple(rejected),
         rejected_because=str(because),
+        is_split=True,
         elements=elements,
         padding_elements=padding_elements,
     )

@@ -6,12 +6,14 @@ may cost. What costs more than slicing (an argmax, Python numbers out of arrays)
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from app.errors import ServingError
-from app.tensors import Tensors, take
+from app.tensors import LENGTHS, Array, Tensors, concat, concat_padded, take, trim
 
 logger = logging.getLogger("app.batcher")
 
@@ -89,10 +91,11 @@ class Job:
         enqueued_at: When it was queued, on the batcher's clock.
         queue_s: Seconds until its first row was taken.
         compute_s: Seconds that the batches of its parts took.
-        taken_rows: How many of its rows have gone into batches.
-        parts: The outputs of its parts so far, where it does not fit one batch.
-        longest: Length of the longest of its rows that wait; 0 where the queue does not ask.
-        ticket: Its place among jobs of other shapes.
+        taken_rows: How many of its rows have left the queue's order.
+        elements: The sum of the lengths of the rows that have not; 0 where rows have none.
+        parts: The outputs of its parts so far by their first row, where it does not fit one batch.
+        done_rows: How many rows these have.
+        sorted_from: Where its rows came from, int64 of shape (B,), once the queue has sorted them; else None.
     """
 
     __slots__ = (
@@ -101,14 +104,15 @@ class Job:
         "client",
         "compute_s",
         "deadline",
+        "done_rows",
+        "elements",
         "enqueued_at",
-        "longest",
         "parts",
         "queue_s",
         "rows",
+        "sorted_from",
         "taken_rows",
         "tensors",
-        "ticket",
     )
 
     def __init__(
@@ -119,8 +123,9 @@ class Job:
         self.deadline = deadline
         self.client = client
         self.enqueued_at = self.queue_s = self.compute_s = 0.0
-        self.taken_rows = self.longest = self.ticket = 0
-        self.parts: list[Tensors] | None = None
+        self.taken_rows = self.done_rows = self.elements = 0
+        self.parts: dict[int, Tensors] | None = None
+        self.sorted_from: Array | None = None
         self._on_done = on_done
         self._is_done = False
 
@@ -143,6 +148,30 @@ class Job:
             on_done(outcome)
         except (Exception, asyncio.CancelledError):  # the caller's defect, and the neighbors still wait
             logger.exception("an answer could not be delivered")
+
+    def sort(self, order_B: Array) -> None:
+        """Put its rows into another order, before any was taken; answers and errors keep that of the caller."""
+        self.tensors = {name: array[order_B] for name, array in self.tensors.items()}
+        self.sorted_from = order_B
+
+    def join(self, start: int, part: Answer) -> None:
+        """Keep the answer to the part that begins with a row, and finish when all parts are there."""
+        if self.parts is None:
+            self.parts = {}
+        self.parts[start] = part.outputs
+        self.compute_s += part.compute_s
+        self.done_rows += part.stop - part.start
+        if self.done_rows < self.rows:
+            return
+        outputs = concat([self.parts[row] for row in sorted(self.parts)])
+        if self.sorted_from is not None:
+            back_B = np.argsort(self.sorted_from)
+            outputs = {name: array[back_B] for name, array in outputs.items()}
+        self.finish(Answer(Batch(outputs, part.batch_rows, self.compute_s), 0, self.rows, self.queue_s))
+
+    def rows_of_caller(self, rows: Iterable[int]) -> tuple[int, ...]:
+        """Return the places of rows in the caller's order, rising."""
+        return tuple(sorted(rows if self.sorted_from is None else (int(self.sorted_from[row]) for row in rows)))
 
 
 class FutureJob(Job):
@@ -179,3 +208,15 @@ class Slice(NamedTuple):
     job: Job
     start: int
     stop: int
+
+
+def join(slices: Sequence[Slice]) -> Tensors:
+    """Return the rows of a batch, padded to the longest of them where they have ``lengths``."""
+    if LENGTHS not in slices[0].job.tensors:
+        return concat([_rows_of(part) for part in slices])
+    return concat_padded([trim(_rows_of(part)) for part in slices])
+
+
+def _rows_of(part: Slice) -> Tensors:
+    job, start, stop = part
+    return job.tensors if stop - start == job.rows else take(job.tensors, start, stop)

@@ -84,23 +84,24 @@ def is_well(run: Run, manifest: Manifest, golden: GoldenRows, key: str) -> bool:
     return True
 
 
-def warm_up(run: Run, inputs: Tensors, batching: Batching, *, clock: Callable[[], float] = time.monotonic) -> float:
-    """Run full batches made of the given inputs, and return the seconds of the fastest.
+def fastest_s(run: Run, batch: Tensors, *, clock: Callable[[], float] = time.monotonic) -> float:
+    """Run a batch several times, and return the seconds of the fastest.
 
-    The others say what else the machine was doing, not what a batch costs. Rows of different lengths make the batch of
-    the longest of them, as many as the bounds allow.
+    The others say what else the machine was doing, not what a batch costs.
     """
-    full = full_batch(inputs, batching)
     seconds: list[float] = []
     for _ in range(WARM_UP_BATCHES):
         started_at = clock()
-        run(full)
+        run(batch)
         seconds.append(clock() - started_at)
     return min(seconds)
 
 
 def full_batch(inputs: Tensors, batching: Batching) -> Tensors:
-    """Return a batch of as many rows as the bounds allow, the given ones over and over, the longest first."""
+    """Return a batch of as many rows as the bounds allow, the given ones over and over, the longest first.
+
+    Rows of different lengths make the batch of the longest of them.
+    """
     order, rows = np.arange(num_rows(inputs)), batching.max_rows
     if LENGTHS in inputs:
         order = np.argsort(-inputs[LENGTHS], kind="stable")

@@ -18,6 +18,7 @@ from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, SettingsError
 from app.serving.batcher import Batcher
+from app.serving.costs import CostModel
 from app.settings import Settings
 
 logger = logging.getLogger("app.catalog")
@@ -44,6 +45,7 @@ class Version:
         backend_name: What serves it, once loaded.
         runs_on: Where its batches run, once ready.
         batch_s: Seconds that a full batch took in the warm-up.
+        costs: What a batch is expected to take, corrected by every one that runs.
         batcher: Its queue; there where ``state`` is ready.
     """
 
@@ -54,6 +56,7 @@ class Version:
     backend_name: str | None = None
     runs_on: Literal["loop", "thread"] | None = None
     batch_s: float | None = None
+    costs: CostModel | None = None
     batcher: Batcher | None = None
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None

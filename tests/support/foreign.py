@@ -1,6 +1,7 @@
 """Models that are not ours, as others write them: small graphs by hand, a tiny encoder with its tokenizer, weights."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from app import backends, tasks
 from app.bundle.loader import Bundle
-from app.serving.proof import promised, prove, warm_up
+from app.serving.costs import learn
+from app.serving.proof import promised, prove
 from app.tasks import Limits, check_contract
 from app.tensors import Array, Tensors
 from tests.support.bundles import open_folder
@@ -189,7 +191,7 @@ def prove_as_served(folder: Path) -> tuple[Bundle, dict[str, backends.Backend]]:
         check_contract(task, golden)
         run = promised(backend.run, bundle.manifest)
         prove(run, bundle.manifest, golden, key)
-        warm_up(run, golden.inputs, bundle.manifest.batching)
+        learn(run, golden.inputs, bundle.manifest, key, clock=time.monotonic)
         loaded[key] = backend
     return bundle, loaded
 

@@ -8,7 +8,7 @@ import numpy as np
 from app.bundle.manifest import TensorSpec
 from app.serving.jobs import FutureJob, Slice
 from app.serving.queue import JobQueue
-from app.serving.shaped_queue import ShapedQueue
+from app.serving.window_queue import WindowQueue
 from app.tensors import LENGTHS, Tensors
 
 FOREVER = float("inf")
@@ -30,7 +30,7 @@ def grid(height: int, width: int, rows: int = 1) -> Tensors:
     return {"grid": np.ones((rows, height, 3, width), np.float32)}
 
 
-def drain(queue: JobQueue | ShapedQueue) -> list[list[Slice]]:
+def drain(queue: JobQueue | WindowQueue) -> list[list[Slice]]:
     """Take batches until nothing waits."""
     taken: list[list[Slice]] = []
     while batch := queue.take(now=1.0):

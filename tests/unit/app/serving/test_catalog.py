@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from app.backends.dummy import DummyBackend
 from app.metrics import Metrics
 from app.serving.catalog import Catalog
@@ -14,12 +16,20 @@ from tests.support.ragged import series, series_bundle, series_outputs
 LENGTHS = [3, 9, 1, 20, 2, 7]
 
 
-def test_series_of_different_lengths_are_served_and_their_padding_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("length_buckets", "rows", "elements", "padding_elements"),
+    [(True, [3, 2, 1], 9 + 18 + 20, 3 + 2 + 0), (False, [3, 1, 2], 27 + 20 + 14, 14 + 0 + 5)],
+)
+def test_series_of_different_lengths_are_served_and_their_padding_is_counted(
+    tmp_path: Path, length_buckets: bool, rows: list[int], elements: int, padding_elements: int
+) -> None:
     series_bundle(tmp_path, [4, 1, 6], max_rows=4, max_elements=30)
 
     async def scenario() -> None:
         metrics = Metrics()
-        catalog = Catalog(Settings(models_dir=tmp_path, backend="dummy", run_on="loop"), metrics)
+        catalog = Catalog(
+            Settings(models_dir=tmp_path, backend="dummy", run_on="loop", length_buckets=length_buckets), metrics
+        )
         await catalog.load(lambda manifest, golden: None)
         version = catalog.resolve("series")
         assert version.state is State.READY
@@ -32,12 +42,15 @@ def test_series_of_different_lengths_are_served_and_their_padding_is_counted(tmp
             expected = series_outputs(request)
             for name in expected:
                 assert abs(answer.outputs[name] - expected[name]).max() <= 1e-6
-        assert version.backend.rows_per_call == [3, 1, 2]
-        assert metrics.batch_elements == {("series", "1"): 27 + 20 + 14}
-        assert metrics.padding_elements == {("series", "1"): 14 + 0 + 5}
+        assert version.backend.rows_per_call == rows
+        assert metrics.batch_elements == {("series", "1"): elements}
+        assert metrics.padding_elements == {("series", "1"): padding_elements}
         rendered = metrics.render().decode()
-        assert 'zto_batch_elements_total{model="series",version="1"} 61.0' in rendered
-        assert 'zto_padding_elements_total{model="series",version="1"} 19.0' in rendered
+        assert f'zto_batch_elements_total{{model="series",version="1"}} {elements:.1f}' in rendered
+        assert f'zto_padding_elements_total{{model="series",version="1"}} {padding_elements:.1f}' in rendered
+        assert version.costs is not None
+        for batch, seconds in (("one_row", version.costs.row_s), ("full", version.costs.full_s)):
+            assert f'zto_predicted_batch_seconds{{batch="{batch}",model="series",version="1"}} {seconds}' in rendered
         catalog.close()
 
     asyncio.run(scenario())

@@ -1,4 +1,5 @@
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from app import backends
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Batching, Manifest
 from app.errors import BundleNotProven
-from app.serving.proof import WARM_UP_BATCHES, Run, is_well, prove, warm_up
+from app.serving.costs import learn
+from app.serving.proof import WARM_UP_BATCHES, Run, fastest_s, full_batch, is_well, prove
 from app.tasks import check_contract, create
 from app.tensors import Tensors, num_rows
 from tests.support.bundles import (
@@ -142,7 +144,7 @@ def test_the_warm_up_runs_full_batches_of_real_rows_and_tells_the_fastest() -> N
         batches.append(inputs)
         return inputs
 
-    seconds = warm_up(run, GOLDEN.inputs, Batching(max_rows=23), clock=lambda: next(ticks))
+    seconds = fastest_s(run, full_batch(GOLDEN.inputs, Batching(max_rows=23)), clock=lambda: next(ticks))
     assert seconds == 1.0
     assert [len(batch["image"]) for batch in batches] == [23] * WARM_UP_BATCHES
     for batch, row in itertools.product(batches, range(23)):
@@ -174,5 +176,5 @@ def test_the_bundles_of_the_tests_are_proven(tmp_path: Path, arguments: dict[str
     name, backend = backends.load("auto", bundle, threads=1)
     prove(backend.run, bundle.manifest, golden, name)
     check_contract(create(bundle, LIMITS), golden)
-    warm_up(backend.run, golden.inputs, bundle.manifest.batching)
+    learn(backend.run, golden.inputs, bundle.manifest, name, clock=time.monotonic)
     assert len(backend.rows_per_call) == calls_until_ready(folder)  # type: ignore[attr-defined]

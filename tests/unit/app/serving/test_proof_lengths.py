@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.bundle.golden import GoldenRows
 from app.bundle.manifest import Batching, Manifest
 from app.errors import BundleNotProven
-from app.serving.proof import full_batch, is_well, prove, warm_up
+from app.serving.proof import full_batch, is_well, prove
 from app.tensors import LENGTHS, Tensors, batches, concat
 from tests.support.ragged import golden_series, row_sums, series, series_document, series_outputs
 
@@ -119,14 +119,3 @@ def test_a_full_batch_holds_whole_rows_the_longest_first_and_as_many_as_the_boun
     assert sorted(full[LENGTHS])[::-1] == sorted(np.resize(sorted(lengths)[::-1], rows))[::-1]
     assert set(row_sums(full)) <= set(row_sums(inputs))
     assert set(full["series"].ravel()) <= set(inputs["series"].ravel())
-
-
-def test_the_warm_up_runs_the_full_batch() -> None:
-    shapes: list[tuple[int, ...]] = []
-
-    def run(inputs: Tensors) -> Tensors:
-        shapes.append(inputs["series"].shape)
-        return inputs
-
-    warm_up(run, GOLDEN.inputs, Batching(max_rows=32, max_elements=100))
-    assert set(shapes) == {(8, 12, 2)}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.bundle.manifest import TensorSpec
 from app.serving.queue import JobQueue
-from app.serving.shaped_queue import ShapedQueue, open_queue
+from app.serving.window_queue import WindowQueue, open_queue
 from app.tensors import Tensors
 from tests.support.jobs import GRIDS, SERIES, drain, grid, job, num_rows_of
 from tests.support.ragged import series
@@ -26,10 +26,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     ("specs", "kind"),
     [
         ((TensorSpec(name="x", dtype="float32", shape=("batch", 3)),), JobQueue),
-        (SERIES, JobQueue),
-        (GRIDS, ShapedQueue),
-        ((*SERIES[:1], TensorSpec(name="y", dtype="int64", shape=("batch",))), ShapedQueue),
-        ((TensorSpec(name="x", dtype="int64", shape=("batch", "steps", "channels")), SERIES[1]), ShapedQueue),
+        (SERIES, WindowQueue),
+        (GRIDS, WindowQueue),
+        ((*SERIES[:1], TensorSpec(name="y", dtype="int64", shape=("batch",))), WindowQueue),
+        ((TensorSpec(name="x", dtype="int64", shape=("batch", "steps", "channels")), SERIES[1]), WindowQueue),
     ],
     ids=["fixed", "lengths", "open", "open without lengths", "open beside lengths"],
 )
@@ -114,16 +114,16 @@ def test_a_cleared_queue_hands_out_all_jobs_and_takes_new_ones(
 @pytest.mark.parametrize(
     ("queue", "requests", "is_full"),
     [
-        (JobQueue(max_rows=2), [series([9])], False),
-        (JobQueue(max_rows=2), [series([9]), series([9])], True),
-        (JobQueue(max_rows=9, max_elements=10), [series([4]), series([5])], False),
-        (JobQueue(max_rows=9, max_elements=10), [series([4]), series([3, 3])], True),
+        (JobQueue(max_rows=2), [grid(1, 1)], False),
+        (JobQueue(max_rows=2), [grid(1, 1), grid(1, 1)], True),
+        (WindowQueue(max_rows=9, max_elements=10), [series([4]), series([5])], False),
+        (WindowQueue(max_rows=9, max_elements=10), [series([4]), series([3, 3])], True),
         (open_queue(GRIDS, max_rows=2, max_elements=None), [grid(1, 1)], False),
         (open_queue(GRIDS, max_rows=2, max_elements=None), [grid(1, 1), grid(2, 1)], True),
     ],
 )
 def test_a_queue_is_full_when_more_company_would_not_fit(
-    loop: asyncio.AbstractEventLoop, queue: JobQueue | ShapedQueue, requests: list[Tensors], is_full: bool
+    loop: asyncio.AbstractEventLoop, queue: JobQueue | WindowQueue, requests: list[Tensors], is_full: bool
 ) -> None:
     for tensors in requests:
         queue.push(job(loop, tensors))

@@ -1,0 +1,1 @@
+"""``python -m app bench``: puts a service under load and tells what its callers saw."""
