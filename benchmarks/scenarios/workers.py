@@ -4,33 +4,34 @@ Two workers on two cores cannot be loaded fairly from the same two cores, so bot
 compared is how much all their processes compute for a request.
 """
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks import pictures
 from benchmarks.findings import Bar, Finding, Setting
 from benchmarks.scenarios import _alternate, _command, _processes
 from benchmarks.scenarios._bundles import MODELS_DIR
-from benchmarks.servers import Running, Server, service
+from benchmarks.servers import Server, pinned, service, start
 
 MODEL = "cnn"
-# for each worker as many as for the only one: batches come out alike, and what is left is what the second one costs
-CLIENTS_EACH = 8
+# of each worker: two on two cores are there to take twice the load, and a batch of twice the rows costs less per row
+CLIENTS_EACH = 16
 BAR_RATIO = 1.1
-ONE, TWO = "one worker", "two workers"
+ONE, TWO, TWO_SHARING = "one worker", "two workers", "two workers, the clients of one"
+WORKERS = {ONE: 1, TWO: 2, TWO_SHARING: 2}
+CLIENTS = {ONE: CLIENTS_EACH, TWO: 2 * CLIENTS_EACH, TWO_SHARING: CLIENTS_EACH}
 
 
 def measure(setting: Setting) -> Finding:
     """Ask a service of one worker and one of two in turn."""
-    memory: dict[str, list[_processes.Memory]] = {ONE: [], TWO: []}
-
-    def weigh(server: Server, running: Running) -> None:
-        memory[server.name].append(_processes.memory(running.pid))
-
-    contenders = [contender(name, workers) for name, workers in ((ONE, 1), (TWO, 2))]
-    turns = _alternate.run(contenders, setting, clients=2 * CLIENTS_EACH, at_the_end=weigh)
-    ratio = _alternate.ratio(turns, TWO, ONE, lambda sample: sample.server_us)
+    memory: dict[int, list[_processes.Memory]] = {1: [], 2: []}
+    turns: list[_alternate.Turn] = []
+    for number in range(1, setting.rounds + 1):
+        turns += _round(setting, memory)
+        setting.tell(f"round {number} of {setting.rounds}: {_ratio(turns, TWO):.2f}")
+    ratio = _ratio(turns, TWO)
     failures = sum(sample.failures for turn in turns for sample in turn.values())
     return Finding(
         title="One worker and two",
@@ -43,32 +44,57 @@ def measure(setting: Setting) -> Finding:
             ),
         ),
         table_markdown=_command.table(
-            (*_alternate.COLUMNS, "MB resident", "MB by shares"),
-            [[*_alternate.row(turns, name), *_megabytes(found)] for name, found in memory.items()],
+            (*_alternate.COLUMNS, "clients", "MB resident", "MB by shares"),
+            [
+                [*_alternate.row(turns, name), str(CLIENTS[name]), *_megabytes(memory[workers])]
+                for name, workers in WORKERS.items()
+            ],
         ),
         notes=(
-            f"{MODEL} over JSON, {2 * CLIENTS_EACH} clients, both services on the same core, asked in turn; processor "
-            "time and memory of all their processes together, the parent of the two included. Medians over all turns, "
-            "and of the ratio within each turn. Requests/s say nothing of two cores. Memory is in 10^6 bytes after the "
-            "load, with all the models of the repository; by shares (the kernel's proportional set size) divides "
-            "what processes share, libraries above all, among them."
-            + (f" {failures} requests failed." if failures else "")
+            f"{MODEL} over JSON, both services on the same core, asked in turn; processor time and memory of all their "
+            "processes together, the parent of the two included. Medians over all turns, and of the ratio within each "
+            f"turn. The bar is held with as many clients for each worker. With the clients of one shared by two, "
+            f"batches have half the rows, and a request costs {_ratio(turns, TWO_SHARING):.2f} times as much. "
+            "Requests/s say nothing of two cores. Memory is in 10^6 bytes after the load, with all the models of the "
+            "repository; by shares (the kernel's proportional set size) divides what processes share, libraries above "
+            "all, among them." + (f" {failures} requests failed." if failures else "")
         ),
         raw={
             "turns": _alternate.raw(turns),
-            "memory": {name: [dataclasses.asdict(one) for one in found] for name, found in memory.items()},
+            "memory": {workers: [dataclasses.asdict(one) for one in found] for workers, found in memory.items()},
         },
     )
 
 
-def contender(name: str, workers: int) -> _alternate.Contender:
-    """Return the service with so many workers, and what it is asked."""
-    server = service(MODEL, MODELS_DIR)
-    environ = {**server.environ, "ZTO_WORKERS": str(workers)}
-    return _alternate.Contender(
-        server=dataclasses.replace(server, name=name, environ=environ),
-        requests=pictures.http_requests(server.path, pictures.bodies(64)),
-    )
+def _round(setting: Setting, memory: Mapping[int, list[_processes.Memory]]) -> list[_alternate.Turn]:
+    """Start both services, ask them in turn, and note what they hold in the end."""
+    requests = pictures.http_requests(f"/predict/{MODEL}", pictures.bodies(64))
+    turns: list[_alternate.Turn] = []
+    with contextlib.ExitStack() as stack:
+        running = {workers: stack.enter_context(start(server(workers), setting.server_core)) for workers in memory}
+        stack.enter_context(pinned(setting.load_core))
+        for number in range(1 if setting.is_quick else _alternate.TURNS):
+            names = [*WORKERS][number % len(WORKERS) :] + [*WORKERS][: number % len(WORKERS)]  # none always the first
+
+            def turn(names: Sequence[str] = names) -> _alternate.Turn:
+                return {
+                    name: _alternate.ask(running[WORKERS[name]], requests, setting, CLIENTS[name]) for name in names
+                }
+
+            turns.append(setting.patience.measure(turn)[0])
+        for workers, found in memory.items():
+            found.append(_processes.memory(running[workers].pid))
+    return turns
+
+
+def _ratio(turns: Sequence[_alternate.Turn], name: str) -> float:
+    return _alternate.ratio(turns, name, ONE, lambda sample: sample.server_us)
+
+
+def server(workers: int) -> Server:
+    """Return the service with so many workers."""
+    one = service(MODEL, MODELS_DIR)
+    return dataclasses.replace(one, environ={**one.environ, "ZTO_WORKERS": str(workers)})
 
 
 def _megabytes(found: Sequence[_processes.Memory]) -> tuple[str, str]:
