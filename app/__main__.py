@@ -64,7 +64,8 @@ def _within_the_cores(settings: Settings) -> Settings:
         )  # fmt: skip
     if settings.workers > cores:
         logger.warning("%d workers share %d cores; more than one for each core gain nothing", settings.workers, cores)
-    logger.info("workers: %d, threads of each: %d, cores: %d", settings.workers, threads, cores)
+    if settings.workers > 1:
+        logger.info("workers: %d, threads of each: %d, cores: %d", settings.workers, threads, cores)
     return settings.model_copy(update={"threads": threads})
 
 

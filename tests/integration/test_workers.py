@@ -14,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.cpus import num_cores
 from tests.container.load import Client
 from tests.support.bundles import dummy_bundle
 from tests.support.server import RunningService, serve, start
@@ -334,12 +335,15 @@ def test_service_whose_workers_never_come_up_ends_with_their_status(tmp_path: Pa
         assert "none has served yet" in running.log()
 
 
-def test_more_threads_than_cores_are_cut_down_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_more_threads_than_cores_are_cut_down_and_told(tmp_path: Path, workers: int) -> None:
     dummy_bundle(tmp_path)
-    with serve(tmp_path, threads=1000) as running:
-        cores = len(os.sched_getaffinity(0))
-        assert f"ZTO_THREADS=1000 is cut down to {cores}" in running.log()
-        assert f"workers: 1, threads of each: {cores}, cores: {cores}" in running.log()
+    cores = num_cores()
+    share = max(1, cores // workers)
+    with serve(tmp_path, threads=1000, workers=workers) as running:
+        assert f"ZTO_THREADS=1000 is cut down to {share}: there are {cores} cores" in running.log()
+        told = f"workers: 2, threads of each: {share}, cores: {cores}"
+        assert (told in running.log()) == (workers == 2)
 
 
 @pytest.mark.slow
