@@ -8,6 +8,7 @@
 - Only SIGTERM and SIGINT are handled; what others do to one process, they do here.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -199,7 +200,8 @@ class Workers(Multiprocess):
         worker.join()
         self._has_served = self._has_served or any(self._board.serving())
         self._board.mark(number, is_serving=False)
-        self._board.post(number, without_gauges(self._board.read(number)))
+        with contextlib.suppress(OSError):  # no memory for a second note: its last gauges stand a moment longer
+            self._board.post(number, without_gauges(self._board.read(number)))
         reason = (
             f"gave no sign of life for {HUNG_S if worker.has_answered else START_S:g} s"
             if is_hung
