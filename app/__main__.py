@@ -8,15 +8,14 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 
+from app import cpus, logs
 from app.errors import SettingsError
 from app.settings import Settings
 
 EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 2.0
-WORKER_END_S = 0.5
 # with options of their own: imported only when asked for
 TOOLS = {
     "bench": "put a model, or a running service, under load; tell what its callers see",
@@ -49,38 +48,41 @@ def _serve() -> int:
     # until the server has its own handler; the first process of a container has none, and would not hear of the end
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     settings = Settings.from_environ(os.environ)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
     # no threads for products of matrices that nothing here computes: NumPy starts one per core, and each spins at first
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # imported late: the other commands need none of it
+    logs.configure(settings.log_level, several_processes=settings.workers > 1)
+    settings = _within_the_cores(settings)
+    # imported late: the other commands need none of it, and the parent of workers not what they serve with
+    if settings.workers > 1:
+        from app.workers import parent
+
+        return parent.serve(settings)
     from app import memory
 
     memory.return_large_blocks()
     with memory.without_collections():
         from app.main import create_app
-        from app.server import Server
+        from app.server import Server, run
 
         server = Server(create_app(settings), settings)
-    try:
-        server.run()
-        status = 0 if server.started else 1
-    except SystemExit as exc:  # uvicorn's way of saying that it cannot start
-        status = exc.code if isinstance(exc.code, int) else 1
-    return _leave(status)
+    return run(server)
 
 
-def _leave(status: int) -> int:
-    """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
-    workers = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    for worker in workers:
-        worker.join(WORKER_END_S)
-    if any(worker.is_alive() for worker in workers):
-        logging.getLogger("app").warning("leaving while a model still loads or runs; everybody was answered")
-        logging.shutdown()
-        os._exit(status)
-    return status
+def _within_the_cores(settings: Settings) -> Settings:
+    """Return the settings with no more threads than the cores allow; the log tells what holds."""
+    cores = cpus.num_cores()
+    threads = cpus.threads_within(settings.threads, workers=settings.workers, cores=cores)
+    logger = logging.getLogger("app")
+    if threads < settings.threads:
+        logger.warning(
+            "ZTO_THREADS=%d is cut down to %d: there are %d cores for %d workers",
+            settings.threads, threads, cores, settings.workers,
+        )  # fmt: skip
+    if settings.workers > cores:
+        logger.warning("%d workers share %d cores; more than one for each core gain nothing", settings.workers, cores)
+    if settings.workers > 1:
+        logger.info("workers: %d, threads of each: %d, cores: %d", settings.workers, threads, cores)
+    return settings.model_copy(update={"threads": threads})
 
 
 def _health() -> int:

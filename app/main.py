@@ -37,11 +37,13 @@ class ZeroToOne(FastAPI):
     Attributes:
         admission: Lets every request in.
         catalog: The models.
+        figures: What is counted.
         direct: Takes plain predictions straight from their connections.
     """
 
     admission: Admission
     catalog: Catalog
+    figures: Metrics
     direct: DirectDoor
     _door: PredictDoor
     _tasks: dict[str, Task]
@@ -107,7 +109,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         lifespan=lifespan,
         openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics")],
     )
-    app.admission, app.catalog = admission, catalog
+    app.admission, app.catalog, app.figures = admission, catalog, figures
     app._tasks = by_name
     service = Service(catalog, figures, clock=clock)
     answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}

@@ -1,12 +1,15 @@
 """What the service counts: plain integers on the way of a request, turned into Prometheus families when asked.
 
-Everything is written from the event loop's thread alone, so an increment is an increment and takes no lock.
+Everything is written from the event loop's thread alone, so an increment is an increment and takes no lock. Where
+several processes serve, each counts for itself, and whoever is asked adds up the snapshots of all.
 """
 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias, TypedDict
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -15,6 +18,21 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+GaugeReadings: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
+
+
+class Snapshot(TypedDict):
+    """What one process has counted, as JSON can hold it.
+
+    Attributes:
+        counts: By attribute of :class:`Metrics`: its keys, each with its count or with a histogram's counts and total.
+        gauges: By name: label values, each with a number.
+    """
+
+    counts: dict[str, list[Any]]
+    gauges: dict[str, list[Any]]
 
 
 class Histogram:
@@ -42,6 +60,20 @@ class Histogram:
             cumulative.append((label, running))
         return cumulative
 
+    def add(self, counts: Iterable[int], total: float) -> None:
+        """Count what another one with the same bounds has counted."""
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, counts, strict=True)]
+        self.total += total
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauge:
+    name: str
+    help_text: str
+    labels: tuple[str, ...]
+    read: Callable[[], GaugeReadings]
+    combine: Callable[[Iterable[float]], float]
+
 
 class Metrics(Collector):
     """All that one service counts.
@@ -64,7 +96,8 @@ class Metrics(Collector):
         self.rejected_rows: dict[str, int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
-        self._gauges: list[tuple[str, str, tuple[str, ...], Callable[[], Iterable[tuple[tuple[str, ...], float]]]]] = []
+        self._gauges: list[_Gauge] = []
+        self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -73,10 +106,71 @@ class Metrics(Collector):
         name: str,
         help_text: str,
         labels: tuple[str, ...],
-        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]],
+        read: Callable[[], GaugeReadings],
+        *,
+        combine: Callable[[Iterable[float]], float] = sum,
     ) -> None:
-        """Add a figure that is read only when somebody asks: ``read`` yields label values and a number."""
-        self._gauges.append((name, help_text, labels, read))
+        """Add a figure that is read only when somebody asks.
+
+        Args:
+            name: Of the figure.
+            help_text: What it is.
+            labels: Their names.
+            read: Yields label values and a number.
+            combine: Makes one number of those of several processes.
+        """
+        self._gauges.append(_Gauge(name, help_text, labels, read, combine))
+
+    def share(self, exchange: Callable[[Snapshot], Iterable[Snapshot]]) -> None:
+        """Tell the sums over several processes from now on.
+
+        Args:
+            exchange: Takes what this process has counted, and returns what the others have.
+        """
+        self._exchange = exchange
+
+    def snapshot(self) -> Snapshot:
+        """Return all that this process has counted, and its gauges now."""
+        return {
+            "counts": {
+                name: [
+                    [key, [count.counts, count.total] if isinstance(count, Histogram) else count]
+                    for key, count in counts.items()
+                ]
+                for name, counts in self._counts()
+            },
+            "gauges": {gauge.name: [[values, float(number)] for values, number in gauge.read()]
+                       for gauge in self._gauges},
+        }  # fmt: skip
+
+    def absorb(self, snapshot: Snapshot) -> None:
+        """Count what another process has counted; its gauges are left alone."""
+        for name, ours in self._counts():
+            for key, count in snapshot["counts"].get(name, ()):
+                key = tuple(key) if isinstance(key, list) else key
+                if isinstance(count, list):
+                    ours[key].add(*count)
+                else:
+                    ours[key] += count
+
+    def _counts(self) -> Iterator[tuple[str, defaultdict[Any, Any]]]:
+        for name, counts in vars(self).items():
+            if isinstance(counts, defaultdict):
+                yield name, counts
+
+    def _sum_up(self, snapshots: Iterable[Snapshot]) -> "Metrics":
+        """Return the sums of counts, and the gauges of this process's kinds combined."""
+        total = Metrics()
+        readings: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
+        for snapshot in snapshots:
+            total.absorb(snapshot)
+            for name, numbers in snapshot["gauges"].items():
+                for values, number in numbers:
+                    readings[name][tuple(values)].append(number)
+        for gauge in self._gauges:
+            combined = [(values, gauge.combine(numbers)) for values, numbers in readings[gauge.name].items()]
+            total.add_gauge(gauge.name, gauge.help_text, gauge.labels, partial(iter, combined))
+        return total
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family per figure; called by the registry."""
@@ -89,11 +183,11 @@ class Metrics(Collector):
         for model, histogram in list(self.batch_rows.items()):
             rows.add_metric((model,), histogram.buckets(), histogram.total)
         yield rows
-        for name, help_text, labels, read in self._gauges:
-            gauge = GaugeMetricFamily(name, help_text, labels=labels)
-            for values, number in read():
-                gauge.add_metric(values, number)
-            yield gauge
+        for gauge in self._gauges:
+            family = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
+            for values, number in gauge.read():
+                family.add_metric(values, number)
+            yield family
 
     def _counters(self) -> Iterator[Metric]:
         one_version = ("model", "version")
@@ -117,8 +211,11 @@ class Metrics(Collector):
         )
 
     def render(self) -> bytes:
-        """Return all figures in the Prometheus text format."""
-        return generate_latest(self._registry)
+        """Return all figures in the Prometheus text format, summed over the processes where there are several."""
+        if self._exchange is None:
+            return generate_latest(self._registry)
+        own = self.snapshot()
+        return generate_latest(self._sum_up([own, *self._exchange(own)])._registry)
 
 
 def _counter(name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:

@@ -9,8 +9,10 @@ exits with 0.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 import uvicorn
@@ -24,6 +26,8 @@ logger = logging.getLogger("app.server")
 
 # a request that a client sent on an idle connection just before it learned of the end is on its way for less
 LINGER_S = 0.5
+# what a thread of a runtime gets to come to its end
+_THREAD_END_S = 0.5
 # after the hook has answered everybody: uvicorn's own way of ending requests is a bare 500 and a traceback
 _FORCE_AFTER_S = 1
 
@@ -54,6 +58,7 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
+        self.servers = []  # as uvicorn does only when it has started
         self._drain_s = settings.drain_s
         self._shutdown_s = settings.shutdown_s
 
@@ -74,7 +79,7 @@ class Server(uvicorn.Server):
         logger.info("draining for %.1f s", self._drain_s)
         self._app.admission.is_draining = True
         await asyncio.sleep(self._drain_s)
-        await draining.stop_opening(sock for server in self.servers for sock in server.sockets)
+        await self._stop_opening()
         loop = asyncio.get_running_loop()
         for connection in draining.close(self.servers):
             await loop.connect_accepted_socket(self._create_protocol, connection)
@@ -82,6 +87,10 @@ class Server(uvicorn.Server):
         cutting = loop.call_later(self._shutdown_s, self._cut)
         await super().shutdown(sockets)
         cutting.cancel()
+
+    async def _stop_opening(self) -> None:
+        """Let no further connection open, since the port is about to be closed."""
+        await draining.stop_opening(sock for server in self.servers for sock in server.sockets)
 
     def _cut(self) -> None:
         """Answer everybody who still waits, with 503."""
@@ -95,3 +104,25 @@ class Server(uvicorn.Server):
         return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself calls it
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
+    """Serve until a signal comes; return the exit status. Where a runtime hangs, the process ends here instead."""
+    try:
+        server.run(sockets)
+        status = 0 if server.started else 1
+    except SystemExit as exc:  # uvicorn's way of saying that it cannot start
+        status = exc.code if isinstance(exc.code, int) else 1
+    return _leave(status)
+
+
+def _leave(status: int) -> int:
+    """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    for thread in threads:
+        thread.join(_THREAD_END_S)
+    if any(thread.is_alive() for thread in threads):
+        logging.getLogger("app").warning("leaving while a model still loads or runs; everybody was answered")
+        logging.shutdown()
+        os._exit(status)
+    return status

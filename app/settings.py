@@ -5,13 +5,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from app import cpus
 from app.errors import SettingsError
 
 PREFIX = "ZTO_"
 # platforms set these without a prefix; the prefixed name wins
-PLATFORM_NAMES = ("MODELS_DIR", "PORT")
+PLATFORM_NAMES = ("MODELS_DIR", "PORT", "WORKERS")
 # of all models, or of the one before the equals sign
 _BACKEND = r"([a-z0-9][a-z0-9_-]{0,63}=)?[a-z][a-z0-9_]*(-[a-z0-9_]+)?"
 
@@ -61,7 +71,20 @@ class Settings(BaseModel):
         default=(), description="Models that /readyz waits for, by comma; default: every bundle found at start-up."
     )
     default_model: str | None = Field(default=None, description="Answers a body of POST /predict that names no model.")
-    threads: int = Field(default=1, ge=1, le=1024, description="Threads of the runtime inside one call.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that serve, each with its own copy of the models; also WORKERS. auto takes one for each "
+        "core that the container has.",
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Threads of the runtime inside one call; auto shares the cores of the container among the workers. "
+        "More than that share are cut down to it.",
+    )
     run_on: Literal["auto", "loop", "thread"] = Field(
         default="auto",
         description="Where a batch runs: on the event loop (no hop; for models of a few milliseconds), on a thread, or "
@@ -100,6 +123,17 @@ class Settings(BaseModel):
         default=30, ge=1, le=86_400, description="Most seconds that requests in flight are waited for."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_for_each_core(cls, value: object) -> object:
+        return cpus.num_cores() if value == "auto" else value
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _share_of_the_cores(cls, value: object, info: ValidationInfo) -> object:
+        # workers is not there where its own value is impossible, which is told beside
+        return max(1, cpus.num_cores() // info.data.get("workers", 1)) if value == "auto" else value
 
     @model_validator(mode="after")
     def _largest_request_fits_the_queue(self) -> Self:

@@ -217,6 +217,7 @@ class Open(Loop):
     def __init__(self, target: Target, requests: Sequence[bytes], plan: OpenLoop) -> None:
         super().__init__(target, requests, plan, counts_by_due=True)
         self._most = plan.connections
+        self._opened = plan.opened
         self._offsets_ns = plan.offsets_ns()
         self._free: list[Connection] = []  # the last one that came is the next to go: those never needed stay closed
         self._waiting: deque[Request] = deque()
@@ -227,8 +228,9 @@ class Open(Loop):
         self._alarm = open_alarm(self._loop, self._launch)
 
     async def connect(self) -> None:
-        """Open the first connection; the others come as they are needed."""
-        self._free.append(await self._open_one())
+        """Open the first connections; the others come as they are needed."""
+        for _ in range(self._opened):
+            self._free.append(await self._open_one())
 
     def start(self) -> None:
         """Wake up when the first request is due."""

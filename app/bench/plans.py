@@ -50,6 +50,7 @@ class OpenLoop:
         connections: Most connections; a request that finds all of them taken waits for one, and its time runs.
         timeout_s: Seconds after which a request is given up, sent or not.
         seed: Of the arrival times.
+        opened: Connections that are open before the first request is due, so that no storm of them comes with the load.
     """
 
     rate: float
@@ -59,10 +60,12 @@ class OpenLoop:
     connections: int = 256
     timeout_s: float = 30.0
     seed: int = 0
+    opened: int = 1
 
     def __post_init__(self) -> None:
         _expect("rate", self.rate, 1e-3, MAX_RATE)
         _expect("connections", self.connections, 1, MAX_CONNECTIONS)
+        _expect("opened", self.opened, 1, self.connections)
         _expect_times(self.measured_s, self.warm_up_s, self.timeout_s)
         requests = self.rate * (self.warm_up_s + self.measured_s)
         if requests > MAX_REQUESTS:

@@ -60,9 +60,9 @@ class Catalog:
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
         metrics.add_gauge(
             "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
-            (*one_version, "batch"), self._predicted,
+            (*one_version, "batch"), self._predicted, combine=max,
         )  # fmt: skip
-        metrics.add_gauge("zto_model_ready", "1 where the version serves.", one_version, self._ready)
+        metrics.add_gauge("zto_model_ready", "1 where the version serves.", one_version, self._ready, combine=min)
 
     @property
     def required(self) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -108,3 +109,71 @@ def test_a_scrape_survives_what_is_counted_meanwhile() -> None:
     metrics.add_gauge("zto_any", "Any.", (), read)
     metrics.render()
     assert at(parsed(metrics), "zto_refusals_total", code="second") == 1
+
+
+def filled() -> Metrics:
+    """Metrics in which every attribute that counts has counted something."""
+    metrics = Metrics()
+    for name, counts in metrics._counts():
+        key = KEYS.get(name, "cnn")
+        if isinstance(counts[key], Histogram):
+            counts[key].observe(0.3)
+            counts[key].observe(1000)
+        else:
+            counts[key] += 5
+    metrics.add_gauge("zto_rows", "Rows.", ("model",), lambda: [(("cnn",), 3), (("mlp",), 1)])
+    metrics.add_gauge("zto_ready", "Ready.", ("model",), lambda: [(("cnn",), True)], combine=min)
+    return metrics
+
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "requests": ("predict", "cnn", "1", "200"),
+    "stage_s": ("cnn", "queue"),
+    "batch_elements": ("lstm", "2"),
+    "padding_elements": ("lstm", "2"),
+}
+
+
+def through_json(snapshot: Any) -> Any:
+    return json.loads(json.dumps(snapshot))
+
+
+def test_sums_over_three_processes_are_three_times_the_figures_of_one() -> None:
+    alone, metrics = parsed(filled()), filled()
+    metrics.share(lambda own: [through_json(own), through_json(filled().snapshot())])
+    summed = parsed(metrics)
+    assert summed.keys() == alone.keys()
+    assert len({name for name, _ in alone}) > 8
+    for sample, value in alone.items():
+        expected = value if sample[0] == "zto_ready" else 3 * value
+        assert summed[sample] == pytest.approx(expected), sample
+
+
+def test_what_only_another_process_has_seen_is_told_too() -> None:
+    other, metrics = Metrics(), Metrics()
+    other.refusals["overloaded"] += 2
+    other.stage_s["cnn", "parse"].observe(0.2)
+    metrics.share(lambda own: [through_json(other.snapshot())])
+    samples = parsed(metrics)
+    assert at(samples, "zto_refusals_total", code="overloaded") == 2
+    assert at(samples, "zto_stage_seconds_count", model="cnn", stage="parse") == 1
+    assert metrics.refusals == {}  # it keeps its own count
+
+
+def test_gauge_is_the_least_of_all_where_it_says_so_and_of_those_that_tell_one() -> None:
+    metrics, other = filled(), through_json(filled().snapshot())
+    other["gauges"]["zto_ready"] = [[["cnn"], 0.0]]
+    gone = {"counts": {}, "gauges": {}}
+    metrics.share(lambda own: [other, gone])
+    assert at(parsed(metrics), "zto_ready", model="cnn") == 0
+    assert at(parsed(metrics), "zto_rows", model="cnn") == 6
+
+
+def test_a_successor_goes_on_from_what_was_left() -> None:
+    successor = Metrics()
+    successor.absorb(through_json(filled().snapshot()))
+    successor.requests["predict", "cnn", "1", "200"] += 1
+    samples, before = parsed(successor), parsed(filled())
+    for sample, value in before.items():
+        if sample[0] not in ("zto_rows", "zto_ready"):
+            assert samples[sample] == value + (sample[0] == "zto_requests_total")

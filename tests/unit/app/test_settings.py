@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app.cpus import num_cores
 from app.errors import SettingsError
 from app.settings import Settings
 
@@ -81,7 +82,11 @@ def test_lists_are_separated_by_commas(text: str, models: tuple[str, ...]) -> No
         ("ZTO_BACKEND", "onnx-"),
         ("ZTO_BACKEND", "onnx-int8-int8"),
         ("ZTO_ALLOW_TORCHSCRIPT", "perhaps"),
+        ("ZTO_WORKERS", "0"),
+        ("WORKERS", "-1"),
+        ("WORKERS", "Auto"),
         ("ZTO_THREADS", "0"),
+        ("ZTO_THREADS", "all"),
         ("ZTO_RUN_ON", "gpu"),
         ("ZTO_MAX_BODY_BYTES", "1023"),
         ("ZTO_MAX_INSTANCES", "0"),
@@ -110,6 +115,16 @@ def test_a_backend_is_asked_for_by_the_key_of_an_artifact(key: str) -> None:
 def test_torchscript_is_off_unless_it_is_allowed(text: str, allowed: bool) -> None:
     assert read().allow_torchscript is False
     assert read(ZTO_ALLOW_TORCHSCRIPT=text).allow_torchscript is allowed
+
+
+def test_auto_takes_a_worker_for_each_core_and_shares_the_cores_among_them() -> None:
+    cores = num_cores()
+    assert read(WORKERS="auto").workers == cores
+    assert read(WORKERS="auto").threads == 1
+    assert read(ZTO_THREADS="auto").threads == cores
+    assert read(WORKERS="auto", ZTO_THREADS="auto").threads == 1
+    assert read(WORKERS="2", ZTO_WORKERS="3", ZTO_THREADS="auto").workers == 3
+    assert read(WORKERS="256", ZTO_THREADS="auto").threads == max(1, cores // 256)
 
 
 def test_every_impossible_value_is_named_at_once() -> None:

@@ -1,0 +1,68 @@
+"""One listening socket for each worker, all on one port.
+
+The kernel deals new connections out evenly among them (``SO_REUSEPORT``, see socket(7)). From a single socket that all
+share, one worker takes whole bursts: libuv accepts until nothing is left, and of 32 connections that a client opens at
+once, 32 went to the same of two workers. Even dealing matters, because connections are kept.
+
+The parent keeps every socket open, so that what waits for a worker that dies is not reset but waits for the next.
+"""
+
+import contextlib
+import logging
+import socket
+
+from uvicorn.config import STARTUP_FAILURE
+
+# uvicorn's own number
+_BACKLOG = 2048
+
+logger = logging.getLogger("app.workers")
+
+
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """Open the sockets.
+
+    Args:
+        host: An IPv4 or IPv6 address, or a name.
+        port: 0 takes a free one, the same for all.
+        count: How many.
+
+    Raises:
+        SystemExit: The port is taken or the address is not here; the log says so.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+                0
+            ]
+            # without SO_REUSEPORT, a port that another service has taken is refused, even to the same user
+            with _bind(family, address, is_shared=False) as probe:
+                probe.listen(_BACKLOG)
+            sockets = [opened.enter_context(_bind(family, address, is_shared=True))]
+            address = sockets[0].getsockname()
+            sockets += [opened.enter_context(_bind(family, address, is_shared=True)) for _ in range(count - 1)]
+            for listener in sockets:
+                listener.listen(_BACKLOG)
+        except OSError as exc:
+            logger.error("cannot listen on %s port %d: %s", host, port, exc)
+            raise SystemExit(STARTUP_FAILURE) from exc
+        opened.pop_all()
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+    # as uvicorn says it of a single process
+    logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", shown, address[1])
+    return sockets
+
+
+def _bind(family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:  # as asyncio opens them for a single process
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,62 @@
+"""A service of several workers: which processes there are, and which of them has a connection."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.server import RunningService
+
+PATIENCE_S = 60.0
+
+
+def wait_for(is_so: Callable[[], bool], running: RunningService) -> None:
+    """Return when it is so; a service that never gets there fails the test with its log."""
+    ends_at = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"never so:\n{running.log()}")
+        time.sleep(0.02)
+
+
+def workers_of(running: RunningService) -> list[int]:
+    """Return the process ids of the workers that live."""
+    parent = running.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if "spawn_main" in _command_line(child)]
+
+
+def wait_until_serving(running: RunningService, *, times: int) -> None:
+    """Return when so many workers, since the start and in all, have said that they serve."""
+    wait_for(lambda: len(re.findall(r"app\.workers: worker \d+ serves", running.log())) >= times, running)
+
+
+def owner(running: RunningService, local_port: int) -> int | None:
+    """Return the worker that has accepted the connection from a port of the loopback; None where none has."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, _, *rest = line.split()
+        if int(remote.rpartition(":")[2], 16) == local_port:
+            inodes.add(rest[5])
+    for pid in workers_of(running):
+        if any(f"socket:[{inode}]" in _open_files(pid) for inode in inodes):
+            return pid
+    return None
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.add(os.readlink(file))
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def _command_line(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
