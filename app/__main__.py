@@ -41,13 +41,17 @@ def _serve() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
+    # no threads for products of matrices that nothing here computes: NumPy starts one per core, and each spins at first
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # imported late: the other commands need none of it
     from app import memory
-    from app.main import create_app
-    from app.server import Server
 
     memory.return_large_blocks()
-    server = Server(create_app(settings), settings)
+    with memory.without_collections():
+        from app.main import create_app
+        from app.server import Server
+
+        server = Server(create_app(settings), settings)
     try:
         server.run()
         status = 0 if server.started else 1

@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 # bodies and pictures are above it, the arrays of a batch of small models below
@@ -18,11 +20,26 @@ def return_large_blocks() -> None:
         mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Keep the garbage collector away while modules are imported and the app is built: nearly all of it stays.
+
+    What was made meanwhile is passed over until :func:`settle`.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def settle() -> None:
     """Collect what loading left behind, give it back, and let the collector pass over what stays.
 
     Walking all that was loaded, again and again, was the tail of the latencies.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     if malloc_trim := _libc_function("malloc_trim"):

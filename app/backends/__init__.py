@@ -29,6 +29,10 @@ class Backend(Protocol):
         """
         ...
 
+    def settle(self, row: Tensors) -> None:
+        """Run one row, and give back the memory that larger batches took; called once, after the warm-up."""
+        ...
+
     def close(self) -> None:
         """Give back what the runtime holds. No call follows."""
         ...

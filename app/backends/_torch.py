@@ -38,6 +38,9 @@ class TorchBackend:
             outputs = self._module(*arguments)
         return {name: tensor.numpy() for name, tensor in zip(self._output_names, outputs, strict=True)}
 
+    def settle(self, row: Tensors) -> None:
+        """Do nothing: torch keeps no arena for tensors of the CPU; see :class:`app.backends.Backend`."""
+
     def close(self) -> None:
         """Drop the module and its weights."""
         del self._module

@@ -60,6 +60,7 @@ class DummyBackend:
         self._outputs = outputs
         self.rows_per_call: list[int] = []
         self.is_closed = False
+        self.settled_on: Tensors | None = None
 
     def run(self, inputs: Tensors) -> Tensors:
         """Answer, late, wrongly or not at all; see :class:`app.backends.Backend`."""
@@ -90,6 +91,10 @@ class DummyBackend:
             os._exit(EXIT_STATUS)
         if _holds(inputs, behavior.hangs_on):
             threading.Event().wait()
+
+    def settle(self, row: Tensors) -> None:
+        """Note the row: nothing is kept that could be given back; see :class:`app.backends.Backend`."""
+        self.settled_on = row
 
     def close(self) -> None:
         """Note that it was closed."""

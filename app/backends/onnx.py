@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _NO_FOLDER = "/dev/null/external-data-is-not-served"
 
+# of address space, for batches: pages that none has touched cost nothing. Regions of 2 MiB, doubled, as by default,
+# would each strand a rest that the next tensor does not fit in
+_REGION_BYTES = 32 * 2**20
+
 _ELEMENT_TYPES = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(double)": np.dtype(np.float64),
@@ -35,6 +39,14 @@ class OnnxBackend:
     def run(self, inputs: Tensors) -> Tensors:
         """Run the graph; see :class:`app.backends.Backend`."""
         return dict(zip(self._output_names, self._session.run(self._output_names, inputs), strict=True))
+
+    def settle(self, row: Tensors) -> None:
+        """Run one row, and give back the regions of the arena that are then free; see :class:`app.backends.Backend`."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._session.run(self._output_names, row, options)
 
     def close(self) -> None:
         """Drop the session, and with it the arena."""
@@ -69,6 +81,9 @@ def load(bundle: Bundle, *, key: str = "onnx", threads: int) -> OnnxBackend:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime raises a dozen types of its own, all directly below Exception
         raise BundleError(f"ONNX Runtime refuses the graph: {exc}") from exc
+    # it keeps the file for a second try on other providers, of which there is none here: a copy of all weights
+    session.disable_fallback()
+    session._model_bytes = None
     _expect_signature(bundle, session)
     return OnnxBackend(session, [spec.name for spec in bundle.manifest.outputs])
 
@@ -82,7 +97,7 @@ def _share_arena() -> None:
     import onnxruntime as ort
 
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(info, ort.OrtArenaCfg(0, 0, -1, -1))  # as an arena is by default
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg({"initial_growth_chunk_size_bytes": _REGION_BYTES}))
 
 
 def _expect_signature(bundle: Bundle, session: "onnxruntime.InferenceSession") -> None:

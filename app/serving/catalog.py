@@ -23,6 +23,7 @@ from app.serving.proof import is_well, promised, prove
 from app.serving.threads import on_daemon_thread
 from app.serving.versions import State, Version, read_manifests
 from app.settings import Settings
+from app.tensors import take, trim
 
 logger = logging.getLogger("app.catalog")
 
@@ -150,6 +151,7 @@ class Catalog:
         version.costs, version.batch_s = learn(
             run, golden.inputs, bundle.manifest, version.backend_name, clock=self._clock
         )  # fmt: skip
+        backend.settle(trim(take(golden.inputs, 0, 1)))
         return golden
 
     def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:

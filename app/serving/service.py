@@ -30,9 +30,9 @@ class Service:
         self._queue_s = {name: metrics.stage_s[name, "queue"] for name in catalog.models}
 
     def expect_room(self, version: Version, *, deadline: float, client: str) -> None:
-        """Raise :class:`Overloaded` where a version cannot answer one row more in time."""
+        """Raise :class:`Overloaded` where a version is not expected to answer one row more in time."""
         if version.batcher is not None:
-            version.batcher.expect_room(1)
+            version.batcher.expect_room(1, deadline=deadline, client=client)
 
     def enqueue(self, version: Version, job: Job) -> None:
         """Submit a request whose answer is handed to its callback.

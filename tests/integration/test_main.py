@@ -49,6 +49,20 @@ def test_health_needs_neither_the_web_framework_nor_numpy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_serving_starts_no_threads_for_products_of_matrices_and_leaves_the_collector_on() -> None:
+    code = (
+        "import gc, os, sys; from app.__main__ import main; status = main(['serve']); "
+        "print(status, 'numpy' in sys.modules, len(os.listdir('/proc/self/task')), gc.isenabled())"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=inherited | {"ZTO_MODELS_DIR": str(ROOT / "nowhere")},
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout.split() == ["2", "True", "1", "True"]
+
+
 def test_schema_is_the_committed_one() -> None:
     assert app("schema").stdout == (ROOT / "models" / "manifest.schema.json").read_text()
 

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from app.backends.onnx import load
+from app.bundle.loader import Bundle
 from app.errors import BackendUnavailable, BundleError
 from tests.support.bundles import dummy_bundle, edit_manifest, open_folder, write_file_with_digest
 from tests.support.committed import copy_as_first
@@ -180,3 +182,45 @@ print(*grown)
     first, _, *others = map(float, done.stdout.split())
     assert first > 20
     assert max(others) < 5
+
+
+def test_memory_of_large_batches_is_given_back_when_the_backend_settles(folder: Path) -> None:
+    two_inputs = graph(inputs={"image": FLOAT, "other": FLOAT})  # their sum takes as much again as either
+    write_file_with_digest(folder, FILE, two_inputs)
+    edit_manifest(folder, lambda manifest: manifest["inputs"].append({**manifest["inputs"][0], "name": "other"}))
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from app.backends.onnx import load
+from tests.support.bundles import open_folder
+
+def resident_mb():
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+rows = np.zeros((1_000_000, 2, 3), np.float32)  # 24 MB
+model = load(open_folder(Path(sys.argv[1])), threads=1)
+model.run({"image": rows[:1], "other": rows[:1]})  # the first region of an arena stays; that of a service has weights
+before = resident_mb()
+for _ in range(2):
+    model.run({"image": rows, "other": rows})
+    print(resident_mb() - before)
+    model.settle({"image": rows[:1], "other": rows[:1]})
+    print(resident_mb() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, folder], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    first, settled, second, settled_again = map(float, done.stdout.split())
+    assert min(first, second) > 40
+    assert max(settled, settled_again) < 20
+
+
+def test_no_copy_of_the_file_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = graph()
+    write_file_with_digest(folder, FILE, data)
+    monkeypatch.setattr(Bundle, "read", lambda self, file: data)
+    held_before = len(gc.get_referrers(data))
+    backend = load(open_folder(folder), threads=1)
+    assert len(gc.get_referrers(data)) == held_before
+    assert backend.run({"image": np.ones((1, 2, 3), np.float32)})["logits"].tolist() == [[6, 6, 6]]

@@ -54,3 +54,19 @@ def test_series_of_different_lengths_are_served_and_their_padding_is_counted(
         catalog.close()
 
     asyncio.run(scenario())
+
+
+def test_a_model_settles_on_one_row_without_its_padding_before_it_serves(tmp_path: Path) -> None:
+    series_bundle(tmp_path, [4, 1, 6], max_rows=4, max_elements=30)
+
+    async def scenario() -> None:
+        catalog = Catalog(Settings(models_dir=tmp_path, backend="dummy", run_on="loop"), Metrics())
+        await catalog.load(lambda manifest, golden: None)
+        version = catalog.resolve("series")
+        assert isinstance(version.backend, DummyBackend)
+        assert version.backend.settled_on is not None
+        assert version.backend.settled_on["lengths"].tolist() == [4]
+        assert {array.shape[1] for name, array in version.backend.settled_on.items() if name != "lengths"} == {4}
+        catalog.close()
+
+    asyncio.run(scenario())
