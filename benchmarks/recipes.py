@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks import environments
 from benchmarks.pictures import REPOSITORY
@@ -58,6 +59,11 @@ class Peer:
     door: str = "instances"
 
 
+MOSEC_ORJSON = "mosec with orjson"
+# what the bars are held against: peers as their guides write them
+BAR_PEERS = ("mosec", "Triton")
+TUNED_PEERS = (MOSEC_ORJSON,)
+
 _UNBATCHED = Variant(name="unbatched")
 
 
@@ -71,9 +77,9 @@ def _batches(*sizes_and_waits: tuple[int, float]) -> tuple[Variant, ...]:
     )
 
 
-def _fastapi(kind: str) -> Variant:
+def _fastapi(kind: Literal["async", "def"]) -> Variant:
     app = f"benchmarks.peers.plain_fastapi.server:{kind}_app"
-    return Variant(name=f"{kind} def".removeprefix("def "), arguments=uvicorn(app, "--factory"))
+    return Variant(name="async def" if kind == "async" else "def", arguments=uvicorn(app, "--factory"))
 
 
 PEERS: tuple[Peer, ...] = (
@@ -106,8 +112,14 @@ PEERS: tuple[Peer, ...] = (
         name="BentoML",
         package="bentoml",
         environment="bentoml",
-        arguments=("-m", "bentoml", "serve", "benchmarks.peers.bentoml.server:Inference", "--port={port}",
-                   "--host=127.0.0.1"),  # fmt: skip
+        arguments=(
+            "-m",
+            "bentoml",
+            "serve",
+            "benchmarks.peers.bentoml.server:Inference",
+            "--port={port}",
+            "--host=127.0.0.1",
+        ),
         path="/predict",
         ready_path="/readyz",
         variants=_batches((32, 0)),
@@ -137,7 +149,7 @@ PEERS: tuple[Peer, ...] = (
         ready_path="/-/healthz",
         variants=_batches((32, 1)),
         text_variants=_batches((8, 1)),
-        settings="one replica behind one proxy, orjson, no access log, no dashboard",
+        settings="one replica behind one proxy, no access log, no dashboard",
         environ={"RAY_USAGE_STATS_ENABLED": "0"},
     ),
     Peer(
@@ -147,10 +159,22 @@ PEERS: tuple[Peer, ...] = (
         arguments=("-m", "benchmarks.peers.mosec.server"),
         path="/inference",
         ready_path="/",
-        variants=_batches((32, 1)),
+        variants=_batches((32, 1), (16, 1)),
         text_variants=_batches((8, 1)),
-        settings="one worker, orjson in place of its indented JSON",
+        settings="one worker",
         environ={},
+    ),
+    Peer(
+        name=MOSEC_ORJSON,
+        package="mosec",
+        environment="mosec",
+        arguments=("-m", "benchmarks.peers.mosec.server"),
+        path="/inference",
+        ready_path="/",
+        variants=_batches((16, 1)),
+        text_variants=_batches((8, 1)),
+        settings="the same with its JSON replaced by orjson, which its guide leaves to the user",
+        environ={"BENCH_ORJSON": "1"},
     ),
     Peer(
         name="Triton",

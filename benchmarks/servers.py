@@ -72,7 +72,7 @@ def service(model: str, models_dir: Path, *, query: str = "", is_raw: bool = Fal
 
 def floor_read() -> Server:
     """Return the server that only reads the body."""
-    return Server(name=FLOOR_NAME, arguments=uvicorn("benchmarks.peers.floor_read:app"), path="/predict")
+    return Server(name=FLOOR_NAME, arguments=uvicorn("benchmarks.peers.floor_read:app"), path="/predict", door="none")
 
 
 def uvicorn(*app: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Texts of mixed lengths, made up of words that the tokenizer has: no mail of anybody is sent, and anyone gets the same.
+"""Texts of mixed lengths, made up of words that the tokenizer has: nobody's mail is sent, and anyone gets the same.
 
 What a text says is nothing; what it costs is its number of tokens.
 """

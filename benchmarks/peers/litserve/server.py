@@ -41,6 +41,4 @@ class Inference(litserve.LitAPI):
 if __name__ == "__main__":
     api = Inference(max_batch_size=common.max_batch(), batch_timeout=common.wait_ms() / 1e3)
     server = litserve.LitServer(api, accelerator="cpu", devices=1, workers_per_device=1, timeout=60, fast_queue=True)
-    server.run(
-        host="127.0.0.1", port=common.port(), num_api_servers=1, generate_client_file=False, log_level="warning"
-    )
+    server.run(host="127.0.0.1", port=common.port(), num_api_servers=1, generate_client_file=False, log_level="warning")

@@ -5,11 +5,9 @@ import signal
 import sys
 from typing import Any
 
-import orjson
 import ray
 from ray import serve
 from starlette.requests import Request
-from starlette.responses import Response
 
 from benchmarks.peers import common
 
@@ -25,11 +23,11 @@ class Inference:
     async def _batch(self, instances: list[Any]) -> list[Any]:
         return self._model.predict(instances)
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request) -> dict[str, Any]:
         """Answer one request."""
-        (instance,) = orjson.loads(await request.body())["instances"]
+        (instance,) = (await request.json())["instances"]
         prediction = await self._batch(instance) if common.max_batch() > 1 else self._model.predict([instance])[0]
-        return Response(orjson.dumps({"predictions": [prediction]}), media_type="application/json")
+        return {"predictions": [prediction]}
 
 
 def _serve() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 # the stub looks into no virtual environment, nor at PYTHONPATH
 sys.path[:0] = os.environ["BENCH_MODULES"].split(os.pathsep)
 
-import numpy as np
-import triton_python_backend_utils as pb_utils
+import numpy as np  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from benchmarks.peers import common
+from benchmarks.peers import common  # noqa: E402
 
 
 class TritonPythonModel:

@@ -81,7 +81,8 @@ def serve() -> int:
                 "--disable-auto-complete-config",
                 "--exit-timeout-secs=5",
             ],
-            env=os.environ | {
+            env=os.environ
+            | {
                 "LD_LIBRARY_PATH": os.pathsep.join(libraries),
                 "BENCH_MODULES": os.pathsep.join([os.getcwd(), sysconfig.get_path("purelib")]),
             },
