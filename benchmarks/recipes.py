@@ -149,8 +149,8 @@ PEERS: tuple[Peer, ...] = (
         ready_path="/-/healthz",
         variants=_batches((32, 1)),
         text_variants=_batches((8, 1)),
-        settings="one replica behind one proxy, no access log, no dashboard",
-        environ={"RAY_USAGE_STATS_ENABLED": "0"},
+        settings="one replica behind one proxy, `RAY_SERVE_THROUGHPUT_OPTIMIZED`, no access log, no dashboard",
+        environ={"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
     ),
     Peer(
         name="mosec",
@@ -183,10 +183,10 @@ PEERS: tuple[Peer, ...] = (
         arguments=("-m", "benchmarks.peers.triton.server"),
         path="/v2/models/bench/infer",
         ready_path="/v2/health/ready",
-        variants=_batches((32, 0)),
+        variants=_batches((32, 0), (32, 0.5)),
         text_variants=_batches((8, 0)),
         settings="the server binary of `nvidia-pytriton` with a Python backend, one instance on the CPU, metrics and "
-        "gRPC off",
+        "gRPC off, 4 HTTP threads",
         environ={},
         door="v2",
     ),

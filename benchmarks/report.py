@@ -37,7 +37,7 @@ def section(found: Comparison) -> str:
 
 def wins(found: Comparison) -> str:
     """Say who wins what."""
-    sentences = []
+    won: dict[str, list[str]] = {}
     for clients in found.clients:
         by = f"with {clients} client{'s' if clients > 1 else ''}"
         for key, what, form in (("requests_per_s", "requests/s", ",.0f"), ("p50_ms", "ms at p50", ".2f"),
@@ -49,12 +49,10 @@ def wins(found: Comparison) -> str:
                 for peer, value in theirs.items()
                 if (value > ours if key == "requests_per_s" else value < ours)
             }
-            sentences += [
-                f"- **{peer} wins** {by}: {value:{form}} {what}, this service {ours:{form}}."
-                for peer, value in ahead.items()
-            ]
-    if sentences:
-        return "\n".join(sentences)
+            for peer, value in ahead.items():
+                won.setdefault(peer, []).append(f"{by} {value:{form}} {what} (this service {ours:{form}})")
+    if won:
+        return "\n".join(f"- **{peer} wins** {'; '.join(loads)}." for peer, loads in won.items())
     return "No peer wins any of these loads, neither by requests/s nor by latency at p50 or p99."
 
 

@@ -130,6 +130,7 @@ def start(server: Server, core: int) -> Iterator[Running]:
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ZTO_", "BENCH_"))}
     ports = _free_ports(4)
+    processes.adopt_orphans()
 
     def filled(text: str) -> str:
         return _PORT.sub(lambda found: str(ports[int(found[1] or 0)]), text)
@@ -177,10 +178,13 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     pids = processes.tree(process.pid)
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(STOP_TIMEOUT_S)
-    processes.end({*pids, *processes.tree(process.pid)}, STOP_TIMEOUT_S)
-    process.wait()
+        except subprocess.TimeoutExpired:
+            pids += processes.tree(process.pid)
+            process.kill()
+            process.wait()
+    processes.end({*pids, *processes.tree(process.pid)} - {process.pid}, STOP_TIMEOUT_S)
 
 
 def _free_ports(count: int) -> list[int]:

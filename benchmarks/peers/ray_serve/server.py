@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray import serve
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from benchmarks.peers import common
 
@@ -23,16 +24,18 @@ class Inference:
     async def _batch(self, instances: list[Any]) -> list[Any]:
         return self._model.predict(instances)
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
+    async def __call__(self, request: Request) -> JSONResponse:
         """Answer one request."""
         (instance,) = (await request.json())["instances"]
         prediction = await self._batch(instance) if common.max_batch() > 1 else self._model.predict([instance])[0]
-        return {"predictions": [prediction]}
+        return JSONResponse({"predictions": [prediction]})
 
 
 def _serve() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by the way of an exception, which ends its processes too
-    variables = {name: value for name, value in os.environ.items() if name.startswith(("BENCH_", "PYTHONPATH"))}
+    variables = {
+        name: value for name, value in os.environ.items() if name.startswith(("BENCH_", "RAY_SERVE_", "PYTHONPATH"))
+    }
     ray.init(
         num_cpus=1,
         include_dashboard=False,

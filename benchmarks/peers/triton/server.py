@@ -74,7 +74,7 @@ def serve() -> int:
                 f"--backend-directory={folder / 'backends'}",
                 "--http-address=127.0.0.1",
                 f"--http-port={common.port()}",
-                f"--http-thread-count={os.environ.get('BENCH_THREADS', '2')}",
+                "--http-thread-count=4",
                 "--allow-grpc=false",
                 "--allow-metrics=false",
                 "--log-info=false",
