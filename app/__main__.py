@@ -1,7 +1,8 @@
-"""``python -m app``: serve; ask a running service for its health; print the manifest's JSON Schema."""
+"""``python -m app``: serve, and the tools beside it."""
 
 import argparse
 import http.client
+import importlib
 import json
 import logging
 import os
@@ -16,6 +17,11 @@ from app.settings import Settings
 EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 2.0
 WORKER_END_S = 0.5
+# with options of their own: imported only when asked for
+TOOLS = {
+    "bench": "put a model, or a running service, under load; tell what its callers see",
+    "tune": "measure a model on this machine, and write what serves it best beside its bundle",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("health", help="exit with 0 if the service on ZTO_PORT is ready, else with 1")
     commands.add_parser("schema", help="print the JSON Schema of manifest.json")
     commands.add_parser("settings", help="print every setting, its default and what it means")
-    command = parser.parse_args(argv).command
+    for name, what in TOOLS.items():
+        commands.add_parser(name, help=what)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments and arguments[0] in TOOLS:
+            return int(importlib.import_module(f"app.{arguments[0]}.command").main(arguments[1:]))
+        command = parser.parse_args(arguments).command
         return {"serve": _serve, "health": _health, "schema": _schema, "settings": _settings}[command]()
     except SettingsError as exc:
         sys.stderr.write(f"error: {exc}\n")

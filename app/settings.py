@@ -12,6 +12,8 @@ from app.errors import SettingsError
 PREFIX = "ZTO_"
 # platforms set these without a prefix; the prefixed name wins
 PLATFORM_NAMES = ("MODELS_DIR", "PORT")
+# of all models, or of the one before the equals sign
+_BACKEND = r"([a-z0-9][a-z0-9_-]{0,63}=)?[a-z][a-z0-9_]*(-[a-z0-9_]+)?"
 
 
 def _comma_separated(value: object) -> object:
@@ -32,9 +34,23 @@ class Settings(BaseModel):
     )
     backend: str = Field(
         default="auto",
-        pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)?$",
+        pattern=rf"^{_BACKEND}(,{_BACKEND})*$",
         description="Artifact to serve: onnx, state_dict, torch_export, torchscript, or a variant of one, as "
-        "onnx-int8; auto takes the first that the bundle has and the installation can run.",
+        "onnx-int8; auto takes the first that the bundle has and the installation can run. For one model alone: "
+        "cnn=onnx-int8,auto.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where models compute: cuda is the GPU, and a model that cannot have it fails; auto takes the GPU "
+        "where the runtime has one that answers.",
+    )
+    tuning: bool = Field(
+        default=True, description="Heed what `python -m app tune` has written for this machine: on or off."
+    )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Folder of what this machine learns of the bundles, <name>/<version>.tuning.json; default: beside "
+        "them, in the models folder.",
     )
     allow_torchscript: bool = Field(
         default=False,
@@ -93,6 +109,24 @@ class Settings(BaseModel):
                 f"({self.max_instances}), or a request that is allowed could never be queued"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_backend_each(self) -> Self:
+        names = [part.rpartition("=")[0] for part in self.backend.split(",")]
+        if len(set(names)) != len(names):
+            raise ValueError(f"ZTO_BACKEND={self.backend!r} names two backends for one model, or for all")
+        return self
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """The backends that single models have, by name."""
+        pairs = (part.split("=") for part in self.backend.split(",") if "=" in part)
+        return dict(pairs)
+
+    def backend_of(self, model: str) -> str:
+        """Return the artifact's key for a model, or ``auto``."""
+        every = next((part for part in self.backend.split(",") if "=" not in part), "auto")
+        return self.backends.get(model, every)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":

@@ -3,21 +3,24 @@
 A backend module offers ``load(bundle, *, key, threads) -> Backend`` and consumes the artifacts whose format is the
 module's own name, in every variant: ``onnx`` and ``onnx-int8``. Its runtime is imported inside ``load``, so that what
 is not chosen is not needed. A module that says ``RUNS_CODE = True`` reads files that are programs; it is loaded only
-where the operator allows it by name.
+where the operator allows it by name. A module that says ``DEVICES = ("cpu", "cuda")`` takes ``device=`` too; the others
+run on the CPU.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Collection
-from typing import Protocol, cast
+from typing import Literal, Protocol, TypeAlias, cast
 
 from app.bundle.loader import Bundle
 from app.errors import BackendUnavailable, BundleError
 from app.tensors import Tensors
 
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+
 
 class Backend(Protocol):
-    """A loaded model. Calls come one at a time, from whichever thread."""
+    """A loaded model. Calls come one at a time, from whichever thread; :func:`device_of` tells where it computes."""
 
     def run(self, inputs: Tensors) -> Tensors:
         """Return the outputs of the manifest for B rows of its inputs, in the same order.
@@ -51,12 +54,23 @@ class BackendModule(Protocol):
         ...
 
 
+class _DeviceModule(Protocol):
+    def load(self, bundle: Bundle, *, key: str, threads: int, device: Device) -> Backend: ...
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all backends: the files of this folder, but for those that begin with an underscore."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
-def load(key: str, bundle: Bundle, *, threads: int, allowed: Collection[str] = ()) -> tuple[str, Backend]:
+def device_of(backend: Backend) -> Literal["cpu", "cuda"]:
+    """Tell where a backend computes."""
+    return "cuda" if getattr(backend, "device", "cpu") == "cuda" else "cpu"
+
+
+def load(
+    key: str, bundle: Bundle, *, threads: int, allowed: Collection[str] = (), device: Device = "auto"
+) -> tuple[str, Backend]:
     """Load an artifact of a bundle by its key, or with ``auto``.
 
     ``auto`` goes through the artifacts in the manifest's order and takes the first whose runtime is installed.
@@ -66,28 +80,29 @@ def load(key: str, bundle: Bundle, *, threads: int, allowed: Collection[str] = (
         bundle: Holds the artifact.
         threads: Of the runtime inside one call.
         allowed: The backends that may load files which are programs.
+        device: ``auto`` takes the GPU where the runtime has one; ``cuda`` takes it, or fails.
 
     Returns:
         The key of the artifact that was taken, and its backend.
 
     Raises:
         BundleError: No backend of that name, or it cannot load the bundle.
-        BackendUnavailable: Its runtime is not installed, or it may not load programs.
+        BackendUnavailable: Its runtime is not installed, or has no GPU when asked for one; or it may not load programs.
     """
     if key != "auto":
-        return key, _load(key, bundle, threads, allowed)
+        return key, _load(key, bundle, threads, allowed, device)
     missing: list[str] = []
     for artifact in bundle.manifest.artifacts:
         if artifact.format in names():
             try:
-                return artifact.key, _load(artifact.key, bundle, threads, allowed)
+                return artifact.key, _load(artifact.key, bundle, threads, allowed, device)
             except BackendUnavailable as exc:
                 missing.append(str(exc))
     have = ", ".join(artifact.key for artifact in bundle.manifest.artifacts)
     raise BundleError("; ".join(missing) or f"no backend serves the artifacts of this bundle: {have}")
 
 
-def _load(key: str, bundle: Bundle, threads: int, allowed: Collection[str]) -> Backend:
+def _load(key: str, bundle: Bundle, threads: int, allowed: Collection[str], device: Device) -> Backend:
     name = key.partition("-")[0]
     module = _module(name)
     if getattr(module, "RUNS_CODE", False) and name not in allowed:
@@ -95,6 +110,10 @@ def _load(key: str, bundle: Bundle, threads: int, allowed: Collection[str]) -> B
             f"a {name} artifact is a program, and is not loaded unless ZTO_ALLOW_{name.upper()}=1 says that whoever "
             "made this bundle is trusted to run code here"
         )
+    if "cuda" in getattr(module, "DEVICES", ("cpu",)):
+        return cast(_DeviceModule, module).load(bundle, key=key, threads=threads, device=device)
+    if device == "cuda":
+        raise BackendUnavailable(f"the {name} backend computes on the CPU: set ZTO_DEVICE=auto or cpu")
     return module.load(bundle, key=key, threads=threads)
 
 

@@ -1,14 +1,17 @@
 """What the backends on PyTorch share: arrays in, a module's tensors, arrays out."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from app.backends import Device
 from app.bundle.manifest import Artifact, Manifest, TensorSpec
+from app.errors import BackendUnavailable
 from app.tensors import Array, Tensors
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -19,9 +22,21 @@ class TorchBackend:
         module: In inference mode; eager, traced or exported.
         manifest: Names the tensors.
         artifact: Tells which axes the module fixes; shorter inputs are padded with zeros, as ``lengths`` masks them.
+        device: Where the module is; what goes in is copied there, and what comes out back.
+
+    Attributes:
+        device: The kind of it.
     """
 
-    def __init__(self, module: "nn.Module | Callable[..., Any]", manifest: Manifest, artifact: Artifact) -> None:
+    def __init__(
+        self,
+        module: "nn.Module | Callable[..., Any]",
+        manifest: Manifest,
+        artifact: Artifact,
+        device: "torch.device",
+    ) -> None:
+        self.device: Literal["cpu", "cuda"] = "cuda" if device.type == "cuda" else "cpu"
+        self._torch_device = device
         self._module = module
         self._inputs = manifest.inputs
         self._output_names = [spec.name for spec in manifest.outputs]
@@ -35,8 +50,10 @@ class TorchBackend:
         with torch.inference_mode():
             # a copy where the array is a read-only view of a request's own bytes, which torch would warn of
             arguments = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
+            if self.device != "cpu":
+                arguments = [tensor.to(self._torch_device) for tensor in arguments]
             outputs = self._module(*arguments)
-        return {name: tensor.numpy() for name, tensor in zip(self._output_names, outputs, strict=True)}
+        return {name: tensor.numpy(force=True) for name, tensor in zip(self._output_names, outputs, strict=True)}
 
     def settle(self, row: Tensors) -> None:
         """Do nothing: torch keeps no arena for tensors of the CPU; see :class:`app.backends.Backend`."""
@@ -44,6 +61,29 @@ class TorchBackend:
     def close(self) -> None:
         """Drop the module and its weights."""
         del self._module
+
+
+def choose_device(wanted: Device) -> "torch.device":
+    """Return the device for a module; ``auto`` takes the GPU where this torch can use one.
+
+    A GPU multiplies in full float32 then: TF32 keeps 10 bits of each factor, and the golden rows would tell.
+
+    Raises:
+        BackendUnavailable: ``cuda`` is asked for, and there is none.
+    """
+    import torch
+
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        built = f"is built for CUDA {torch.version.cuda}, and finds no GPU" if torch.version.cuda else "has no CUDA"
+        raise BackendUnavailable(
+            f"ZTO_DEVICE=cuda: the installed torch {torch.__version__} {built}; install a build with CUDA "
+            "(https://pytorch.org/get-started/locally/) and a driver for the GPU, or set ZTO_DEVICE=auto or cpu"
+        )
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def padded(array: Array, spec: TensorSpec, fixed_axes: Mapping[str, int]) -> Array:

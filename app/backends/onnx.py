@@ -1,17 +1,37 @@
-"""ONNX Runtime."""
+"""ONNX Runtime, on the CPU or on a GPU by CUDA."""
 
+import contextlib
+import io
+import logging
 import os
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from app.backends import Device
 from app.bundle.loader import Bundle
+from app.bundle.manifest import Artifact
 from app.errors import BackendUnavailable, BundleError
 from app.tensors import Tensors
 
 if TYPE_CHECKING:
     import onnxruntime
+
+logger = logging.getLogger("app.backends")
+
+DEVICES = ("cpu", "cuda")
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_INSTALL = (
+    "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]' (both are one package under two names), "
+    "and a driver for the GPU; or set ZTO_DEVICE=auto or cpu"
+)
+_CUDA_OPTIONS = {
+    "use_tf32": "0",  # TF32 keeps 10 bits of each factor, and the golden rows would tell
+    # the default tries every algorithm for every new shape of a batch, which takes seconds while somebody waits
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 
 _NO_FOLDER = "/dev/null/external-data-is-not-served"
 
@@ -30,9 +50,14 @@ _ELEMENT_TYPES = {
 
 
 class OnnxBackend:
-    """One inference session."""
+    """One inference session.
+
+    Attributes:
+        device: Where it computes; operators that CUDA has no kernel for run on the CPU all the same.
+    """
 
     def __init__(self, session: "onnxruntime.InferenceSession", output_names: list[str]) -> None:
+        self.device: Literal["cpu", "cuda"] = "cuda" if _CUDA in session.get_providers() else "cpu"
         self._session = session
         self._output_names = output_names
 
@@ -53,10 +78,11 @@ class OnnxBackend:
         del self._session
 
 
-def load(bundle: Bundle, *, key: str = "onnx", threads: int) -> OnnxBackend:
+def load(bundle: Bundle, *, key: str = "onnx", threads: int, device: Device = "auto") -> OnnxBackend:
     """Open a session on an ``onnx`` artifact of the bundle; see :class:`app.backends.BackendModule`.
 
-    Files in ONNX Runtime's own format, which mobile builds read, are told apart by their first bytes.
+    An int8 artifact runs on the CPU: CUDA has no kernels for what it is made of, and its operators would run on the CPU
+    between copies. Files in ONNX Runtime's own format, which mobile builds read, are told apart by their first bytes.
     """
     # its official wheels report to their maker unless they are told not to before the import (its Privacy.md)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -76,16 +102,81 @@ def load(bundle: Bundle, *, key: str = "onnx", threads: int) -> OnnxBackend:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # weights outside the file would come from beside the working directory, and no digest speaks for them
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
-    data = bundle.read(bundle.artifact(key))
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as exc:  # onnxruntime raises a dozen types of its own, all directly below Exception
-        raise BundleError(f"ONNX Runtime refuses the graph: {exc}") from exc
+    artifact = bundle.artifact(key)
+    data = bundle.read(artifact)
+    session = _open_on_cuda(data, options, artifact, wanted=device) if _may_take_cuda(artifact, device) else None
+    if session is None:
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=[_CPU])
+        except Exception as exc:  # onnxruntime raises a dozen types of its own, all directly below Exception
+            raise BundleError(f"ONNX Runtime refuses the graph: {exc}") from exc
     # it keeps the file for a second try on other providers, of which there is none here: a copy of all weights
     session.disable_fallback()
     session._model_bytes = None
     _expect_signature(bundle, session)
     return OnnxBackend(session, [spec.name for spec in bundle.manifest.outputs])
+
+
+def _may_take_cuda(artifact: Artifact, wanted: Device) -> bool:
+    """Tell whether a session on the GPU is to be tried.
+
+    Raises:
+        BackendUnavailable: It is asked for, and this artifact or this onnxruntime has none.
+    """
+    import onnxruntime
+
+    if wanted == "cpu":
+        return False
+    if (artifact.variant or "").startswith("int8"):
+        if wanted == "cuda":
+            raise BackendUnavailable(
+                f"ZTO_DEVICE=cuda: the artifact {artifact.key!r} runs on the CPU, CUDA has no kernels for int8; serve "
+                f"{artifact.format!r}, or set ZTO_DEVICE=auto or cpu"
+            )
+        return False
+    if _CUDA in onnxruntime.get_available_providers():
+        return True
+    if wanted == "cuda":
+        raise BackendUnavailable(f"ZTO_DEVICE=cuda: the installed onnxruntime is built without CUDA: {_INSTALL}")
+    return False
+
+
+def _open_on_cuda(
+    data: bytes, options: "onnxruntime.SessionOptions", artifact: Artifact, *, wanted: Device
+) -> "onnxruntime.InferenceSession | None":
+    """Return a session that has CUDA; under ``auto`` None where none can be had, so that the CPU has its turn.
+
+    ONNX Runtime itself goes on without a provider that it cannot load, and says so on the standard output.
+
+    Raises:
+        BackendUnavailable: It is asked for, and cannot be had.
+    """
+    import onnxruntime
+
+    said = _preload()
+    providers: list[Any] = [(_CUDA, _CUDA_OPTIONS), _CPU]
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=providers, enable_fallback=0)
+        if _CUDA in session.get_providers():
+            return session
+        reason = said or "its libraries of CUDA or cuDNN are missing"
+    except Exception as exc:  # no device, a driver that is too old; or the graph, which the CPU will refuse too
+        reason = str(exc)
+    if wanted == "cuda":
+        raise BackendUnavailable(f"ZTO_DEVICE=cuda: ONNX Runtime cannot use a GPU here ({reason}): {_INSTALL}")
+    logger.warning("%s goes to the CPU, since ONNX Runtime cannot use a GPU here: %s", artifact.key, reason)
+    return None
+
+
+@cache
+def _preload() -> str:
+    """Load the libraries of CUDA and cuDNN from where pip installs them; return what ONNX Runtime says of it."""
+    import onnxruntime
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        onnxruntime.preload_dlls()
+    return said.getvalue().strip()
 
 
 @cache

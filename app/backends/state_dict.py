@@ -3,12 +3,15 @@
 The architecture is looked up by its registered name, never by a module path, so a manifest cannot name code to run.
 """
 
-from app.backends._torch import TorchBackend
+from app.backends import Device
+from app.backends._torch import TorchBackend, choose_device
 from app.bundle.loader import Bundle
 from app.errors import BackendUnavailable, BundleError
 
+DEVICES = ("cpu", "cuda")
 
-def load(bundle: Bundle, *, key: str = "state_dict", threads: int) -> TorchBackend:
+
+def load(bundle: Bundle, *, key: str = "state_dict", threads: int, device: Device = "auto") -> TorchBackend:
     """Build the architecture and load a ``state_dict`` artifact; see :class:`app.backends.BackendModule`."""
     try:
         import torch
@@ -21,6 +24,7 @@ def load(bundle: Bundle, *, key: str = "state_dict", threads: int) -> TorchBacke
         ) from exc
 
     torch.set_num_threads(threads)
+    chosen = choose_device(device)
     manifest = bundle.manifest
     artifact = bundle.artifact(key)
     data = bundle.read(artifact)
@@ -29,4 +33,5 @@ def load(bundle: Bundle, *, key: str = "state_dict", threads: int) -> TorchBacke
         network.load_state_dict(load_safetensors(data), strict=True)
     except Exception as exc:  # an unknown name, an impossible config, missing or misshapen weights, a broken file
         raise BundleError(f"the weights do not fit architecture {manifest.architecture.name!r}: {exc}") from exc
-    return TorchBackend(as_served(network, temperature=manifest.temperature).eval(), manifest, artifact)
+    served = as_served(network, temperature=manifest.temperature).eval().to(chosen)
+    return TorchBackend(served, manifest, artifact, chosen)

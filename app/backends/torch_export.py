@@ -7,7 +7,8 @@ understood and written anew.
 import io
 import re
 
-from app.backends._torch import TorchBackend
+from app.backends import Device
+from app.backends._torch import TorchBackend, choose_device
 from app.bundle.loader import Bundle
 from app.bundle.pt2 import clean
 from app.errors import BackendUnavailable, BundleError
@@ -31,22 +32,29 @@ _CHOICES = frozenset(
 )  # fmt: skip
 
 
-def load(bundle: Bundle, *, key: str = "torch_export", threads: int) -> TorchBackend:
+DEVICES = ("cpu", "cuda")
+
+
+def load(bundle: Bundle, *, key: str = "torch_export", threads: int, device: Device = "auto") -> TorchBackend:
     """Inspect a ``torch_export`` artifact and load what it is made of; see :class:`app.backends.BackendModule`."""
     try:
         import torch
+        from torch.export.passes import move_to_device_pass
     except ImportError as exc:
         raise BackendUnavailable("the torch_export backend needs torch: pip install 'zero-to-one[torch]'") from exc
 
     torch.set_num_threads(threads)
+    chosen = choose_device(device)
     artifact = bundle.artifact(key)
     archive = clean(bundle.read(artifact), is_operator=is_operator)
     try:
         program = torch.export.load(io.BytesIO(archive))
+        if chosen.type != "cpu":  # weights, constants, and the devices that its operators name
+            program = move_to_device_pass(program, chosen)
         module = program.module(check_guards=False)
     except Exception as exc:  # torch raises what it likes, a bare Exception and AssertionError among them
         raise BundleError(f"torch refuses the exported program: {exc}") from exc
-    return TorchBackend(module, bundle.manifest, artifact)
+    return TorchBackend(module, bundle.manifest, artifact, chosen)
 
 
 def is_operator(target: str) -> bool:

@@ -7,14 +7,16 @@ inspection makes it data. So it is trusted code or nothing: see ``RUNS_CODE`` in
 import io
 import warnings
 
-from app.backends._torch import TorchBackend
+from app.backends import Device
+from app.backends._torch import TorchBackend, choose_device
 from app.bundle.loader import Bundle
 from app.errors import BackendUnavailable, BundleError
 
 RUNS_CODE = True
+DEVICES = ("cpu", "cuda")
 
 
-def load(bundle: Bundle, *, key: str = "torchscript", threads: int) -> TorchBackend:
+def load(bundle: Bundle, *, key: str = "torchscript", threads: int, device: Device = "auto") -> TorchBackend:
     """Load a ``torchscript`` artifact, running what it holds; see :class:`app.backends.BackendModule`."""
     try:
         import torch
@@ -22,6 +24,7 @@ def load(bundle: Bundle, *, key: str = "torchscript", threads: int) -> TorchBack
         raise BackendUnavailable("the torchscript backend needs torch: pip install 'zero-to-one[torch]'") from exc
 
     torch.set_num_threads(threads)
+    chosen = choose_device(device)
     artifact = bundle.artifact(key)
     data = bundle.read(artifact)
     try:
@@ -29,7 +32,7 @@ def load(bundle: Bundle, *, key: str = "torchscript", threads: int) -> TorchBack
             # torch.jit works, and tells at every call that torch.export shall follow it
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            module = torch.jit.load(io.BytesIO(data), map_location=chosen).eval()  # type: ignore[no-untyped-call]
     except Exception as exc:  # torch answers a broken file with RuntimeError, and others
         raise BundleError(f"torch refuses the TorchScript program: {exc}") from exc
-    return TorchBackend(module, bundle.manifest, artifact)
+    return TorchBackend(module, bundle.manifest, artifact, chosen)

@@ -11,6 +11,7 @@ from app.errors import UnknownModel
 from app.protocols.health import VersionState
 from app.protocols.openapi import problems
 from app.serving.catalog import Catalog
+from app.serving.tuned import Plan
 from app.serving.versions import Model, Version
 from app.settings import Settings
 from app.tasks import Task, body_types
@@ -52,11 +53,20 @@ class ArtifactCard(Artifact):
         return super().key
 
 
+class TuningCard(BaseModel):
+    """What `python -m app tune` changed for this machine."""
+
+    measured_at: str
+    overrides: dict[str, Any] = Field(description="What is served otherwise than the manifest says, by name.")
+    gain: float = Field(description="Rows a second as tuned, over those with the manifest's own settings.")
+
+
 class VersionCard(VersionState):
     """One version: where it stands, what serves it, what was measured of it."""
 
     version: str
     backend: str | None = Field(description="What serves it; null until it is loaded.")
+    device: str | None = Field(description="Where it computes: `cpu` or `cuda`.")
     runs_on: str | None = Field(description="Where its batches run: `loop` or `thread`.")
     warm_up_batch_ms: float | None = Field(description="Milliseconds of a full batch here, measured in the warm-up.")
     predicted_row_ms: float | None = Field(
@@ -67,6 +77,8 @@ class VersionCard(VersionState):
     architecture: Architecture | None
     artifacts: tuple[ArtifactCard, ...]
     batching: Batching | None
+    tuning: TuningCard | None = Field(description="What was tuned for this machine; null where nothing was.")
+    tuning_ignored: str | None = Field(description="Why a tuning that is there is not heeded.")
     metrics: dict[str, float]
     training: TrainingRecord | None
 
@@ -159,6 +171,7 @@ def _version_card(version: Version) -> VersionCard:
         state=version.state.value,
         reason=version.reason or None,
         backend=version.backend_name,
+        device=version.device,
         runs_on=version.runs_on,
         warm_up_batch_ms=None if version.batch_s is None else version.batch_s * 1e3,
         predicted_row_ms=None if version.costs is None else version.costs.row_s * 1e3,
@@ -166,6 +179,15 @@ def _version_card(version: Version) -> VersionCard:
         architecture=None if manifest is None else manifest.architecture,
         artifacts=() if manifest is None else tuple(ArtifactCard(**dict(a)) for a in manifest.artifacts),
         batching=None if manifest is None else manifest.batching,
+        tuning=_tuning_card(version.plan),
+        tuning_ignored=None if version.plan is None else version.plan.ignored_because,
         metrics={} if manifest is None else manifest.metrics,
         training=None if manifest is None else manifest.training,
     )
+
+
+def _tuning_card(plan: Plan | None) -> TuningCard | None:
+    if plan is None or plan.tuning is None:
+        return None
+    tuning = plan.tuning
+    return TuningCard(measured_at=tuning.measured_at, overrides=plan.overrides, gain=tuning.gain)

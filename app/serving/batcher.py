@@ -212,6 +212,9 @@ class Batcher:
                 waited_s = self._clock() - self._queue.first.enqueued_at
                 self._fill_timer = self._loop.call_later(max(0.0, self._max_wait_s - waited_s), self._turn)
             return
+        if self._fill_timer is not None:  # uvloop may fire it before the turn, and two batches would run at once
+            self._fill_timer.cancel()
+            self._fill_timer = None
         self._is_turning = True
         self._loop.call_soon(self._turn)
 

@@ -21,6 +21,7 @@ from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
 from app.serving.threads import on_daemon_thread
+from app.serving.tuned import Plan, plan_for, untuned
 from app.serving.versions import State, Version, read_manifests
 from app.settings import Settings
 from app.tensors import take, trim
@@ -120,8 +121,9 @@ class Catalog:
                 version.fail(str(exc) or type(exc).__name__)
             else:
                 logger.info(
-                    "%s ready in %.0f ms: %s, batches on the %s",
-                    version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.runs_on,
+                    "%s ready in %.0f ms: %s on the %s, batches on the %s%s",
+                    version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.device,
+                    version.runs_on, ", as tuned" if version.plan and version.plan.tuning else "",
                 )  # fmt: skip
 
     def close(self) -> None:
@@ -135,13 +137,32 @@ class Catalog:
     def _load_and_prove(
         self, version: Version, bundle: Bundle, check_contract: Callable[[Manifest, GoldenRows], None]
     ) -> GoldenRows:
+        try:
+            return self._load_as_planned(version, bundle, plan_for(bundle, self._settings), check_contract)
+        except BundleError as exc:
+            plan = version.plan
+            if plan is None or plan.tuning is None:
+                raise
+            logger.warning("%s: not served as it was tuned: %s", version.label, exc)
+            version.discard_backend()
+            plan = untuned(bundle, self._settings, because=f"the model does not load as it was tuned: {exc}")
+            return self._load_as_planned(version, bundle, plan, check_contract)
+
+    def _load_as_planned(
+        self, version: Version, bundle: Bundle, plan: Plan, check_contract: Callable[[Manifest, GoldenRows], None]
+    ) -> GoldenRows:
         settings = self._settings
+        bundle = plan.applied_to(bundle)
+        version.plan, version.bundle = plan, bundle
         version.backend_name, backend = backends.load(
-            settings.backend,
+            plan.backend,
             bundle,
-            threads=settings.threads,
+            threads=plan.threads,
             allowed=("torchscript",) if settings.allow_torchscript else (),
+            device=settings.device,
         )
+        version.device = backends.device_of(backend)
+        plan.expect_device(version.device)
         version.backend = backend
         version.state = State.PROVING
         golden = bundle.golden(version.backend_name)
@@ -158,9 +179,10 @@ class Catalog:
         backend, batch_s = version.backend, version.batch_s
         assert backend is not None
         assert batch_s is not None
-        run_on = self._settings.run_on
+        run_on = self._settings.run_on if version.plan is None else version.plan.run_on
         if run_on == "auto":
-            run_on = "loop" if batch_s <= LOOP_BATCH_S else "thread"
+            # while a GPU computes, the event loop can read the next requests
+            run_on = "loop" if batch_s <= LOOP_BATCH_S and version.device == "cpu" else "thread"
         if run_on == "thread":
             version.executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{version.label}")
         version.runs_on = run_on

@@ -19,6 +19,7 @@ from app.bundle.manifest import Manifest
 from app.errors import BundleError, SettingsError
 from app.serving.batcher import Batcher
 from app.serving.costs import CostModel
+from app.serving.tuned import Plan
 from app.settings import Settings
 
 logger = logging.getLogger("app.catalog")
@@ -43,6 +44,8 @@ class Version:
         state: Where it stands.
         reason: Why it failed; empty otherwise.
         backend_name: What serves it, once loaded.
+        device: Where it computes, once loaded.
+        plan: How it is served: with what was tuned for this machine, where there is that.
         runs_on: Where its batches run, once ready.
         batch_s: Seconds that a full batch took in the warm-up.
         costs: What a batch is expected to take, corrected by every one that runs.
@@ -54,6 +57,8 @@ class Version:
     state: State = State.LOADING
     reason: str = ""
     backend_name: str | None = None
+    device: Literal["cpu", "cuda"] | None = None
+    plan: Plan | None = None
     runs_on: Literal["loop", "thread"] | None = None
     batch_s: float | None = None
     costs: CostModel | None = None
@@ -68,10 +73,14 @@ class Version:
         """
         self.state, self.reason = State.FAILED, reason
         logger.error("%s failed: %s", self.label, reason)
-        backend, self.backend = self.backend, None
         executor, self.executor = self.executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+        self.discard_backend()
+
+    def discard_backend(self) -> None:
+        """Give back what its runtime holds."""
+        backend, self.backend = self.backend, None
         if backend is not None:
             try:
                 backend.close()
@@ -134,6 +143,8 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):
         raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
+    if unknown := sorted(set(settings.backends) - set(models)):
+        raise SettingsError(f"ZTO_BACKEND names models that are not there: {unknown}; there are: {', '.join(models)}")
     return models
 
 

@@ -127,3 +127,25 @@ def test_a_queue_that_could_never_take_the_largest_request_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"ZTO_MAX_QUEUE_ROWS \(10\) must be at least ZTO_MAX_INSTANCES \(11\)"):
         read(ZTO_MAX_QUEUE_ROWS="10", ZTO_MAX_INSTANCES="11")
     assert read(ZTO_MAX_QUEUE_ROWS="10", ZTO_MAX_INSTANCES="10").max_queue_rows == 10
+
+
+def test_a_backend_may_be_that_of_one_model() -> None:
+    settings = read(ZTO_BACKEND="cnn=onnx-int8,mlp=state_dict,onnx")
+    assert [settings.backend_of(name) for name in ("cnn", "mlp", "lstm")] == ["onnx-int8", "state_dict", "onnx"]
+    assert settings.backends == {"cnn": "onnx-int8", "mlp": "state_dict"}
+    assert read(ZTO_BACKEND="cnn=onnx-int8").backend_of("mlp") == "auto"
+    assert read(ZTO_BACKEND="onnx-int8").backend_of("mlp") == "onnx-int8"
+
+
+@pytest.mark.parametrize(
+    "value", ["", ",", "cnn=", "=onnx", "cnn=onnx,", "cnn=onnx=int8", "Cnn=onnx", "onnx,auto", "cnn=onnx,cnn=auto"]
+)
+def test_backends_that_make_no_sense_are_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match="ZTO_BACKEND"):
+        read(ZTO_BACKEND=value)
+
+
+def test_tuning_is_on_or_off() -> None:
+    assert [read(ZTO_TUNING=value).tuning for value in ("on", "off")] == [True, False]
+    with pytest.raises(SettingsError, match="ZTO_TUNING='perhaps'"):
+        read(ZTO_TUNING="perhaps")
