@@ -48,7 +48,7 @@ itself.
 
 {report.bars_table(all_bars(records)) if all_bars(records) else ""}
 
-{" ".join(filter(None, map(report.tuned, compared)))}
+{_tuned(compared)}
 
 {chr(10).join(sections)}
 
@@ -95,6 +95,16 @@ def _section(record: Record) -> str:
     assert record.finding is not None
     finding = record.finding
     return f"\n## {finding.title}\n\n{finding.table_markdown}\n\n{finding.notes}\n"
+
+
+def _tuned(compared: Sequence[Comparison]) -> str:
+    sentences = [sentence for sentence in map(report.tuned, compared) if sentence]
+    if not sentences:
+        return ""
+    return (
+        "The bars of the cnn are held against peers as their guides write them. What is tuned beyond that stands in "
+        "the tables, and requests/s of this service are so many times its own:\n\n" + "\n".join(sentences)
+    )
 
 
 def _missing(records: Mapping[str, Record]) -> str:

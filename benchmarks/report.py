@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmarks import recipes, servers
 from benchmarks.comparison import FLOOR_CLIENTS, Comparison
 from benchmarks.findings import Bar
-from benchmarks.markdown import number, table
+from benchmarks.markdown import listed, number, table
 from benchmarks.samples import middle, spread
 from benchmarks.servers import SERVICE_NAME
 
@@ -138,7 +138,7 @@ def _absent(found: Comparison) -> str:
 
 
 def tuned(found: Comparison) -> str:
-    """Say how this service stands to peers that are tuned beyond their guides, which no bar counts."""
+    """Say by how much the requests/s of this service are above those of peers that are tuned beyond their guides."""
     sentences = []
     for peer in recipes.TUNED_PEERS:
         ratios = [
@@ -147,5 +147,5 @@ def tuned(found: Comparison) -> str:
             if (rate := found.of_peers(clients, "requests_per_s", [peer]).get(peer))
         ]
         if ratios:
-            sentences.append(f"Against {peer}, the requests/s of this service are {', '.join(ratios)} clients.")
-    return " ".join(sentences)
+            sentences.append(f"- {found.model}, against {peer}: {listed(ratios)} clients.")
+    return "\n".join(sentences)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from http.client import HTTPException
 
 from benchmarks import load, processes
 from benchmarks.doors import DOORS, Answer
@@ -60,7 +61,7 @@ def run(servers: Sequence[Server], workload: Workload, setting: Setting) -> Foun
             try:
                 work = partial(_visit, server, workload, loads[server.name], setting, reference)
                 visit, other_cores = setting.patience.measure(work)
-            except (OSError, RuntimeError, ValueError) as exc:
+            except (OSError, RuntimeError, ValueError, HTTPException) as exc:
                 if server is servers[0]:
                     raise
                 found.absent[server.name] = _in_one_line(exc)
@@ -170,7 +171,10 @@ def _expect_same(
         status, answer = running.ask("POST", server.path, body, door.content_type)
         if status != 200:
             raise ValueError(f"{server.name} answers {status}: {answer[:200]!r}")
-        answers.append(door.read(workload, answer))
+        try:
+            answers.append(door.read(workload, answer))
+        except (KeyError, IndexError, TypeError, AttributeError) as exc:
+            raise ValueError(f"{server.name} answers in another form: {answer[:200]!r}") from exc
     if not reference:
         reference += answers
     for index, (expected, given) in enumerate(zip(reference, answers, strict=True)):

@@ -22,7 +22,7 @@ SERVICE_NAME = "this service"
 RAW_NAME = "this service, raw bytes"
 FLOOR_NAME = "uvicorn that only reads"
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 ASK_TIMEOUT_S = 30.0
 _POLL_S = 0.002

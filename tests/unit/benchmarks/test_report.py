@@ -147,3 +147,15 @@ def test_bars_of_scenarios_stand_among_the_others(monkeypatch: pytest.MonkeyPatc
 def test_a_page_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing was measured yet"):
         page.render({})
+
+
+def test_tuned_peers_are_told_beside_the_bars_and_not_in_them() -> None:
+    tuned = recipes.TUNED_PEERS[0]
+    found = comparison((9000,), mosec=(5000,))
+    found.variants[tuned] = (f"{tuned}, unbatched",)
+    found.visits[f"{tuned}, unbatched"] = visits(7500)
+    assert "5,000: 1.80 times" in bars.bars(found)[0].measured
+    assert (
+        f"- cnn, against {tuned}: 1.20 times with 1, 1.20 times with 32 and 1.20 times with 128 clients."
+        in page.render({"cnn": record(found)})
+    )
