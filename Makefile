@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 SOURCES := app training tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify replay-node check format schema train models bench image test-image clean
+.PHONY: help serve test quick verify replay-node check format schema train models bench bench-quick image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,8 +52,11 @@ train: $(VENV)/.dev ## train, prove and export the next version of MODEL (cnn, n
 models: $(VENV)/.dev ## build every format of every bundle into build/models, or of MODEL (needs the data, see docs)
 	$(BIN)/python -m training models $(MODEL)
 
-bench: $(VENV)/.dev ## the service beside plain FastAPI and the floors, on this machine
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## the service beside seven other servers and the floors, on this machine; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks measure
+
+bench-quick: $(VENV)/.dev ## see that `make bench` works: one short round, figures into build/bench/quick
+	$(BIN)/python -m benchmarks measure --quick
 
 image: ## build the service's image
 	docker build --target service --tag zero-to-one:service .

@@ -1,85 +1,130 @@
-"""``python -m benchmarks``: measure, print the tables, write docs/benchmarks.md."""
+"""``python -m benchmarks``: measure, keep the figures, write docs/benchmarks.md.
+
+``prepare`` only makes the environments of the peers, ``render`` only writes the page of the figures that are kept.
+"""
 
 import argparse
-import dataclasses
-import json
+import datetime
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks import floors, machine, page, pictures, report, rounds, servers
+from benchmarks import comparison, machine, page, pictures, recipes, results, scenarios, servers, workloads
 from benchmarks.calm import Patience
+from benchmarks.findings import Setting
+from benchmarks.results import Record
 
 PAGE = pictures.REPOSITORY / "docs" / "benchmarks.md"
-MODELS_DIR = pictures.REPOSITORY / "models"
+RESULTS = pictures.REPOSITORY / "benchmarks" / "results"
+# figures of a quick run say nothing, so they stay out of the repository
+QUICK = pictures.REPOSITORY / "build" / "bench" / "quick"
+SCENARIOS = "scenarios"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; return 0 where every bar is met, else 1."""
+    """Do what is asked; return 0 where every bar that was measured is met (quick: where all ran), else 1."""
     options = _parse(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way of an exception, which ends the servers too
-    bundles = sorted(MODELS_DIR.glob(f"{options.model}/*/manifest.json"), key=lambda path: int(path.parent.name))
-    if not bundles:
-        sys.stderr.write(f"error: no model {options.model!r} in {MODELS_DIR.name}/\n")
+    if options.action == "prepare":
+        return _prepare(options.peers)
+    if options.action == "measure":
+        _measure(options)
+    records = results.load(options.results)
+    try:
+        text = page.render(records)
+    except ValueError as exc:
+        sys.stderr.write(f"error: {exc}\n")
         return 2
-    bundle = bundles[-1].parent  # the service answers with the highest version, so all do
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    options.page.write_text(text)
+    _tell(f"written: {options.page.relative_to(pictures.REPOSITORY)}")
+    return 0 if options.quick or all(bar.is_met for bar in page.all_bars(records)) else 1
+
+
+def _prepare(names: Sequence[str]) -> int:
+    ready, refused = comparison.prepare(names or [peer.name for peer in recipes.PEERS])
+    for name in ready:
+        _tell(f"{name}: ready")
+    for name, reason in refused.items():
+        _tell(f"{name}: {reason}")
+    return 1 if refused else 0
+
+
+def _measure(options: argparse.Namespace) -> None:
     server_core, load_core = servers.two_cores()
-    plan = rounds.Plan(
+    setting = Setting(
         rounds=options.rounds,
-        clients=(1, 32, 128),
         seconds=options.seconds,
-        warm_up_s=min(1.0, options.seconds / 2),
+        warm_up_s=min(0.5, options.seconds / 2),
         server_core=server_core,
         load_core=load_core,
+        patience=Patience(options.patience),
+        tell=_tell,
+        is_quick=options.quick,
     )
-    peers = [servers.plain_fastapi("async", bundle), servers.plain_fastapi("def", bundle)]
-    ours = servers.service(options.model, MODELS_DIR)
-    rounds.expect_same_answers([ours, *peers], server_core)
-    patience = Patience(options.patience)
-    with servers.pinned(server_core):
-        floors_us, _ = patience.measure(
-            lambda: floors.measure(bundle, pictures.bodies(64), seconds=min(1.0, options.seconds))
+    peers, refused = comparison.prepare(options.peers) if set(options.only) & set(workloads.names()) else ({}, {})
+    for part in options.only:
+        found = comparison.measure(workloads.load(part), peers, refused, setting) if part in workloads.names() else None
+        record = Record(
+            part=part,
+            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            machine=machine.describe(),
+            rounds=setting.rounds,
+            seconds=setting.seconds,
+            warm_up_s=setting.warm_up_s,
+            is_one_core=server_core == load_core,
+            comparison=found,
+            finding=None if found else scenarios.measure(part, setting),
         )
-    visits = rounds.run([ours, *peers, servers.floor_read()], plan, patience, _tell)
-    run = report.Run(
-        model=options.model,
-        models=tuple(sorted({path.parent.parent.name for path in MODELS_DIR.glob("*/*/manifest.json")})),
-        plan=plan,
-        visits=visits,
-        floors_us=floors_us,
-        machine=machine.describe(),
-    )
-    sys.stdout.write(report.tables(run) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n")
-    if not options.no_write:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page.render(run))
-        _tell(f"written: {PAGE.relative_to(pictures.REPOSITORY)}")
-    return 0 if all(bar.is_met for bar in report.bars(run)) else 1
+        _tell(f"kept: {results.store(options.results, record).relative_to(pictures.REPOSITORY)}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--model", default="cnn", help="one of models/ (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each server is started (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="counted for each load (default: %(default)s)")
+    parser.add_argument(
+        "action", nargs="?", choices=("measure", "prepare", "render"), default="measure", help="(default: %(default)s)"
+    )
+    parser.add_argument("peers", nargs="*", metavar="PEER", help="names of peers (default: all)")
+    parser.add_argument(
+        "--only",
+        type=_parts,
+        default=page.parts(),
+        metavar="PART,...",
+        help=f"out of {', '.join(page.parts())}; {SCENARIOS} for all but the first {len(workloads.names())}",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each server is started (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="counted for each load (default: %(default)s)")
     parser.add_argument(
         "--patience",
         type=float,
         default=300.0,
         help="most seconds lost to other work on the machine, waiting and measuring again (default: %(default)s)",
     )
-    parser.add_argument("--quick", action="store_true", help="one round of half seconds at once, and nothing written")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all rounds")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks.md as it is")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one round of half seconds at once; what it finds goes to build/bench/quick",
+    )
     options = parser.parse_args(argv)
-    if options.quick:
-        options.rounds, options.seconds, options.patience, options.no_write = 1, 0.5, 0.0, True
+    known = [peer.name for peer in recipes.PEERS]
+    if unknown := set(options.peers) - set(known):
+        parser.error(f"no peer {min(unknown)!r}: they are {', '.join(known)}")
+    options.peers = options.peers or known
     if options.rounds < 1 or not 0 < options.seconds <= 600:
         parser.error("at least one round, and more than 0 and at most 600 seconds")
+    options.results, options.page = RESULTS, PAGE
+    if options.quick:
+        options.rounds, options.seconds, options.patience = 1, 0.5, 0.0
+        options.results, options.page = QUICK, QUICK / "benchmarks.md"
     return options
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    names = [name for word in text.split(",") for name in (scenarios.names() if word == SCENARIOS else (word,))]
+    for name in names:
+        if name not in page.parts():
+            raise argparse.ArgumentTypeError(f"no part {name!r}: they are {', '.join(page.parts())}, {SCENARIOS}")
+    return tuple(dict.fromkeys(names))
 
 
 def _tell(line: str) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
 from statistics import median
 from typing import Any
 
@@ -15,54 +16,82 @@ from app import tasks
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
 from app.settings import Settings
+from benchmarks.doors import DOORS
+from benchmarks.workloads import Workload
 
 BATCH_ROWS = 32
 _REPEATS = 5
 
 
-def measure(bundle: Path, bodies: Sequence[bytes], *, seconds: float) -> dict[str, float]:
-    """Return microseconds for one picture, by step: the median of several repeats.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a request.
+
+    Attributes:
+        name: In the table.
+        us: Microseconds for one instance, the median of several repeats.
+        counts: Whether it is in the sum; what does not count is the same work done in another way.
+    """
+
+    name: str
+    us: float
+    counts: bool
+
+
+def measure(workload: Workload, *, seconds: float) -> list[Step]:
+    """Measure the steps of a workload.
 
     Args:
-        bundle: Folder of the model.
-        bodies: JSON of one picture each, at least a batch of them.
+        workload: Whose instances are read, run and answered.
         seconds: For each step.
     """
-    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
+    manifest = Manifest.model_validate_json((workload.bundle / "manifest.json").read_bytes())
     settings = Settings()
     limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
-    task = tasks.create(Bundle(folder=bundle, manifest=manifest), limits)
-    options = task.parse_options({})
+    task = tasks.create(Bundle(folder=workload.bundle, manifest=manifest), limits)
+    query = dict(pair.split("=") for pair in workload.query.removeprefix("?").split("&") if pair)
+    options = task.parse_options(query)
+    bodies = [DOORS["instances"].body(workload, value) for value in workload.values]
+    decoded = [task.decode_json(orjson.loads(body)) for body in bodies]
 
+    session = _session(workload)
+    names = ("probabilities",) if workload.labels else ("error", "code")
+    outputs = dict(zip(names, session.run(names, decoded[0]), strict=True))
+
+    def answer() -> bytes:
+        return orjson.dumps({"model": manifest.name, "version": "1", "predictions": task.encode(outputs, options)})
+
+    in_turn, rows_in_turn = cycle(bodies), cycle(decoded)
+
+    def step(name: str, call: Callable[[], object], *, rows: int = 1, counts: bool = True) -> Step:
+        return Step(name=name, us=_microseconds(call, seconds) / rows, counts=counts)
+
+    one_row = lambda: session.run(names, next(rows_in_turn))  # noqa: E731
+    if workload.field == "text":
+        return [
+            # pad a batch to its longest, and it costs more for each text than one alone does
+            step("JSON to tokens", lambda: task.decode_json(orjson.loads(next(in_turn)))),
+            step("the model, each text alone", one_row),
+            step("the answer to JSON", answer),
+        ]
+    bare = _BareDecoder()
+    many = {name: np.concatenate([row[name] for row in decoded][:BATCH_ROWS]) for name in decoded[0]}
+    return [
+        step("JSON to float32, unchecked", lambda: bare.decode(next(in_turn))),
+        step("JSON to float32, checked as the service does", lambda: task.decode_fast(next(in_turn)), counts=False),
+        step("the model, one row", one_row, counts=False),
+        step(f"the model, each of {BATCH_ROWS} rows", lambda: session.run(names, many), rows=BATCH_ROWS),
+        step("the answer to JSON", answer),
+    ]
+
+
+def _session(workload: Workload) -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which reports otherwise
     import onnxruntime
 
-    session_options = onnxruntime.SessionOptions()
-    session_options.intra_op_num_threads = session_options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(bundle / "model.onnx", session_options, providers=["CPUExecutionProvider"])
-    names = [spec.name for spec in manifest.outputs]
-    decoded = [task.decode_fast(body) for body in bodies]
-    one = decoded[0]
-    assert one is not None
-    many = {name: np.concatenate([d[name] for d in decoded if d is not None][:BATCH_ROWS]) for name in one}
-    outputs = dict(zip(names, session.run(names, one), strict=True))
-    bare = _BareDecoder()
-
-    def encode() -> bytes:
-        return orjson.dumps({"model": manifest.name, "version": "1", "predictions": task.encode(outputs, options)})
-
-    in_turn = iter(range(2**62))
-    steps: dict[str, tuple[Callable[[], object], int]] = {
-        "JSON to float32, unchecked": (lambda: bare.decode(bodies[next(in_turn) % len(bodies)]), 1),
-        "JSON to float32, checked as the service does": (
-            lambda: task.decode_fast(bodies[next(in_turn) % len(bodies)]),
-            1,
-        ),
-        "the model, one row": (lambda: session.run(names, one), 1),
-        f"the model, each of {BATCH_ROWS} rows": (lambda: session.run(names, many), BATCH_ROWS),
-        "the answer to JSON": (encode, 1),
-    }
-    return {name: _microseconds(step, seconds) / rows for name, (step, rows) in steps.items()}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(workload.bundle / "model.onnx", options, providers=["CPUExecutionProvider"])
 
 
 class _BareDecoder:

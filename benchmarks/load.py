@@ -135,6 +135,10 @@ class _Client(asyncio.Protocol):
             self._tally.failures["connection lost"] += 1
         self._transport = None
 
+    def waits_since(self, moment: float) -> bool:
+        """Return whether its request is older than a moment of ``time.perf_counter``, and still not answered."""
+        return self._transport is not None and self._sent_at < moment
+
     def close(self) -> None:
         """Hang up."""
         transport, self._transport = self._transport, None
@@ -171,6 +175,8 @@ async def drive(port: int, requests: Sequence[bytes], load: Load, meter: Meter =
         await asyncio.sleep(load.measured_s)
         tally.is_over = True
         after = time.perf_counter(), time.process_time(), meter()
+        if silent := sum(client.waits_since(before[0]) for client in clients):
+            tally.failures["no answer"] += silent
         seconds, computed_s, metered = (late - early for early, late in zip(before, after, strict=True))
         return Result(
             latencies_s=np.array(tally.latencies_s),

@@ -1,180 +1,151 @@
-"""The figures as Markdown: tables, and each bar of the first slice beside what was measured."""
+"""The figures of a comparison as Markdown: tables, and in words where a peer wins."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from benchmarks import servers
-from benchmarks.rounds import Plan, Visit, middle, spread
-
-# the bars: 2,500 requests/s where plain FastAPI gives 1,570 in the same run
-BAR_MODEL = "cnn"
-BAR_CLIENTS = 32
-BAR_RATIO = 2500 / 1570
-BAR_MEMORY_MB = 130.0
-BAR_READY_S = 2.0
+from benchmarks import recipes, servers
+from benchmarks.comparison import FLOOR_CLIENTS, Comparison
+from benchmarks.findings import Bar
+from benchmarks.markdown import listed, number, table
+from benchmarks.samples import middle, spread
+from benchmarks.servers import SERVICE_NAME
 
 LOAD_COLUMNS = (
-    "server", "requests/s (least-most)", "of FastAPI", "of the floor", "p50 ms", "p90 ms", "p99 ms", "CPU us", "failed",
+    "server", "setting", "requests/s (least-most)", "ours is", "p50 ms", "p90 ms", "p99 ms", "CPU us", "failed",
 )  # fmt: skip
-# the same work in another way
-NOT_IN_THE_SUM = ("JSON to float32, checked as the service does", "the model, one row")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """All that one run of the benchmarks found.
-
-    Attributes:
-        model: What was asked.
-        models: What the service had loaded.
-        plan: How it was measured.
-        visits: By the server's name; this service, the two kinds of plain FastAPI, and the floor.
-        floors_us: Microseconds by step, inside one process.
-        machine: What it ran on.
-    """
-
-    model: str
-    models: tuple[str, ...]
-    plan: Plan
-    visits: Mapping[str, Sequence[Visit]]
-    floors_us: Mapping[str, float]
-    machine: Mapping[str, str]
-
-    @property
-    def other_cores(self) -> float:
-        """The most cores that other work kept busy during any visit."""
-        return max(visit.other_cores for visits in self.visits.values() for visit in visits)
-
-    def requests_per_s(self, name: str, clients: int) -> float:
-        """Return the median of a server."""
-        return middle(self.visits[name], clients, lambda sample: sample.requests_per_s)
-
-    def better_fastapi(self, clients: int) -> float:
-        """Return the median of the faster kind of plain FastAPI."""
-        return max(self.requests_per_s(name, clients) for name in servers.FASTAPI_NAMES)
+def bars_table(found: Sequence[Bar]) -> str:
+    """Return the table of promises."""
+    rows = [[bar.what, bar.bar, bar.aim or "-", bar.measured, _met(bar)] for bar in found]
+    return table(["what", "bar", "aim", "measured", "met"], rows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One promise, and what came of it."""
-
-    what: str
-    bar: str
-    measured: str
-    is_met: bool
+def _met(bar: Bar) -> str:
+    return "**no**" if not bar.is_met else "yes, and the aim" if bar.is_aim_met else "yes"
 
 
-def bars(run: Run) -> list[Bar]:
-    """Hold a run against the bars."""
-    ours = run.visits[servers.SERVICE_NAME]
-    memory_mb = max(visit.resident_loaded_mb for visit in ours)
-    ready_s = spread(ours, lambda visit: visit.ready_s)[0]
-    found = [
-        Bar(
-            what=f"resident memory with {_listed(run.models)}, the most of all loads and rounds",
-            bar=f"under {BAR_MEMORY_MB:.0f} MB",
-            measured=f"{memory_mb:.1f} MB",
-            is_met=memory_mb < BAR_MEMORY_MB,
-        ),
-        Bar(
-            what="from start to ready, all of these proven",
-            bar=f"under {BAR_READY_S:.0f} s",
-            measured=f"{ready_s:.2f} s",
-            is_met=ready_s < BAR_READY_S,
-        ),
-    ]
-    return [_rate_bar(run), *found] if run.model == BAR_MODEL else found
-
-
-def _rate_bar(run: Run) -> Bar:
-    rate, plain = run.requests_per_s(servers.SERVICE_NAME, BAR_CLIENTS), run.better_fastapi(BAR_CLIENTS)
-    return Bar(
-        what=f"{run.model}, one core, {BAR_CLIENTS} clients, JSON",
-        bar=f"2,500 requests/s where plain FastAPI gives 1,570: {BAR_RATIO:.2f} times it",
-        measured=f"{rate:,.0f} requests/s where it gives {plain:,.0f}: {rate / plain:.2f} times",
-        is_met=rate / plain >= BAR_RATIO,
-    )
-
-
-def tables(run: Run) -> str:
-    """Return the measured tables, as Markdown."""
-    parts = [_bars_table(bars(run))]
-    for clients in run.plan.clients:
-        parts.append(f"### {clients} client{'s' if clients > 1 else ''}\n\n{_load_table(run, clients)}")
-    parts.append(f"### Start and memory\n\n{_start_table(run)}")
-    parts.append(f"### Floors\n\n{_floor_table(run)}")
+def section(found: Comparison) -> str:
+    """Return what a workload found, below its heading."""
+    parts = [wins(found)]
+    for clients in found.clients:
+        parts.append(f"### {found.model}, {clients} client{'s' if clients > 1 else ''}\n\n{load_table(found, clients)}")
+    parts.append(f"### {found.model}, start and memory\n\n{start_table(found)}")
+    parts.append(f"### {found.model}, floors\n\n{floor_table(found)}")
+    parts += [f"Not measured, or not to the end: {_absent(found)}"] if found.absent else []
     return "\n\n".join(parts)
 
 
-def _bars_table(found: Sequence[Bar]) -> str:
-    rows = [[bar.what, bar.bar, bar.measured, "yes" if bar.is_met else "**no**"] for bar in found]
-    return _table(["what", "bar", "measured", "met"], rows)
+def wins(found: Comparison) -> str:
+    """Say who wins what."""
+    won: dict[str, list[str]] = {}
+    for clients in found.clients:
+        by = f"with {clients} client{'s' if clients > 1 else ''}"
+        for key, what, form in (("requests_per_s", "requests/s", ",.0f"), ("p50_ms", "ms at p50", ".2f"),
+                                ("p99_ms", "ms at p99", ".2f")):  # fmt: skip
+            ours = found.figure(SERVICE_NAME, clients, key)
+            theirs = found.of_peers(clients, key, list(found.variants))
+            ahead = {
+                peer: value
+                for peer, value in theirs.items()
+                if (value > ours if key == "requests_per_s" else value < ours)
+            }
+            for peer, value in ahead.items():
+                won.setdefault(peer, []).append(f"{by} {value:{form}} {what} (this service {ours:{form}})")
+    if won:
+        return "\n".join(f"- **{peer} wins** {'; '.join(loads)}." for peer, loads in won.items())
+    return "No peer wins any of these loads, neither by requests/s nor by latency at p50 or p99."
 
 
-def _load_table(run: Run, clients: int) -> str:
-    plain = run.better_fastapi(clients)
-    floor = run.requests_per_s(servers.FLOOR_NAME, clients)
+def load_table(found: Comparison, clients: int) -> str:
+    """Return one load: this service, every peer with its better variant, and the floor."""
+    ours = found.figure(SERVICE_NAME, clients, "requests_per_s")
     rows = []
-    for name, visits in run.visits.items():
-        rate, least, most = spread(visits, lambda visit: visit.samples[clients].requests_per_s)
-        p50, p90, p99, computed_us = (
-            middle(visits, clients, lambda sample, key=key: float(getattr(sample, key)))  # type: ignore[misc]
-            for key in ("p50_ms", "p90_ms", "p99_ms", "server_us")
-        )
-        failures = sum(visit.samples[clients].failures for visit in visits)
+    for name, label, setting in _lines(found, clients):
+        samples = found.samples(name, clients)
+        if not samples:
+            rows.append([label, setting, "not measured", *["-"] * (len(LOAD_COLUMNS) - 3)])
+            continue
+        rates = [sample.requests_per_s for sample in samples]
+        rate = found.figure(name, clients, "requests_per_s")
         rows.append(
             [
-                name,
-                f"{rate:,.0f} ({least:,.0f}-{most:,.0f})",
-                f"{rate / plain:.2f}",
-                f"{rate / floor:.2f}",
-                f"{p50:.2f}",
-                f"{p90:.2f}",
-                f"{p99:.2f}",
-                f"{computed_us:.0f}",
-                str(failures),
+                label,
+                setting,
+                f"{rate:,.0f} ({min(rates):,.0f}-{max(rates):,.0f})",
+                f"{ours / rate:.2f} times" if rate else "-",
+                *(number(found.figure(name, clients, key)) for key in ("p50_ms", "p90_ms", "p99_ms")),
+                number(found.figure(name, clients, "server_us"), ".0f"),
+                _failures(found, name, clients),
             ]
         )
-    return _table(LOAD_COLUMNS, rows)
+    return table(LOAD_COLUMNS, rows)
 
 
-def _start_table(run: Run) -> str:
+def _lines(found: Comparison, clients: int) -> list[tuple[str, str, str]]:
+    """Return the server, its name in the table, and its setting, line by line."""
+    lines = [(SERVICE_NAME, SERVICE_NAME, "its defaults")]
+    if servers.RAW_NAME in found.visits:
+        lines.append((servers.RAW_NAME, servers.RAW_NAME, "its defaults"))
+    for peer in found.variants:
+        best = found.best(peer, clients)
+        lines.append((best or "", peer, best.removeprefix(f"{peer}, ") if best else "-"))
+    return [*lines, (servers.FLOOR_NAME, servers.FLOOR_NAME, "-")]
+
+
+def _failures(found: Comparison, name: str, clients: int) -> str:
+    samples = found.samples(name, clients)
+    faults = sorted({sample.faults for sample in samples if sample.faults})
+    return f"{sum(sample.failures for sample in samples)}" + (f" ({'; '.join(faults)})" if faults else "")
+
+
+def start_table(found: Comparison) -> str:
+    """Return how long each took to its first answer, and what it held."""
     rows = []
-    for name, visits in run.visits.items():
+    for name, label, _ in _lines(found, FLOOR_CLIENTS):
+        visits = found.visits.get(name)
+        if not visits:
+            continue
         ready, least, most = spread(visits, lambda visit: visit.ready_s)
-        resident_ready = spread(visits, lambda visit: visit.resident_ready_mb)[0]
-        resident_loaded = spread(visits, lambda visit: visit.resident_loaded_mb)[0]
-        rows.append([name, f"{ready:.2f} ({least:.2f}-{most:.2f})", f"{resident_ready:.1f}", f"{resident_loaded:.1f}"])
-    return _table(["server", "ready after s (least-most)", "MB resident when ready", "MB after the loads"], rows)
+        rows.append(
+            [
+                label,
+                f"{ready:.2f} ({least:.2f}-{most:.2f})",
+                f"{spread(visits, lambda visit: visit.resident_ready_mb)[0]:.1f}",
+                f"{spread(visits, lambda visit: visit.resident_loaded_mb)[0]:.1f}",
+                f"{spread(visits, lambda visit: visit.num_processes)[0]:.0f}",
+            ]
+        )
+    head = ["server", "first answer after s (least-most)", "MB then", "MB after the loads", "processes"]
+    return table(head, rows)
 
 
-def _floor_table(run: Run) -> str:
-    rows = [["uvicorn that only reads, on its own core", f"{_floor_server_us(run):.1f}"]]
-    rows += [[name, f"{microseconds:.1f}"] for name, microseconds in run.floors_us.items()]
-    limit = 1e6 / one_core_us(run)
-    share = run.requests_per_s(servers.SERVICE_NAME, BAR_CLIENTS) / limit
+def floor_table(found: Comparison) -> str:
+    """Return what each step costs by itself, and where this service stands to their sum."""
+    server_us = middle(found.visits[servers.FLOOR_NAME], FLOOR_CLIENTS, lambda sample: sample.server_us)
+    rows = [["uvicorn that only reads, on its own core", f"{server_us:.1f}", "yes"]]
+    rows += [[step.name, f"{step.us:.1f}", "yes" if step.counts else "no"] for step in found.floors]
+    limit = 1e6 / found.floor_us()
+    share = found.figure(SERVICE_NAME, FLOOR_CLIENTS, "requests_per_s") / limit
     return (
-        _table(["step", "us for a request"], rows)
-        + f"\n\nuvicorn, the unchecked reading, the model in full batches and the answer add up to "
-        f"{one_core_us(run):.0f} us: about {limit:,.0f} requests/s are the most that one core could give. "
-        f"This service stands at {share:.2f} of it with {BAR_CLIENTS} clients."
+        table(["step", "us for a request", "in the sum"], rows)
+        + f"\n\nThe sum is {found.floor_us():.0f} us: about {limit:,.0f} requests/s are the most that one core could "
+        f"give with these parts. This service stands at {share:.2f} of it with {FLOOR_CLIENTS} clients."
     )
 
 
-def one_core_us(run: Run) -> float:
-    """Return the least that a request can cost with these parts: uvicorn, reading, the model in batches, writing."""
-    steps = run.floors_us
-    return _floor_server_us(run) + sum(steps[name] for name in steps if name not in NOT_IN_THE_SUM)
+def _absent(found: Comparison) -> str:
+    return "\n".join(f"- {name}: {reason}" for name, reason in found.absent.items())
 
 
-def _floor_server_us(run: Run) -> float:
-    return middle(run.visits[servers.FLOOR_NAME], BAR_CLIENTS, lambda sample: sample.server_us)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def tuned(found: Comparison) -> str:
+    """Say by how much the requests/s of this service are above those of peers that are tuned beyond their guides."""
+    sentences = []
+    for peer in recipes.TUNED_PEERS:
+        ratios = [
+            f"{found.figure(SERVICE_NAME, clients, 'requests_per_s') / rate:.2f} times with {clients}"
+            for clients in found.clients
+            if (rate := found.of_peers(clients, "requests_per_s", [peer]).get(peer))
+        ]
+        if ratios:
+            sentences.append(f"- {found.model}, against {peer}: {listed(ratios)} clients.")
+    return "\n".join(sentences)

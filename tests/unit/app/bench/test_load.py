@@ -135,6 +135,14 @@ async def test_a_stall_is_counted_with_every_request_that_it_kept_waiting() -> N
     assert result.service.percentile_ms(98) < result.response.percentile_ms(75)
 
 
+async def test_connections_can_be_open_before_the_load_comes() -> None:
+    async with Server(writes(OK)) as server:
+        plan = OpenLoop(rate=100, measured_s=0.1, connections=20, opened=20, arrivals="constant")
+        result = await drive(server.target, REQUESTS, plan)
+    assert result.answered == 10
+    assert server.connections == 20  # more than there were requests
+
+
 async def test_an_exhausted_pool_makes_requests_late_and_loses_none() -> None:
     async def slow(request: bytes, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.02)
@@ -327,6 +335,7 @@ def test_a_port_where_nobody_listens_is_an_error(plan: ClosedLoop | OpenLoop) ->
         (lambda: OpenLoop(rate=1, measured_s=1e9), "measured seconds must be between"),
         (lambda: OpenLoop(rate=1e6, measured_s=3600), "at most 20,000,000"),
         (lambda: OpenLoop(rate=1, measured_s=1, connections=0), "connections must be between 1 and 4096, got 0"),
+        (lambda: OpenLoop(rate=1, measured_s=1, connections=4, opened=5), "opened must be between 1 and 4, got 5"),
         (lambda: OpenLoop(rate=1, measured_s=1, timeout_s=-1), "timeout seconds must be"),
         (lambda: OpenLoop(rate=1, measured_s=1, arrivals="now"), "'constant' or 'poisson', got 'now'"),
         (lambda: ClosedLoop(clients=0, measured_s=1), "clients must be between 1 and 4096, got 0"),

@@ -71,6 +71,15 @@ def test_slow_refusals_miss_their_bar() -> None:
     assert met(drill(refused_ms=11))[2] is False
 
 
+def test_expired_requests_are_no_slow_refusals() -> None:
+    found = drill(refused=98, refused_ms=2)
+    for _ in range(40):
+        found.overload.refused.record(260 * MS)
+        found.overload.outcomes["504"] += 1
+    assert found.refused_ms(99) < 3
+    assert met(found)[2] is True
+
+
 def test_a_service_that_refuses_nobody_has_no_slow_refusals() -> None:
     assert met(drill(refused=0))[2] is True
 
