@@ -5,6 +5,7 @@
 
 import argparse
 import datetime
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     options.page.parent.mkdir(parents=True, exist_ok=True)
     options.page.write_text(text)
-    _tell(f"written: {options.page.relative_to(pictures.REPOSITORY)}")
+    _tell(f"written: {os.path.relpath(options.page, pictures.REPOSITORY)}")
     return 0 if options.quick or all(bar.is_met for bar in page.all_bars(records)) else 1
 
 
@@ -76,7 +77,7 @@ def _measure(options: argparse.Namespace) -> None:
             comparison=found,
             finding=None if found else scenarios.measure(part, setting),
         )
-        _tell(f"kept: {results.store(options.results, record).relative_to(pictures.REPOSITORY)}")
+        _tell(f"kept: {os.path.relpath(results.store(options.results, record), pictures.REPOSITORY)}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

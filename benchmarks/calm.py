@@ -38,8 +38,23 @@ def _busy_s() -> float:
 
 
 def _own_s() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime + waited_for_s() + sum(_credited_s)
+
+
+def waited_for_s() -> float:
+    """Return what descendants computed that have ended, and that their parents and we have waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+# what descendants computed that nobody waited for: the kernel forgets it, and it would be taken for others' work
+_credited_s: list[float] = []
+
+
+def credit(seconds: float) -> None:
+    """Count seconds that descendants computed, and that :func:`waited_for_s` will never hold, as ours."""
+    _credited_s.append(seconds)
 
 
 class Patience:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks import processes
+from benchmarks import calm, processes
 from benchmarks.load import HOST
 from benchmarks.pictures import REPOSITORY
 
@@ -176,6 +176,7 @@ def _when_ready(
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """Ask it to end; whatever of it is still there afterwards is killed."""
     pids = processes.tree(process.pid)
+    expected_s = calm.waited_for_s() + processes.computed_s(pids)
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -185,6 +186,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             process.kill()
             process.wait()
     processes.end({*pids, *processes.tree(process.pid)} - {process.pid}, STOP_TIMEOUT_S)
+    calm.credit(max(0.0, expected_s - calm.waited_for_s()))
 
 
 def _free_ports(count: int) -> list[int]:

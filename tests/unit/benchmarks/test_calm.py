@@ -44,3 +44,9 @@ def test_others_are_never_fewer_than_none() -> None:
     others = calm.Others()
     sum(range(100_000))
     assert others.cores() >= 0
+
+
+def test_what_servers_computed_and_nobody_waited_for_is_not_others_work() -> None:
+    others = calm.Others()
+    calm.credit(1e6)
+    assert others.cores() == 0
