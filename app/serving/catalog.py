@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from app import backends
+from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
@@ -137,29 +138,41 @@ class Catalog:
     def _load_and_prove(
         self, version: Version, bundle: Bundle, check_contract: Callable[[Manifest, GoldenRows], None]
     ) -> GoldenRows:
-        try:
-            return self._load_as_planned(version, bundle, plan_for(bundle, self._settings), check_contract)
-        except BundleError as exc:
-            plan = version.plan
-            if plan is None or plan.tuning is None:
-                raise
-            logger.warning("%s: not served as it was tuned: %s", version.label, exc)
-            version.discard_backend()
-            plan = untuned(bundle, self._settings, because=f"the model does not load as it was tuned: {exc}")
-            return self._load_as_planned(version, bundle, plan, check_contract)
+        plan, device = plan_for(bundle, self._settings), self._settings.device
+        while True:
+            try:
+                return self._load_as_planned(version, bundle, plan, device, check_contract)
+            except BundleError as exc:
+                if plan.tuning is not None:
+                    logger.warning("%s: not served as it was tuned: %s", version.label, exc)
+                    plan = untuned(
+                        bundle, self._settings, because=f"the model does not load as it was tuned: {exc}"
+                    )  # fmt: skip
+                elif device == "auto" and version.device not in (None, "cpu"):
+                    # a GPU adds up in another order, which a bundle of narrow tolerances may not allow
+                    logger.warning("%s: not served on %s, but on the CPU: %s", version.label, version.device, exc)
+                    device = "cpu"
+                else:
+                    raise
+                version.discard_backend()
 
     def _load_as_planned(
-        self, version: Version, bundle: Bundle, plan: Plan, check_contract: Callable[[Manifest, GoldenRows], None]
+        self,
+        version: Version,
+        bundle: Bundle,
+        plan: Plan,
+        device: Device,
+        check_contract: Callable[[Manifest, GoldenRows], None],
     ) -> GoldenRows:
         settings = self._settings
         bundle = plan.applied_to(bundle)
-        version.plan, version.bundle = plan, bundle
+        version.plan, version.bundle, version.device = plan, bundle, None
         version.backend_name, backend = backends.load(
             plan.backend,
             bundle,
             threads=plan.threads,
             allowed=("torchscript",) if settings.allow_torchscript else (),
-            device=settings.device,
+            device=device,
         )
         version.device = backends.device_of(backend)
         plan.expect_device(version.device)

@@ -21,9 +21,11 @@ import pytest
 from app import backends
 from app.backends import Backend, Device
 from app.bundle.loader import Bundle, find_bundles, open_bundle
-from app.errors import BackendUnavailable
+from app.errors import BackendUnavailable, BundleNotProven
 from app.serving.proof import full_batch, is_well, promised, prove
 
+# cuDNN takes other algorithms for a row alone than for a batch, and the reconstructions differ by 3e-5
+UNPROVEN = {("autoencoder", "onnx")}
 MODELS = Path(__file__).parents[2] / "models"
 BUNDLES = [open_bundle(ref) for ref in find_bundles(MODELS)]
 
@@ -85,8 +87,12 @@ def test_a_committed_bundle_is_proven_on_the_gpu(bundle: Bundle, key: str) -> No
     backend = open_backend(bundle, key, "cuda")
     assert backends.device_of(backend) == "cuda"
     run, golden = promised(backend.run, bundle.manifest), bundle.golden(key)
-    prove(run, bundle.manifest, golden, key)
-    assert is_well(run, bundle.manifest, golden, key)
+    if (bundle.manifest.name, key) in UNPROVEN:
+        with pytest.raises(BundleNotProven, match="alone against the same in a batch"):
+            prove(run, bundle.manifest, golden, key)
+    else:
+        prove(run, bundle.manifest, golden, key)
+        assert is_well(run, bundle.manifest, golden, key)
     backend.close()
 
 
@@ -155,12 +161,14 @@ def test_the_catalog_serves_all_bundles_on_the_gpu(key: str) -> None:
     from app.tensors import take, trim
 
     async def scenario() -> None:
-        settings = Settings(models_dir=MODELS, device="cuda", backend=key, tuning=False)
+        settings = Settings(models_dir=MODELS, device="auto", backend=key, tuning=False)
         catalog = Catalog(settings, Metrics())
         await catalog.load(lambda manifest, golden: None)
         for version in catalog.versions():
             assert version.state is State.READY, version.reason
-            assert (version.device, version.runs_on) == ("cuda", "thread")
+            is_proven = (version.ref.name, key) not in UNPROVEN
+            assert version.device == ("cuda" if is_proven else "cpu")
+            assert version.runs_on == "thread" or not is_proven
             assert version.bundle is not None
             assert version.batcher is not None
             golden = version.bundle.golden(key)

@@ -2,14 +2,20 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.backends.dummy import DummyBackend
+from app import backends
+from app.backends import Device
+from app.backends.dummy import Behavior, DummyBackend
+from app.bundle.loader import Bundle
 from app.metrics import Metrics
 from app.serving.catalog import Catalog
 from app.serving.versions import State
 from app.settings import Settings
+from app.tensors import Tensors
+from tests.support.bundles import dummy_bundle
 from tests.support.jobs import FOREVER
 from tests.support.ragged import series, series_bundle, series_outputs
 
@@ -67,6 +73,43 @@ def test_a_model_settles_on_one_row_without_its_padding_before_it_serves(tmp_pat
         assert version.backend.settled_on is not None
         assert version.backend.settled_on["lengths"].tolist() == [4]
         assert {array.shape[1] for name, array in version.backend.settled_on.items() if name != "lengths"} == {4}
+        catalog.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("device", "state"), [("auto", State.READY), ("cuda", State.FAILED)])
+def test_a_bundle_that_is_not_proven_on_the_gpu_is_served_on_the_cpu_unless_the_gpu_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: Device, state: State
+) -> None:
+    dummy_bundle(tmp_path)
+
+    class OnGpu(DummyBackend):
+        """A GPU that adds up in another order."""
+
+        device = "cuda"
+
+        def run(self, inputs: Tensors) -> Tensors:
+            return {name: array * (1 + 1e-3 * len(array)) for name, array in super().run(inputs).items()}
+
+    load = backends.load
+
+    def load_somewhere(key: str, bundle: Bundle, *, device: Device, **rest: Any) -> tuple[str, backends.Backend]:
+        name, backend = load(key, bundle, device="cpu", **rest)
+        return name, backend if device == "cpu" else OnGpu(Behavior(), bundle.manifest.outputs)
+
+    monkeypatch.setattr(backends, "load", load_somewhere)
+
+    async def scenario() -> None:
+        catalog = Catalog(Settings(models_dir=tmp_path, device=device), Metrics())
+        await catalog.load(lambda manifest, golden: None)
+        version = catalog.models["dummy"].default
+        assert version.state is state
+        if state is State.READY:
+            assert version.device == "cpu"
+            assert catalog.resolve("dummy") is version
+        else:
+            assert "golden" in version.reason
         catalog.close()
 
     asyncio.run(scenario())
