@@ -15,7 +15,8 @@ from app.bench.load import run as run_load
 from benchmarks import pictures
 from benchmarks.findings import Finding, Setting
 from benchmarks.scenarios import _bundles, _command, _processes
-from benchmarks.scenarios.overload import DEADLINE_MS, goodput_limit, with_headers
+from benchmarks.scenarios._drill import DEADLINE_MS, goodput_limit
+from benchmarks.scenarios.overload import with_headers
 from benchmarks.servers import Running, Server, pinned, service, start
 
 MODEL = "cnn"

@@ -9,8 +9,8 @@ from app.bench.tally import Tally
 from benchmarks import pictures
 from benchmarks.calm import Patience
 from benchmarks.findings import Setting
-from benchmarks.scenarios import _bundles, overload
-from benchmarks.scenarios.overload import Drill, Peak
+from benchmarks.scenarios import _bundles, _drill, overload
+from benchmarks.scenarios._drill import Drill, Peak
 from benchmarks.scenarios.two_models import _picture_body
 from benchmarks.servers import pinned, service, start, two_cores
 
@@ -38,23 +38,23 @@ def met(found: Drill) -> list[bool]:
 
 
 def test_free_refusals_leave_the_whole_peak() -> None:
-    assert overload.goodput_limit(0.0) == 1.0
+    assert _drill.goodput_limit(0.0) == 1.0
 
 
 def test_refusals_are_paid_from_the_same_core() -> None:
-    share = overload.goodput_limit(0.1)
+    share = _drill.goodput_limit(0.1)
     assert share + (2 - share) * 0.1 == pytest.approx(1)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.0, 3.0])
 def test_refusals_as_dear_as_half_an_answer_leave_nothing(share: float) -> None:
-    assert overload.goodput_limit(share) == 0.0
+    assert _drill.goodput_limit(share) == 0.0
 
 
 def test_a_refusal_costs_what_the_answers_did_not() -> None:
     found = drill()
     assert found.refusal_us == pytest.approx(1000)
-    assert found.limit == pytest.approx(overload.goodput_limit(0.1))
+    assert found.limit == pytest.approx(_drill.goodput_limit(0.1))
 
 
 def test_bars_are_met_by_what_meets_them() -> None:
@@ -85,8 +85,8 @@ def test_a_service_that_refuses_nobody_has_no_slow_refusals() -> None:
 
 
 def test_growth_is_from_the_second_quarter_to_the_last() -> None:
-    assert overload.growth([50, 100, 101, 102, 103, 104, 105, 106]) == pytest.approx(4)
-    assert overload.growth([100]) == 0
+    assert _drill.growth([50, 100, 101, 102, 103, 104, 105, 106]) == pytest.approx(4)
+    assert _drill.growth([100]) == 0
 
 
 def test_more_headers_leave_a_request_whole() -> None:
@@ -104,7 +104,7 @@ def test_a_drill_accounts_for_every_request_and_ends_in_calm(tmp_path: Path, mon
         rounds=1, seconds=1.0, warm_up_s=0.1, server_core=server_core, load_core=load_core, patience=Patience(0),
         tell=lambda line: None, is_quick=True,
     )  # fmt: skip
-    headers = {"X-Request-Timeout-Ms": str(overload.DEADLINE_MS)}
+    headers = {"X-Request-Timeout-Ms": str(_drill.DEADLINE_MS)}
     requests = overload.with_headers(pictures.http_requests("/predict/dummy", [_picture_body()]), headers)
     with start(service("dummy", tmp_path), server_core) as running, pinned(load_core):
         peak = overload.find_peak(running, requests, setting)
