@@ -51,6 +51,8 @@ class DirectCycle:
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the answer, and let the connection go on; see :class:`app.protocols.direct.Exchange`."""
+        if self.response_complete:
+            return
         self.response_complete = True
         if not self.disconnected:
             self._protocol.write(STATUS_LINE[status], head, body, keep_alive=self.keep_alive)

@@ -28,6 +28,7 @@ logger = logging.getLogger("app.server")
 LINGER_S = 0.5
 # what a thread of a runtime gets to come to its end
 _THREAD_END_S = 0.5
+_TICKS_PER_S = 10  # of uvicorn's main loop
 # after the hook has answered everybody: uvicorn's own way of ending requests is a bare 500 and a traceback
 _FORCE_AFTER_S = 1
 
@@ -73,6 +74,15 @@ class Server(uvicorn.Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Hang up on connections that have been idle for too long; once a second."""
+        if counter % _TICKS_PER_S == 0:
+            since = asyncio.get_running_loop().time() - self.config.timeout_keep_alive
+            for connection in list(self.server_state.connections):
+                assert isinstance(connection, DirectProtocol)
+                connection.close_if_idle(since)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end as uvicorn does."""

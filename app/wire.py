@@ -4,6 +4,8 @@
   stops behind such a head and would skip the body. ``curl --http2`` and Java's HttpClient send one.)
 - The head and the trailers of a request have a limit, in bytes and in number, before anything is kept of them.
 - Trailers never become headers (RFC 9110, section 6.5.1).
+- Idle connections are found by a look at all of them now and then: a timer for each answer costs more than the answer's
+  own bytes.
 - What cannot be read is answered with a problem, behind the answers to what was read before it, and the connection is
   closed only when the caller has had time to read it: closing a socket that still receives would reset it.
 """
@@ -80,12 +82,18 @@ class WireProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0  # since the parser last handed over a whole head or a piece of a body
         self._is_head_read = False
         self._refusal: Refusal | None = None
+        self._idle_since: float | None = None  # on the loop's clock
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
+        """Wait for the first request as long as for any other."""
+        super().connection_made(transport)
+        self._idle_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, past any upgrade."""
         if self._refusal is not None:
             return  # nobody reads it any more
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         self._unparsed_bytes += len(data)
         try:
             self._feed(data)
@@ -145,10 +153,21 @@ class WireProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what is next in the pipeline: a request, or the refusal behind them."""
-        is_last = not self.pipeline
-        super().on_response_complete()
-        if is_last and self._refusal is not None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
             self._answer(self._refusal)
+        else:
+            self._idle_since = self.loop.time()
+
+    def close_if_idle(self, since: float) -> None:
+        """Hang up where nothing has been asked since a time of the loop's clock."""
+        if self._idle_since is not None and self._idle_since <= since:
+            self.transport.close()
 
     def cut(self) -> None:
         """Refuse the request whose body is still coming, if there is one."""
@@ -210,7 +229,7 @@ class WireProtocol(HttpToolsProtocol):
     def _answer(self, refusal: Refusal) -> None:
         if self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         self._admission.count_refusal(_Refused(refusal))
         request_id = self._admission.admit({"headers": self.headers or ()}).request_id
         problem = Problem(

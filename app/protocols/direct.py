@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Protocol
 
 from app.admission import Admission, Ticket
@@ -86,6 +87,7 @@ class DirectDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
+        self._refused: list[tuple[Exchange, bytes, bytes]] = []
         self.targets = {
             f"/predict/{name}".encode(): Target(
                 model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"]
@@ -177,7 +179,22 @@ class DirectDoor:
         self._admission.count_refusal(error)
         status, headers, body = problem.render(error, exchange.ticket.request_id)
         self._metrics.requests[(DOOR, version.ref.name, str(version.ref.version), str(status))] += 1
-        exchange.respond(status, as_lines(headers) + self._admission.receipt_lines(exchange.ticket), body)
+        head = as_lines(headers) + self._admission.receipt_lines(exchange.ticket)
+        if isinstance(error, Overloaded):
+            self._refuse_together(exchange, head, body)
+        else:
+            exchange.respond(status, head, body)
+
+    def _refuse_together(self, exchange: Exchange, head: bytes, body: bytes) -> None:
+        """Write refusals once all requests that have come are read: one at a time, each would wake its caller up."""
+        if not self._refused:
+            asyncio.get_running_loop().call_soon(self._write_refusals)
+        self._refused.append((exchange, head, body))
+
+    def _write_refusals(self) -> None:
+        refused, self._refused = self._refused, []
+        for exchange, head, body in refused:
+            exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
 
 
 def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:

@@ -165,6 +165,9 @@ class Room:
             needed_s = forecast.batches_s(ahead + rows, elements_ahead + elements)
             if is_running:
                 needed_s += forecast.running_s(now)
+            if ahead:
+                # counted twice: the further ahead, the less is known, and a longer queue answers nobody more
+                needed_s += forecast.batches_s(ahead, elements_ahead)
         if needed_s <= left_s:
             return None
         return lambda: Overloaded(
