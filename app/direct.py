@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from app.admission import TICKET, Ticket
 from app.errors import ClientGone
-from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
+from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target, Wish
 from app.serving.jobs import Job
 from app.wire import Refusal, WireProtocol
 
@@ -35,15 +35,16 @@ class _App(Protocol):
 class DirectCycle:
     """One request that the door has taken. The attributes are those that uvicorn reads and sets in its own cycles."""
 
-    __slots__ = ("_protocol", "disconnected", "job", "keep_alive", "response_complete", "ticket")
+    __slots__ = ("_protocol", "disconnected", "job", "keep_alive", "response_complete", "ticket", "wish")
 
     more_body = False
     response_started = False
     message_event = _NOBODY_WAITS
 
-    def __init__(self, protocol: "DirectProtocol", ticket: Ticket, keep_alive: bool) -> None:
+    def __init__(self, protocol: "DirectProtocol", ticket: Ticket, wish: Wish, keep_alive: bool) -> None:
         self._protocol = protocol
         self.ticket = ticket
+        self.wish = wish
         self.keep_alive = keep_alive
         self.job: Job | None = None
         self.disconnected = False
@@ -61,10 +62,11 @@ class DirectCycle:
 class _Held:
     """A request whose body is still coming, and what it will need."""
 
-    __slots__ = ("body", "target", "ticket", "timer")
+    __slots__ = ("body", "target", "ticket", "timer", "wish")
 
-    def __init__(self, target: Target, ticket: Ticket) -> None:
+    def __init__(self, target: Target, wish: Wish, ticket: Ticket) -> None:
         self.target = target
+        self.wish = wish
         self.ticket = ticket
         self.body = b""
         self.timer: asyncio.TimerHandle | None = None
@@ -136,7 +138,7 @@ class DirectProtocol(WireProtocol):
         if held.timer is not None:
             held.timer.cancel()
         before = self.cycle
-        cycle = DirectCycle(self, held.ticket, self._may_keep_alive())
+        cycle = DirectCycle(self, held.ticket, held.wish, self._may_keep_alive())
         self.cycle = cast(Any, cycle)
         if self._door.start(held.target, held.body, cycle):
             self._held = None
@@ -159,11 +161,13 @@ class DirectProtocol(WireProtocol):
 
     def _on_head(self) -> None:
         """Hold back a request that may go the short way, hand over any other."""
-        target = self._door.targets.get(self.url)
-        if target is not None and self._is_plain():
+        path, _, query = self.url.partition(b"?")
+        target = self._door.targets.get(path)
+        wish = target.wish(query) if target is not None and self._is_plain() else None
+        if target is not None and wish is not None:
             ticket = self._admission.admit({"headers": self.headers, "client": self.client})
             if ticket.refusal is None and ticket.content_length is not None and ticket.content_length <= MAX_BODY_BYTES:
-                self._held = _Held(target, ticket)
+                self._held = _Held(target, wish, ticket)
                 return
             self._open(ticket)
             return

@@ -6,6 +6,7 @@ with the batch for the other requests in it.
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -102,6 +103,11 @@ class Answers:
         if predictions is None:
             predictions = memo[_PREDICTIONS] = self._task.encode(answer.batch.outputs, options)
         return predictions[answer.start : answer.stop]
+
+
+def parse_query(query_string: bytes) -> dict[str, str]:
+    """Return the parameters of a query; of one that is there twice, the last."""
+    return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
 
 
 def head_of(written: Written, version: bytes, parse_s: float, answer: Answer) -> bytes:

@@ -1,7 +1,7 @@
 """The short way through the door: a plain prediction, from its bytes to the queue and back, without a task of its own.
 
-It only accepts. A request that is not plain in every respect (a query, a picture, a body in doubt, a model that is not
-ready) is left to :class:`app.protocols.predict.PredictDoor`, which answers it or names its faults; so nothing is
+It only accepts. A request that is not plain in every respect (another version, a picture, a body in doubt, a model that
+is not ready) is left to :class:`app.protocols.predict.PredictDoor`, which answers it or names its faults; so nothing is
 decided in two places. What is taken here is answered as the other door answers it.
 """
 
@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
 from app.errors import InvalidInput, Overloaded, ServingError, TooManyInstances
 from app.metrics import Histogram, Metrics
 from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, parse_query
 from app.protocols.decoders import Decoders
 from app.serving.jobs import Answer, Job, Outcome
 from app.serving.service import Service
@@ -29,6 +29,8 @@ logger = logging.getLogger("app.predict")
 
 # a longer body would keep the event loop from the others while it is read; the other door takes it to a thread
 MAX_BODY_BYTES = 64 * 1024
+# of each model; there are few good ones, and callers who send the same again and again
+MAX_WISHES = 256
 
 
 class Exchange(Protocol):
@@ -36,15 +38,29 @@ class Exchange(Protocol):
 
     Attributes:
         ticket: From admission, without a refusal.
+        wish: What its query asks for.
         job: The request in the queue; whoever notices that the caller has left finishes it with :class:`ClientGone`.
     """
 
     ticket: Ticket
+    wish: "Wish"
     job: Job | None
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the answer; called once. The header lines are all but those of the server itself."""
         ...
+
+
+class Wish(NamedTuple):
+    """What a query asks for.
+
+    Attributes:
+        options: As the task has parsed them.
+        tensor: The output of an answer in bytes.
+    """
+
+    options: Any
+    tensor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +71,26 @@ class Target:
     task: Task
     answers: Answers
     parse_s: Histogram
+    wishes: dict[bytes, Wish]
+
+    def wish(self, query: bytes) -> Wish | None:
+        """Return what a query asks for; None where it is wrong, or asks for another version. Good ones are kept."""
+        found = self.wishes.get(query)
+        if found is None and (found := self._read(query)) is not None:
+            if len(self.wishes) >= MAX_WISHES:
+                self.wishes.clear()
+            self.wishes[query] = found
+        return found
+
+    def _read(self, query: bytes) -> Wish | None:
+        named = parse_query(query)
+        if "version" in named:
+            return None
+        try:
+            tensor = self.answers.tensor(named.pop("tensor", None))
+            return Wish(self.task.parse_options(named) if named else self.answers.no_options, tensor)
+        except InvalidInput:
+            return None
 
 
 class DirectDoor:
@@ -90,7 +126,7 @@ class DirectDoor:
         self._refused: list[tuple[Exchange, bytes, bytes]] = []
         self.targets = {
             f"/predict/{name}".encode(): Target(
-                model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"]
+                model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"], wishes={}
             )
             for name, task in tasks.items()
         }
@@ -140,18 +176,16 @@ class DirectDoor:
             self._refuse(version, exchange, outcome)
             return
         self._service.observe(version, outcome)
-        number, answers, wants_bytes = str(version.ref.version), target.answers, exchange.ticket.wants_bytes
-        if answers.is_large(outcome):
+        write = partial(_write, target.answers, str(version.ref.version), outcome, exchange)
+        if target.answers.is_large(outcome):
             task = asyncio.get_running_loop().create_task(
-                self._respond_from_thread(
-                    version, exchange, parse_s, outcome, partial(_write, answers, number, outcome, wants_bytes)
-                )
+                self._respond_from_thread(version, exchange, parse_s, outcome, write)
             )
             self._writing.add(task)  # the loop itself keeps no task alive
             task.add_done_callback(self._writing.discard)
             return
         try:
-            written = _write(answers, number, outcome, wants_bytes)
+            written = write()
         except Exception as exc:
             self._refuse(version, exchange, exc)
         else:
@@ -209,7 +243,8 @@ def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
     return None
 
 
-def _write(answers: Answers, version: str, answer: Answer, wants_bytes: bool) -> Written:
-    if wants_bytes:
-        return answers.to_bytes(answer, answers.tensor(None))
-    return answers.to_json(version, answer, answers.no_options)
+def _write(answers: Answers, version: str, answer: Answer, exchange: Exchange) -> Written:
+    wish = exchange.wish
+    if exchange.ticket.wants_bytes:
+        return answers.to_bytes(answer, wish.tensor)
+    return answers.to_json(version, answer, wish.options)

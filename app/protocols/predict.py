@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
@@ -27,7 +26,7 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_headers, head_of
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_headers, head_of, parse_query
 from app.protocols.decoders import Decoders
 from app.serving.service import Service
 from app.serving.versions import Version
@@ -117,7 +116,7 @@ class PredictDoor:
         try:
             if ticket.refusal is not None:
                 raise ticket.refusal
-            query = _parse_query(scope["query_string"])
+            query = parse_query(scope["query_string"])
             number = query.pop("version", None)
             asked = query.pop("model", None) if model is None else None
             if model is not None:  # an unknown or unready model is told before its body is read
@@ -231,10 +230,6 @@ class PredictDoor:
                 message=f'expected "model": one of {", ".join(known)}; or ask POST /predict/{{model}}, or ?model=',
             )
         )
-
-
-def _parse_query(query_string: bytes) -> dict[str, str]:
-    return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -172,6 +172,6 @@ class Room:
             return None
         return lambda: Overloaded(
             f"no answer is to be expected within the deadline: {left_s * 1e3:.0f} ms are left, {ahead} rows wait "
-            f"before it, and it would take about {needed_s * 1e3:.0f} ms",
+            f"before it, and it may take {needed_s * 1e3:.0f} ms",
             retry_after_s=needed_s - left_s,
         )

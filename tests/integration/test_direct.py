@@ -67,7 +67,7 @@ def requests_of(service: RunningService, model: str) -> dict[str, float]:
 def test_the_short_way_and_the_long_one_answer_alike(client: httpx.Client, name: str) -> None:
     body = client.get(f"/models/{name}").json()["example"]
     short = client.post(f"/predict/{name}", json=body)
-    # a query goes the long way
+    # another version than the default goes the long way, even if it is the same
     long = client.post(f"/predict/{name}?version={LATEST[name].version}", json=body)
     assert short.status_code == long.status_code == 200
     assert short.json() == long.json()

@@ -83,7 +83,7 @@ def test_the_card_says_what_the_numbers_are(client: httpx.Client) -> None:
     cancer, diabetes = (client.get(f"/models/{name}").json() for name in NAMES)
     assert (cancer["task"], diabetes["task"]) == ("tabular_classification", "tabular_regression")
     assert cancer["conversion"] is None
-    assert cancer["media_types"] == diabetes["media_types"] == ["application/json"]
+    assert cancer["media_types"] == diabetes["media_types"] == ["application/json", "application/octet-stream"]
     assert len(cancer["task_settings"]["features"]) == 30
     assert diabetes["task_settings"]["target"]["name"] == "disease progression"
     assert diabetes["task_settings"]["features"][0] == {
