@@ -22,6 +22,7 @@ OPSET = 20
 # Largest tensor that is computed while exporting, in numbers.
 _FOLDED_SIZE = 2**24
 
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
@@ -41,7 +42,7 @@ def dump(served: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[Tens
     """
     examples = _examples(inputs)
     dynamic = tuple({i: axis for i, axis in enumerate(spec.shape) if isinstance(axis, str)} for spec in inputs)
-    with _quiet_exporter():
+    with _quiet_exporter(), _own_recurrent_operators():
         program = torch.onnx.export(
             served,
             examples,
@@ -93,6 +94,27 @@ def strip_traces(model: onnx.ModelProto) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
+
+
+@contextmanager
+def _own_recurrent_operators() -> Iterator[None]:
+    """Let the exporter have its own way with recurrent layers, and nobody else.
+
+    PyTorch keeps with each operator what it once chose to run for it. After `torch.export` of a recurrent layer that is
+    a loop over the steps, and the exporter, which replaces the operator, would not be asked any more.
+    """
+    _forget_recurrent_operators()
+    try:
+        yield
+    finally:
+        _forget_recurrent_operators()
+
+
+def _forget_recurrent_operators() -> None:
+    for name in _RECURRENT:
+        packet = getattr(torch.ops.aten, name)
+        for overload in packet.overloads():
+            getattr(packet, overload)._dispatch_cache.clear()
 
 
 @contextmanager

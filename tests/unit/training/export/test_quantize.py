@@ -11,7 +11,7 @@ from app.bundle.loader import open_bundle
 from app.bundle.manifest import TensorSpec
 from app.tensors import take
 from tests.support.committed import LATEST
-from tests.support.exported import SCORES
+from tests.support.exported import SCORES, series_bundle
 from training import architectures
 from training.export import onnx as float32
 from training.export import quantize, verify
@@ -166,3 +166,14 @@ def test_a_graph_of_small_weights_only_is_refused():
 def test_the_share_of_weights_is_that_of_the_file():
     assert quantize.weights_share(graph_of("mlp")) > 0.99
     assert quantize.weights_share(graph_of("numpy_regression")) == 0
+
+
+def test_an_lstm_that_was_exported_as_a_program_before_is_still_one_node_with_open_steps(tmp_path):
+    """PyTorch remembers the loop over its steps that it made of the layer then."""
+    series_bundle(tmp_path)
+    torch.manual_seed(0)
+    module = architectures.as_served(Texts()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = onnx.load_model_from_string(float32.dump(module, TOKENS, SCORES))
+    assert [node.op_type for node in graph.graph.node].count("LSTM") == 1
