@@ -181,7 +181,7 @@ class Batcher:
             it is dropped from the queue.
 
         Raises:
-            Overloaded: The queue is full.
+            Overloaded: The queue is full, or no answer is to be expected within the deadline.
             ModelNotReady: The batcher is closed.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
