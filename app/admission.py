@@ -133,7 +133,8 @@ class Admission:
         elif name == DEADLINE_HEADER:
             self._admit_deadline(ticket, value)
         if name == self._client_header:  # which may be one of the others
-            ticket.client = value[:MAX_CLIENT_BYTES].decode("latin-1")
+            # of a list the last entry, which the nearest proxy wrote: those before it are the caller's own words
+            ticket.client = value.rpartition(b",")[2].strip()[-MAX_CLIENT_BYTES:].decode("latin-1")
 
     async def read_body(self, ticket: Ticket, receive: Receive) -> bytes:
         """Read the whole body.

@@ -113,7 +113,8 @@ class Settings(BaseModel):
         default=None,
         pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
         description="Header that names the client, for fairness between clients under overload, as X-Forwarded-For or "
-        "X-Client-ID; set it only where a proxy of yours sets that header. Without it, a client is an address.",
+        "X-Client-ID; of a list the last entry counts. Set it only where a proxy of yours sets that header. Without "
+        "it, a client is an address.",
     )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(

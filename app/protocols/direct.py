@@ -1,8 +1,9 @@
 """The short way through the door: a plain prediction, from its bytes to the queue and back, without a task of its own.
 
-It only accepts. A request that is not plain in every respect (another version, a picture, a body in doubt, a model that
-is not ready) is left to :class:`app.protocols.predict.PredictDoor`, which answers it or names its faults; so nothing is
-decided in two places. What is taken here is answered as the other door answers it.
+It only accepts, and refuses what there is no room or time for. A request that is not plain in every respect (another
+version, a picture, a body in doubt, a model that is not ready) is left to :class:`app.protocols.predict.PredictDoor`,
+which answers it or names its faults; so no fault is found in two places. What is taken here is answered as the other
+door answers it.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
-from app.errors import InvalidInput, Overloaded, ServingError, TooManyInstances
+from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError
 from app.metrics import Histogram, Metrics
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, parse_query
@@ -29,8 +30,8 @@ logger = logging.getLogger("app.predict")
 
 # a longer body would keep the event loop from the others while it is read; the other door takes it to a thread
 MAX_BODY_BYTES = 64 * 1024
-# of each model; there are few good ones, and callers who send the same again and again
-MAX_WISHES = 256
+# of each model, and of queries no longer than this: callers send the same ones again and again
+MAX_WISHES, MAX_WISH_BYTES = 256, 256
 
 
 class Exchange(Protocol):
@@ -76,7 +77,7 @@ class Target:
     def wish(self, query: bytes) -> Wish | None:
         """Return what a query asks for; None where it is wrong, or asks for another version. Good ones are kept."""
         found = self.wishes.get(query)
-        if found is None and (found := self._read(query)) is not None:
+        if found is None and len(query) <= MAX_WISH_BYTES and (found := self._read(query)) is not None:
             if len(self.wishes) >= MAX_WISHES:
                 self.wishes.clear()
             self.wishes[query] = found
@@ -137,7 +138,7 @@ class DirectDoor:
         Args:
             target: Of ``targets``.
             body: The whole of it.
-            exchange: Responded to once where the request is taken, maybe before this returns.
+            exchange: Responded to once where the request is taken, and not before this returns.
 
         Returns:
             Whether it was taken.
@@ -153,6 +154,7 @@ class DirectDoor:
             if tensors is None:
                 return False
             parse_s = self._service.clock() - ticket.received_at
+            target.parse_s.observe(parse_s)
             job = Job(
                 tensors,
                 num_rows(tensors),
@@ -166,8 +168,10 @@ class DirectDoor:
             return True
         except ServingError:
             return False
+        except Exception as exc:  # a defect, and the connection waits for an answer all the same
+            asyncio.get_running_loop().call_soon(self._refuse, version, exchange, exc)
+            return True
         exchange.job = job
-        target.parse_s.observe(parse_s)
         return True
 
     def _finish(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Outcome) -> None:
@@ -175,6 +179,12 @@ class DirectDoor:
         if not isinstance(outcome, Answer):
             self._refuse(version, exchange, outcome)
             return
+        try:
+            self._answer(target, version, exchange, parse_s, outcome)
+        except Exception as exc:
+            self._refuse(version, exchange, exc)
+
+    def _answer(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Answer) -> None:
         self._service.observe(version, outcome)
         write = partial(_write, target.answers, str(version.ref.version), outcome, exchange)
         if target.answers.is_large(outcome):
@@ -184,18 +194,16 @@ class DirectDoor:
             self._writing.add(task)  # the loop itself keeps no task alive
             task.add_done_callback(self._writing.discard)
             return
-        try:
-            written = write()
-        except Exception as exc:
-            self._refuse(version, exchange, exc)
-        else:
-            self._respond(version, exchange, parse_s, outcome, written)
+        self._respond(version, exchange, parse_s, outcome, write())
 
     async def _respond_from_thread(
         self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, write: Callable[[], Written]
     ) -> None:
         try:
             written = await self._decoders.run(exchange.ticket.deadline, write)
+        except asyncio.CancelledError:
+            self._refuse(version, exchange, ModelNotReady("the service is shutting down"))
+            raise
         except Exception as exc:
             self._refuse(version, exchange, exc)
         else:
@@ -228,7 +236,10 @@ class DirectDoor:
     def _write_refusals(self) -> None:
         refused, self._refused = self._refused, []
         for exchange, head, body in refused:
-            exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
+            try:
+                exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
+            except Exception:  # of one connection, and the others still wait
+                logger.exception("a refusal could not be written")
 
 
 def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
@@ -236,10 +247,7 @@ def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
     if content_type == JSON:
         return task.decode_fast(body)
     if content_type == BYTES and task.raw is not None:
-        try:
-            return task.raw.decode(body)
-        except (InvalidInput, TooManyInstances):
-            return None
+        return task.raw.decode_fast(body)
     return None
 
 
