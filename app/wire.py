@@ -136,7 +136,7 @@ class WireProtocol(HttpToolsProtocol):
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _Refused(HEAD_TOO_LARGE)
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, within the limit; count a trailer."""

@@ -124,6 +124,7 @@ class DirectDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
+        self._receipts: dict[Version, tuple[tuple[str, str, str, str], bytes, str]] = {}
         self._refused: list[tuple[Exchange, bytes, bytes]] = []
         self.targets = {
             f"/predict/{name}".encode(): Target(
@@ -186,7 +187,7 @@ class DirectDoor:
 
     def _answer(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Answer) -> None:
         self._service.observe(version, outcome)
-        write = partial(_write, target.answers, str(version.ref.version), outcome, exchange)
+        write = partial(_write, target.answers, self._receipts_of(version)[2], outcome, exchange)
         if target.answers.is_large(outcome):
             task = asyncio.get_running_loop().create_task(
                 self._respond_from_thread(version, exchange, parse_s, outcome, write)
@@ -209,10 +210,18 @@ class DirectDoor:
         else:
             self._respond(version, exchange, parse_s, answer, written)
 
+    def _receipts_of(self, version: Version) -> tuple[tuple[str, str, str, str], bytes, str]:
+        """Return what counts a good answer of a version, and the number of the version in bytes and in words."""
+        found = self._receipts.get(version)
+        if found is None:
+            number = str(version.ref.version)
+            found = self._receipts[version] = (DOOR, version.ref.name, number, "200"), number.encode(), number
+        return found
+
     def _respond(self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, written: Written) -> None:
-        number = str(version.ref.version)
-        self._metrics.requests[(DOOR, version.ref.name, number, "200")] += 1
-        head = head_of(written, number.encode(), parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
+        counted_as, number, _ = self._receipts_of(version)
+        self._metrics.requests[counted_as] += 1
+        head = head_of(written, number, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
         exchange.respond(200, head, written.body)
 
     def _refuse(self, version: Version, exchange: Exchange, error: Exception) -> None:
