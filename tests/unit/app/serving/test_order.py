@@ -154,6 +154,39 @@ def test_many_clients_who_came_and_went_are_forgotten() -> None:
     assert len(queue._lanes) < 200
 
 
+def test_who_comes_back_while_ever_more_new_clients_come_waits_behind_those_who_are_there_and_nobody_else() -> None:
+    queue = JobQueue(max_rows=1)
+    queue.push(job("in line", 1))
+    returning, takes, turns = job("returning", 1), 0, 0
+    queue.push(returning)
+    most = queue.waiting_rows  # takes until it is served
+    for index in range(3000):
+        for twin in "ab":
+            queue.push(job(f"client {index}{twin}", 1))
+        (part,) = queue.take(0.0)
+        takes += 1
+        assert takes <= most
+        if part.job is returning:
+            returning, takes, turns = job("returning", 1), 0, turns + 1
+            assert queue.rows_ahead("returning") == queue.waiting_rows
+            queue.push(returning)
+            most = queue.waiting_rows
+    assert turns > 5
+
+
+def test_who_came_once_is_forgotten_while_new_clients_never_cease() -> None:
+    queue = JobQueue(max_rows=1)
+    for index in range(100):
+        queue.push(job(f"first {index}", 1))
+    looks, lanes = 0, queue._lanes
+    for index in range(5000):
+        queue.push(job(f"client {index}", 1))
+        queue.take(0.0)
+        assert len(queue._lanes) <= 4 * queue.waiting_rows
+        looks, lanes = looks + (queue._lanes is not lanes), queue._lanes
+    assert looks <= 5000 / 100  # each looks at all
+
+
 def test_clients_are_served_alike_where_rows_have_lengths_too() -> None:
     queue = WindowQueue(max_rows=4, max_elements=100)
     for index in range(400):
