@@ -12,7 +12,7 @@ A lane that is new, or comes back, starts one row after the tag that is served, 
 new clients come, and whoever was served before waits behind those who stand there already, and nobody who comes later.
 
 When the queue is full, its fair share is what each client may hold: whoever holds less is let in, and the newest
-requests of whoever holds the most are put out for it.
+requests of whoever holds the most are put out for it; those that were run in part only when no others are left.
 """
 
 import itertools
@@ -40,6 +40,15 @@ class _Lane:
         self.jobs: deque[Job] = deque()
         self.rows = 0
         self.start = start
+
+    def pop_newest(self) -> Job:
+        """Take out the job that came last; one that was run in part stands at the end too, but came before."""
+        jobs = self.jobs
+        back = next((back for back, job in enumerate(reversed(jobs), 1) if not job.taken_rows), 1)
+        job = jobs[-back]
+        del jobs[-back]
+        self.rows -= job.rows - job.taken_rows
+        return job
 
 
 class FairOrder:
@@ -175,8 +184,7 @@ class FairOrder:
         while self.waiting_rows + rows > limit:
             greedy = max((entry[2] for entry in self._heap), key=lambda lane: lane.rows)
             assert greedy.rows > share, "if nobody held more than a fair share, all would fit"
-            job = greedy.jobs.pop()
-            greedy.rows -= job.rows - job.taken_rows
+            job = greedy.pop_newest()
             out.append(job)
             self._forget(job)
             if not greedy.jobs:

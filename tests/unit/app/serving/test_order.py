@@ -122,7 +122,10 @@ def test_a_client_below_its_fair_share_is_let_into_a_full_queue(
             for one in out:  # the newest of its client; and never of whoever holds less
                 assert one.client != client or held[client] > rows
                 kept = [waiting for waiting in before if waiting.client == one.client and waiting not in out]
-                assert all(before.index(one) > before.index(other) for other in kept)
+                if one.taken_rows:  # unless all others have been run in part too
+                    assert all(other.taken_rows for other in kept)
+                else:
+                    assert all(before.index(one) > before.index(other) for other in kept if not other.taken_rows)
         queue.push(job(client, rows))
         assert queue.waiting_rows <= limit
         assert queue.waiting_rows == sum(rows_by_client(queue).values())
@@ -141,6 +144,22 @@ def test_a_full_queue_puts_out_the_newest_of_whoever_holds_the_most() -> None:
     assert not queue.may_put_out(3, "new", 10)
     assert queue.put_out(2, "new", 10) == [greedy[5], greedy[4]]
     assert list(queue)[1:] == [*greedy[:4], *modest]
+
+
+def test_a_request_that_was_run_in_part_is_put_out_last() -> None:
+    queue = JobQueue(max_rows=2)
+    queue.push(job("in line", 2))
+    large = job("greedy", 6)
+    small = [job("greedy", 1) for _ in range(3)]
+    for waiting in (large, *small):
+        queue.push(waiting)
+    queue.take(0.0)
+    assert [part.job for part in queue.take(0.0)] == [large]
+    assert list(queue) == [*small, large]
+    assert queue.put_out(1, "new", 7) == [small[2]]
+    assert list(queue) == [*small[:2], large]
+    assert queue.put_out(4, "new", 6) == [small[1], small[0], large]
+    assert (queue.waiting_rows, list(queue)) == (0, [])
 
 
 def test_many_clients_who_came_and_went_are_forgotten() -> None:
