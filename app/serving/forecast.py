@@ -31,7 +31,7 @@ class Forecast:
         costs: Of a batch; corrected here.
 
     Attributes:
-        easy_s: Whoever has more time than this is answered in time, as long as no more waits than a batch holds.
+        easy_s: Whoever has more time than this is answered in time, as long as no more waits than a batch surely holds.
     """
 
     __slots__ = (
@@ -105,17 +105,15 @@ class Room:
     Args:
         queue: The queue.
         forecast: What its batches take.
-        max_rows: Most rows of a batch.
         max_queue_rows: Most rows that wait.
     """
 
-    def __init__(
-        self, queue: JobQueue | WindowQueue, forecast: Forecast, *, max_rows: int, max_queue_rows: int
-    ) -> None:
+    def __init__(self, queue: JobQueue | WindowQueue, forecast: Forecast, *, max_queue_rows: int) -> None:
         self._queue = queue
         self._forecast = forecast
         self._max_queue_rows = max_queue_rows
-        self.easy_rows = min(max_rows, max_queue_rows)
+        # no more ever waits, so the order stays what it is, and the door has one number to look at
+        queue.sure_rows = min(queue.sure_rows, max_queue_rows)
         self._swept_at = float("-inf")
 
     def expect(

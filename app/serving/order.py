@@ -55,9 +55,10 @@ class FairOrder:
     """Jobs that wait, and which of them is next.
 
     Args:
-        line_rows: Rows that the next batch holds for sure.
+        sure_rows: Rows that the next batch holds for sure.
 
     Attributes:
+        sure_rows: As given; whoever knows better may lower it.
         waiting_rows: Rows that wait, those of callers who left meanwhile included.
         waiting_elements: The sum of their lengths, where rows have any.
         window_rows: Those of them that have left the order, and still wait for rows that suit them.
@@ -73,17 +74,17 @@ class FairOrder:
         "_line_rows",
         "_now",
         "_prune_at",
-        "_room",
         "_tie",
         "late",
+        "sure_rows",
         "taken_units",
         "waiting_elements",
         "waiting_rows",
         "window_rows",
     )
 
-    def __init__(self, line_rows: int) -> None:
-        self._room = line_rows
+    def __init__(self, sure_rows: int) -> None:
+        self.sure_rows = sure_rows
         self._line: deque[Job] = deque()
         self._line_rows = 0
         self._lanes: dict[str, _Lane] = {}
@@ -116,7 +117,7 @@ class FairOrder:
         """Queue a job up behind the others of its client."""
         rows = job.rows
         self.waiting_rows += rows
-        if not self._heap and self._line_rows + rows <= self._room:
+        if not self._heap and self._line_rows + rows <= self.sure_rows:
             self._line.append(job)
             self._line_rows += rows
         else:
@@ -206,7 +207,7 @@ class FairOrder:
 
     def _place(self, job: Job) -> None:
         rows = job.rows - job.taken_rows
-        if not self._heap and self._line_rows + rows <= self._room:
+        if not self._heap and self._line_rows + rows <= self.sure_rows:
             self._line.append(job)
             self._line_rows += rows
             return

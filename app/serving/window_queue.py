@@ -61,7 +61,7 @@ class WindowQueue(FairOrder):
             whatever comes next.
     """
 
-    __slots__ = ("_buckets", "_has_lengths", "_max_elements", "_max_rows", "_shape_of", "_window")
+    __slots__ = ("_buckets", "_has_lengths", "_longest", "_max_elements", "_max_rows", "_shape_of", "_window")
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class WindowQueue(FairOrder):
         self._has_lengths = has_lengths
         self._shape_of = shape_of
         self._buckets = has_lengths and length_buckets
+        self._longest = 0  # row that ever came
         self._window: list[_Piece] = []
 
     def __bool__(self) -> bool:
@@ -102,8 +103,15 @@ class WindowQueue(FairOrder):
         """Queue a job up behind the others of its client."""
         if self._has_lengths:
             lengths_B = job.tensors[LENGTHS]
-            job.elements = int(lengths_B[0]) if job.rows == 1 else int(lengths_B.sum())
+            if job.rows == 1:
+                job.elements = longest = int(lengths_B[0])
+            else:
+                job.elements, longest = int(lengths_B.sum()), int(lengths_B.max())
             self.waiting_elements += job.elements
+            if longest > self._longest:
+                self._longest = longest
+                if self._max_elements is not None:
+                    self.sure_rows = min(self.sure_rows, max(1, self._max_elements // longest))
         super().push(job)
 
     def clear(self) -> list[Job]:

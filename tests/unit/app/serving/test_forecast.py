@@ -269,6 +269,23 @@ async def test_the_elements_of_what_waits_are_counted_where_rows_have_lengths() 
 
 
 @scenario
+async def test_rows_so_long_that_a_batch_holds_few_of_them_are_forecast_though_few_rows_wait() -> None:
+    bench = Bench(
+        costs=CostModel(0.0, 0.001, row_units=10, full_units=400), max_rows=32, max_elements=400, inputs=SERIES
+    )  # fmt: skip
+    bench.backend.run = lambda inputs: {"y": inputs["series"][:, 0]}  # type: ignore[method-assign]
+    answers = [bench.batcher.submit(series([200]), deadline=FOREVER) for _ in range(2)]  # 0.4 s, as any full batch
+    answers.append(bench.batcher.submit(series([200]), deadline=bench.now + 3 * 0.4))
+    for _ in range(7):
+        answers.append(bench.batcher.submit(series([200]), deadline=FOREVER))
+    with pytest.raises(Overloaded, match="10 rows wait before it"):  # 2 s, and counted twice
+        bench.batcher.submit(series([200]), deadline=bench.now + 3.5 * 0.4)
+    with pytest.raises(Overloaded, match="10 rows wait before it"):
+        bench.batcher.expect_room(1, deadline=bench.now + 3.5 * 0.4)
+    await asyncio.gather(*answers)
+
+
+@scenario
 async def test_a_light_client_is_let_in_and_answered_where_a_greedy_one_is_refused() -> None:
     bench = Bench(max_queue_rows=40)
     greedy = [bench.send(client="greedy") for _ in range(40)]

@@ -222,3 +222,14 @@ def test_clients_are_served_alike_where_rows_have_lengths_too() -> None:
         batches += 1
     # the line and the window, four batches, were there before; then the two take turns
     assert served["greedy"] <= 20 + 2 * (4 + 4 * 4)
+
+
+def test_the_line_holds_no_more_rows_than_a_batch_of_the_longest() -> None:
+    queue = WindowQueue(max_rows=32, max_elements=1000)
+    lengths = [300] * 33
+    for length in lengths:
+        rows = series([length])
+        queue.push(Job(rows, 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    assert queue.rows_ahead("light") <= 3 + 1
+    queue.push(Job(series([2000]), 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    assert queue.sure_rows == 1
