@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.serving.jobs import Job
 from app.serving.queue import JobQueue
-from app.serving.window_queue import WindowQueue
+from app.serving.window_queue import WINDOW_BATCHES, WindowQueue
 from tests.support.jobs import FOREVER, drain, grid, num_rows_of
 from tests.support.ragged import series
 
@@ -233,3 +233,20 @@ def test_the_line_holds_no_more_rows_than_a_batch_of_the_longest() -> None:
     assert queue.rows_ahead("light") <= 3 + 1
     queue.push(Job(series([2000]), 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
     assert queue.sure_rows == 1
+
+
+def test_a_light_client_waits_for_few_batches_of_long_rows() -> None:
+    queue = WindowQueue(max_rows=32, max_elements=1024)
+    for _ in range(400):
+        queue.push(Job(series([300]), 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    queue.take(0.0)  # and the window is full
+    light = Job(series([300]), 1, deadline=FOREVER, on_done=lambda _: None, client="light")
+    queue.push(light)
+    batches = 0
+    while not light.taken_rows:
+        queue.take(0.0)
+        batches += 1
+    while any(piece.job is light for piece in queue._window):
+        queue.take(0.0)
+        batches += 1
+    assert batches <= WINDOW_BATCHES + 3
