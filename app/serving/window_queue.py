@@ -27,8 +27,8 @@ from app.tensors import LENGTHS, Tensors, num_fitting
 
 Shape: TypeAlias = Hashable
 
-# The window, in full batches of rows, and in those of elements where they are bounded. More of it finds nearer rows, and
-# passes over more of them.
+# The window, in full batches: of rows, and of elements where they are bounded. More of it finds nearer rows, and passes
+# over more of them.
 WINDOW_BATCHES = 4
 # Chosen by simulation from measured costs of the shipped transformer, LSTM and RNN, with 8 to 128 callers: for each the
 # throughput is within 5% of that at the best share (0.1 to 0.33) and slack (0 to 8).
