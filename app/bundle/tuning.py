@@ -117,6 +117,11 @@ def runtime_of(key: str) -> dict[str, str]:
     return machine.versions(*packages)
 
 
+def runtime_is_installed(key: str) -> bool:
+    """Tell whether the artifact of a key has its runtime here; a format that needs none has."""
+    return key.partition("-")[0] not in _RUNTIMES or bool(runtime_of(key))
+
+
 def read_tuning(bundle: Bundle, state_dir: Path | None = None) -> Tuning | None:
     """Return the tuning of a bundle that holds here; None where there is none.
 
