@@ -18,6 +18,7 @@ from app.serving.catalog import Catalog
 from app.serving.tuned import plan_for
 from app.serving.versions import State, Version
 from app.settings import Settings
+from app.tensors import Tensors, num_rows
 from tests.support.bundles import dummy_bundle, edit_manifest, open_folder
 from tests.support.committed import copy_as_first
 from tests.support.tunings import tuning_of
@@ -113,6 +114,25 @@ def test_a_tuned_artifact_that_does_not_come_out_as_measured_gives_way_to_the_pl
     assert version.backend_name == "onnx"
     assert version.plan is not None
     assert "model.int8.onnx is not the file" in (version.plan.ignored_because or "")
+
+
+def test_a_tuned_batch_that_the_machine_cannot_hold_gives_way_to_the_manifests_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = DummyBackend.run
+
+    def run_within_memory(self: DummyBackend, inputs: Tensors) -> Tensors:
+        if num_rows(inputs) > 16:
+            raise MemoryError
+        return run(self, inputs)
+
+    monkeypatch.setattr(DummyBackend, "run", run_within_memory)
+    tune(folder, max_rows=64)
+    version = loaded(folder)
+    assert version.state is State.READY
+    assert version.plan is not None
+    assert "warm-up: MemoryError" in (version.plan.ignored_because or "")
+    assert version.plan.batching.max_rows == 8
 
 
 def test_a_bundle_that_is_damaged_itself_still_fails(folder: Path) -> None:
