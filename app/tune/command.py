@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app import machine
+from app import cpus, machine
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import is_version
 from app.bundle.tuning import Environment, Tuning, path_of, runtime_of, write_tuning
@@ -91,7 +91,7 @@ async def _tune(ref: BundleRef, settings: Settings, options: argparse.Namespace)
         choice = found.choice
         environment = Environment(
             processor=machine.processor(),
-            cores=machine.num_cores(),
+            cores=cpus.num_cores_of_machine(),
             runtime=runtime_of(choice.backend),
             device=bench.device_of(choice),
         )
