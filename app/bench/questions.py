@@ -119,10 +119,10 @@ def tuning_ignored(place: Place) -> str | None:
     try:
         versions = json.loads(answer)["versions"] if status == 200 else []
         ready = [version for version in versions if version["state"] == "ready"]
-        found = max(ready, key=lambda version: int(version["version"]), default={}).get("tuning_ignored")
+        reason = max(ready, key=lambda version: int(version["version"]))["tuning_ignored"] if ready else None
     except (ValueError, KeyError, TypeError, AttributeError):  # somebody else's service
         return None
-    return found if isinstance(found, str) else None
+    return reason if isinstance(reason, str) else None
 
 
 def read_body(path: Path) -> bytes:
