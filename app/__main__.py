@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 from app import cpus, logs
 from app.errors import SettingsError
-from app.settings import Settings
+from app.settings import EXIT_BAD_SETTINGS, Settings
 
-EXIT_BAD_SETTINGS = 2
 HEALTH_TIMEOUT_S = 2.0
 # with options of their own: imported only when asked for
 TOOLS = {
@@ -82,6 +81,8 @@ def _within_the_cores(settings: Settings) -> Settings:
         logger.warning("%d workers share %d cores; more than one for each core gain nothing", settings.workers, cores)
     if settings.workers > 1:
         logger.info("workers: %d, threads of each: %d, cores: %d", settings.workers, threads, cores)
+    if threads == settings.threads:
+        return settings  # a copy would have them set by name, and what was tuned would not be heeded
     return settings.model_copy(update={"threads": threads})
 
 

@@ -39,6 +39,8 @@ MAX_TIMEOUT_MS = 3_600_000
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _CLOSE = (b"connection", b"close")
 _BYTES = b"application/octet-stream"
+# as nearly everybody writes them, with nothing to cut off
+_PLAIN = frozenset((b"application/json", b"*/*"))
 _KNOWN_HEADERS = (
     b"content-type",
     b"content-length",
@@ -115,12 +117,12 @@ class Admission:
         return ticket
 
     def _admit_header(self, ticket: Ticket, name: bytes, value: bytes) -> None:
-        if name == b"content-type":
-            ticket.content_type = value.partition(b";")[0].strip().lower()
-        elif name == b"content-length":
+        if name == b"content-length":
             self._admit_length(ticket, value)
+        elif name == b"content-type":
+            ticket.content_type = value if value in _PLAIN else value.partition(b";")[0].strip().lower()
         elif name == b"accept":
-            ticket.wants_bytes = value.partition(b";")[0].strip().lower() == _BYTES
+            ticket.wants_bytes = value not in _PLAIN and value.partition(b";")[0].strip().lower() == _BYTES
         elif name == b"content-encoding":
             if value.strip().lower() not in (b"", b"identity"):
                 ticket.refusal = UnsupportedMedia(
@@ -133,7 +135,8 @@ class Admission:
         elif name == DEADLINE_HEADER:
             self._admit_deadline(ticket, value)
         if name == self._client_header:  # which may be one of the others
-            ticket.client = value[:MAX_CLIENT_BYTES].decode("latin-1")
+            # of a list the last entry, which the nearest proxy wrote: those before it are the caller's own words
+            ticket.client = value.rpartition(b",")[2].strip()[-MAX_CLIENT_BYTES:].decode("latin-1")
 
     async def read_body(self, ticket: Ticket, receive: Receive) -> bytes:
         """Read the whole body.

@@ -23,6 +23,14 @@ def num_cores(root: Path = ROOT) -> int:
     return max(1, math.floor(min((granted, *quotas(root)))))
 
 
+def num_cores_of_machine(root: Path = ROOT) -> int:
+    """Return how many cores the machine has, as far as the control groups pay for them; at least 1.
+
+    Whoever is pinned to some of them is still on the same machine.
+    """
+    return max(1, math.floor(min((os.cpu_count() or 1, *quotas(root)))))
+
+
 def quotas(root: Path = ROOT) -> Iterator[float]:
     """Yield every quota that holds for this process, in cores; nothing where there is none, or none can be read."""
     for line in _lines(root / "proc" / "self" / "cgroup"):

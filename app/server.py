@@ -51,6 +51,8 @@ class Server(uvicorn.Server):
                 http=DirectProtocol,
                 ws="none",
                 lifespan="on",
+                # a client is whom the connection comes from, or whom ZTO_CLIENT_HEADER names, whichever way it asks
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -104,7 +106,7 @@ class Server(uvicorn.Server):
 
     def _cut(self) -> None:
         """Answer everybody who still waits, with 503."""
-        logger.warning("%d requests are cut after %d s", len(self.server_state.tasks), self._shutdown_s)
+        logger.warning("%d connections are cut after %d s", len(self.server_state.connections), self._shutdown_s)
         self._app.catalog.close()
         for connection in list(self.server_state.connections):
             assert isinstance(connection, DirectProtocol)

@@ -20,6 +20,9 @@ from app import cpus
 from app.errors import SettingsError
 
 PREFIX = "ZTO_"
+# the exit status of whoever cannot start with its settings
+EXIT_BAD_SETTINGS = 2
+MAX_WORKERS, MAX_THREADS = 256, 1024
 # platforms set these without a prefix; the prefixed name wins
 PLATFORM_NAMES = ("MODELS_DIR", "PORT", "WORKERS")
 # of all models, or of the one before the equals sign
@@ -74,14 +77,14 @@ class Settings(BaseModel):
     workers: int = Field(
         default=1,
         ge=1,
-        le=256,
+        le=MAX_WORKERS,
         description="Processes that serve, each with its own copy of the models; also WORKERS. auto takes one for each "
         "core that the container has.",
     )
     threads: int = Field(
         default=1,
         ge=1,
-        le=1024,
+        le=MAX_THREADS,
         description="Threads of the runtime inside one call; auto shares the cores of the container among the workers. "
         "More than that share are cut down to it.",
     )
@@ -113,7 +116,8 @@ class Settings(BaseModel):
         default=None,
         pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
         description="Header that names the client, for fairness between clients under overload, as X-Forwarded-For or "
-        "X-Client-ID; set it only where a proxy of yours sets that header. Without it, a client is an address.",
+        "X-Client-ID; of a list the last entry counts. Set it only where a proxy of yours sets that header. Without "
+        "it, a client is an address.",
     )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(
@@ -127,13 +131,15 @@ class Settings(BaseModel):
     @field_validator("workers", mode="before")
     @classmethod
     def _one_for_each_core(cls, value: object) -> object:
-        return cpus.num_cores() if value == "auto" else value
+        return min(MAX_WORKERS, cpus.num_cores()) if value == "auto" else value
 
     @field_validator("threads", mode="before")
     @classmethod
     def _share_of_the_cores(cls, value: object, info: ValidationInfo) -> object:
         # workers is not there where its own value is impossible, which is told beside
-        return max(1, cpus.num_cores() // info.data.get("workers", 1)) if value == "auto" else value
+        if value != "auto":
+            return value
+        return min(MAX_THREADS, max(1, cpus.num_cores() // info.data.get("workers", 1)))
 
     @model_validator(mode="after")
     def _largest_request_fits_the_queue(self) -> Self:

@@ -11,17 +11,22 @@
 """
 
 import asyncio
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.admission import REQUEST_ID_HEADER, Admission
 from app.protocols.problem import MEDIA_TYPE, Problem
+
+logger = logging.getLogger("app.wire")
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 128
@@ -56,6 +61,19 @@ SHUTTING_DOWN = Refusal(
 )
 
 
+class _Flow(FlowControl):
+    """Reads no further while requests are pipelined: each answer would let more of them in than it takes out."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Collection[object]) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Go on reading, unless requests wait."""
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class _Refused(Exception):  # inside the callbacks of the parser
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
@@ -87,6 +105,7 @@ class WireProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         """Wait for the first request as long as for any other."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._idle_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
@@ -99,6 +118,8 @@ class WireProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError as exc:
             ours = exc.__context__  # where a callback raised
+            if ours is not None and not isinstance(ours, _Refused):
+                logger.error("a request could not be read", exc_info=ours)
             self._refuse(ours.refusal if isinstance(ours, _Refused) else MALFORMED)
         else:
             # one endless header is invisible to the callbacks: the parser keeps it until its end
@@ -115,7 +136,7 @@ class WireProtocol(HttpToolsProtocol):
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _Refused(HEAD_TOO_LARGE)
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, within the limit; count a trailer."""
@@ -156,9 +177,10 @@ class WireProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        waiting = self.pipeline.pop() if self.pipeline else None
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if waiting is not None:
+            self._start_asgi_task(*waiting)
         elif self._refusal is not None:
             self._answer(self._refusal)
         else:

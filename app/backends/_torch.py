@@ -1,18 +1,23 @@
 """What the backends on PyTorch share: arrays in, a module's tensors, arrays out."""
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from app.backends import Device
 from app.bundle.manifest import Artifact, Manifest, TensorSpec
-from app.errors import BackendUnavailable
+from app.errors import BackendUnavailable, BundleError
 from app.tensors import Array, Tensors
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+Module = TypeVar("Module")
+
+logger = logging.getLogger("app.backends")
 
 
 class TorchBackend:
@@ -84,6 +89,40 @@ def choose_device(wanted: Device) -> "torch.device":
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def load_on(wanted: Device, what: str, load: "Callable[[torch.device], Module]") -> "tuple[Module, torch.device]":
+    """Load a module where it is to compute; under ``auto`` on the CPU where the GPU does not take it.
+
+    Args:
+        wanted: Device of the settings.
+        what: The artifact in words, for errors and the log.
+        load: Returns the module on a device, made anew by each call; raises :class:`BundleError` where the artifact
+            itself is at fault, which no other device mends.
+
+    Raises:
+        BundleError: As ``load`` raises it, and whatever else it raises on the CPU.
+        BackendUnavailable: ``cuda`` is asked for, and there is none, or it does not take the module.
+    """
+    import torch
+
+    chosen = choose_device(wanted)
+    if chosen.type != "cpu":
+        try:
+            return load(chosen), chosen
+        except BundleError:
+            raise
+        except Exception as exc:  # its memory is full, somebody has it alone, or this torch has no kernels for it
+            if wanted == "cuda":
+                raise BackendUnavailable(f"ZTO_DEVICE=cuda: torch cannot use the GPU for {what}: {exc}") from exc
+            logger.warning("%s goes to the CPU, since torch cannot use the GPU for it: %s", what, exc)
+        chosen = torch.device("cpu")
+    try:
+        return load(chosen), chosen
+    except BundleError:
+        raise
+    except Exception as exc:  # torch raises what it likes, a bare Exception and AssertionError among them
+        raise BundleError(f"torch refuses {what}: {exc}") from exc
 
 
 def padded(array: Array, spec: TensorSpec, fixed_axes: Mapping[str, int]) -> Array:

@@ -74,7 +74,7 @@ class OnnxBackend:
         self._session.run(self._output_names, row, options)
 
     def close(self) -> None:
-        """Drop the session, and with it the arena."""
+        """Drop the session and its weights; the arena is the process's, and serves its other sessions."""
         del self._session
 
 

@@ -4,7 +4,7 @@ The architecture is looked up by its registered name, never by a module path, so
 """
 
 from app.backends import Device
-from app.backends._torch import TorchBackend, choose_device
+from app.backends._torch import TorchBackend, load_on
 from app.bundle.loader import Bundle
 from app.errors import BackendUnavailable, BundleError
 
@@ -24,14 +24,17 @@ def load(bundle: Bundle, *, key: str = "state_dict", threads: int, device: Devic
         ) from exc
 
     torch.set_num_threads(threads)
-    chosen = choose_device(device)
     manifest = bundle.manifest
     artifact = bundle.artifact(key)
     data = bundle.read(artifact)
-    try:
-        network = build(manifest.architecture.name, manifest.architecture.config)
-        network.load_state_dict(load_safetensors(data), strict=True)
-    except Exception as exc:  # an unknown name, an impossible config, missing or misshapen weights, a broken file
-        raise BundleError(f"the weights do not fit architecture {manifest.architecture.name!r}: {exc}") from exc
-    served = as_served(network, temperature=manifest.temperature).eval().to(chosen)
+
+    def load_network(where: torch.device) -> torch.nn.Module:
+        try:
+            network = build(manifest.architecture.name, manifest.architecture.config)
+            network.load_state_dict(load_safetensors(data), strict=True)
+        except Exception as exc:  # an unknown name, an impossible config, missing or misshapen weights, a broken file
+            raise BundleError(f"the weights do not fit architecture {manifest.architecture.name!r}: {exc}") from exc
+        return as_served(network, temperature=manifest.temperature).eval().to(where)
+
+    served, chosen = load_on(device, "the network", load_network)
     return TorchBackend(served, manifest, artifact, chosen)

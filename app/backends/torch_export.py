@@ -8,7 +8,7 @@ import io
 import re
 
 from app.backends import Device
-from app.backends._torch import TorchBackend, choose_device
+from app.backends._torch import TorchBackend, load_on
 from app.bundle.loader import Bundle
 from app.bundle.pt2 import clean
 from app.errors import BackendUnavailable, BundleError
@@ -44,16 +44,19 @@ def load(bundle: Bundle, *, key: str = "torch_export", threads: int, device: Dev
         raise BackendUnavailable("the torch_export backend needs torch: pip install 'zero-to-one[torch]'") from exc
 
     torch.set_num_threads(threads)
-    chosen = choose_device(device)
     artifact = bundle.artifact(key)
     archive = clean(bundle.read(artifact), is_operator=is_operator)
-    try:
-        program = torch.export.load(io.BytesIO(archive))
-        if chosen.type != "cpu":  # weights, constants, and the devices that its operators name
-            program = move_to_device_pass(program, chosen)
-        module = program.module(check_guards=False)
-    except Exception as exc:  # torch raises what it likes, a bare Exception and AssertionError among them
-        raise BundleError(f"torch refuses the exported program: {exc}") from exc
+
+    def load_program(where: torch.device) -> torch.nn.Module:
+        try:
+            program = torch.export.load(io.BytesIO(archive))
+        except Exception as exc:  # torch raises what it likes, a bare Exception and AssertionError among them
+            raise BundleError(f"torch refuses the exported program: {exc}") from exc
+        if where.type != "cpu":  # weights, constants, and the devices that its operators name
+            program = move_to_device_pass(program, where)
+        return program.module(check_guards=False)
+
+    module, chosen = load_on(device, "the exported program", load_program)
     return TorchBackend(module, bundle.manifest, artifact, chosen)
 
 

@@ -8,9 +8,9 @@ import io
 import warnings
 
 from app.backends import Device
-from app.backends._torch import TorchBackend, choose_device
+from app.backends._torch import TorchBackend, load_on
 from app.bundle.loader import Bundle
-from app.errors import BackendUnavailable, BundleError
+from app.errors import BackendUnavailable
 
 RUNS_CODE = True
 DEVICES = ("cpu", "cuda")
@@ -24,15 +24,18 @@ def load(bundle: Bundle, *, key: str = "torchscript", threads: int, device: Devi
         raise BackendUnavailable("the torchscript backend needs torch: pip install 'zero-to-one[torch]'") from exc
 
     torch.set_num_threads(threads)
-    chosen = choose_device(device)
     artifact = bundle.artifact(key)
     data = bundle.read(artifact)
-    try:
+
+    def load_program(where: torch.device) -> torch.nn.Module:
         with warnings.catch_warnings():
             # torch.jit works, and tells at every call that torch.export shall follow it
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(io.BytesIO(data), map_location=chosen).eval()  # type: ignore[no-untyped-call]
-    except Exception as exc:  # torch answers a broken file with RuntimeError, and others
-        raise BundleError(f"torch refuses the TorchScript program: {exc}") from exc
+            module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(data), map_location=where
+            )
+            return module.eval()
+
+    module, chosen = load_on(device, "the TorchScript program", load_program)
     return TorchBackend(module, bundle.manifest, artifact, chosen)

@@ -50,16 +50,20 @@ def _measure(options: argparse.Namespace) -> int:
     headers = questions.parse_headers(options.header, options.content_type)
     with _place(options) as place:
         requests = questions.requests_to(place, bodies or [questions.example(place)], headers)
+        tuning_ignored = questions.tuning_ignored(place)
         gc.collect()
         gc.freeze()  # a collection of what will stay would be counted as somebody's time
         try:
             result = run(place.target, requests, plan)
         except OSError as exc:  # TimeoutError is one
             raise BenchError(f"{place.netloc} takes no connections: {exc}") from exc
-    sys.stdout.write(report.table(result, plan, within_ms=options.within_ms) + "\n")
+    sys.stdout.write(report.table(result, plan, within_ms=options.within_ms, tuning_ignored=tuning_ignored) + "\n")
     if options.json is not None:
         asked = {"target": options.target, "url": options.url, "path": place.path, "bodies": len(requests)}
-        document = report.document(result, plan, within_ms=options.within_ms, asked=asked, environment=environment)
+        document = report.document(
+            result, plan, within_ms=options.within_ms, asked=asked, environment=environment,
+            tuning_ignored=tuning_ignored,
+        )  # fmt: skip
         _write(options.json, json.dumps(document, indent=1) + "\n")
     if options.plot is not None:
         curves = [("response", result.response)]

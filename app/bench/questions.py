@@ -105,6 +105,26 @@ def example(place: Place) -> bytes:
     return json.dumps(found, separators=(",", ":")).encode()
 
 
+def tuning_ignored(place: Place) -> str | None:
+    """Return why the version that answers is not served as it was tuned; None where it is, or nobody tells.
+
+    Raises:
+        BenchError: Nobody answers.
+    """
+    path = place.path.partition("?")[0]
+    model = path.removeprefix("/predict/")
+    if not path.startswith("/predict/") or not model or "/" in model:
+        return None
+    status, answer = ask(place, "GET", f"/models/{model}", None, {})
+    try:
+        versions = json.loads(answer)["versions"] if status == 200 else []
+        ready = [version for version in versions if version["state"] == "ready"]
+        reason = max(ready, key=lambda version: int(version["version"]))["tuning_ignored"] if ready else None
+    except (ValueError, KeyError, TypeError, AttributeError):  # somebody else's service
+        return None
+    return reason if isinstance(reason, str) else None
+
+
 def read_body(path: Path) -> bytes:
     """Return what a file holds; ``-`` is the standard input.
 

@@ -14,17 +14,17 @@ from app.bench.tally import Result
 _BUSY = 0.9
 
 
-def table(result: Result, plan: Plan, *, within_ms: float | None) -> str:
+def table(result: Result, plan: Plan, *, within_ms: float | None, tuning_ignored: str | None = None) -> str:
     """Return the report that is printed."""
     lines = [_how(plan), ""]
     lines += _counts(result, plan, within_ms)
     if result.response.count:
         lines += ["", *_times(result, plan)]
-    lines += [f"note: {note}" for note in notes(result, plan)]
+    lines += [f"note: {note}" for note in notes(result, plan, tuning_ignored)]
     return "\n".join(lines)
 
 
-def notes(result: Result, plan: Plan) -> list[str]:
+def notes(result: Result, plan: Plan, tuning_ignored: str | None = None) -> list[str]:
     """Return what a reader has to know before the figures are believed."""
     found: list[str] = []
     if result.was_stopped:
@@ -38,11 +38,19 @@ def notes(result: Result, plan: Plan) -> list[str]:
         found.append(
             f"1% of the requests were written {lag_ms:.2f} ms or more late: the load, or the machine, was busy"
         )
+    if tuning_ignored is not None:
+        found.append(f"the model is not served as it was tuned: {tuning_ignored}")
     return found
 
 
 def document(
-    result: Result, plan: Plan, *, within_ms: float | None, asked: dict[str, Any], environment: dict[str, str]
+    result: Result,
+    plan: Plan,
+    *,
+    within_ms: float | None,
+    asked: dict[str, Any],
+    environment: dict[str, str],
+    tuning_ignored: str | None = None,
 ) -> dict[str, Any]:
     """Return everything, ready for JSON.
 
@@ -52,6 +60,7 @@ def document(
         within_ms: The bound of goodput.
         asked: What the caller asked for.
         environment: What figures depend on, before the load was kept to a core of its own.
+        tuning_ignored: Why the model is not served as it was tuned, where it was.
     """
     kind = "closed" if isinstance(plan, ClosedLoop) else "open"
     return {
@@ -79,7 +88,7 @@ def document(
         "response_histogram": _steps(result.response),
         "service_histogram": _steps(result.service),
         "timeline": [dict(second) for second in result.timeline],
-        "notes": notes(result, plan),
+        "notes": notes(result, plan, tuning_ignored),
     }
 
 

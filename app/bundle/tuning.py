@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from app import machine
+from app import cpus, machine
 from app.bundle.loader import Bundle, BundleRef
 from app.bundle.manifest import NAME_PATTERN, Batching
 from app.bundle.parts import Part, Sha256
@@ -32,7 +32,7 @@ class Environment(Part):
 
     Attributes:
         processor: Its name.
-        cores: That the process could use.
+        cores: Of the machine, as far as its control groups pay for them; not those that the process was pinned to.
         runtime: Versions of what computes, by package.
         device: Where it computed.
     """
@@ -117,6 +117,11 @@ def runtime_of(key: str) -> dict[str, str]:
     return machine.versions(*packages)
 
 
+def runtime_is_installed(key: str) -> bool:
+    """Tell whether the artifact of a key has its runtime here; a format that needs none has."""
+    return key.partition("-")[0] not in _RUNTIMES or bool(runtime_of(key))
+
+
 def read_tuning(bundle: Bundle, state_dir: Path | None = None) -> Tuning | None:
     """Return the tuning of a bundle that holds here; None where there is none.
 
@@ -184,7 +189,7 @@ def _stale_because(tuning: Tuning, bundle: Bundle) -> str | None:
         return f"of another {tuning.choice.backend} artifact than the bundle has"
     if tuning.choice.batching.max_elements is not None and manifest.batching.max_elements is None:
         return "with a bound on elements, which this model has not"
-    here = (machine.processor(), machine.num_cores(), runtime_of(tuning.choice.backend))
+    here = (machine.processor(), cpus.num_cores_of_machine(), runtime_of(tuning.choice.backend))
     for what, there, now in zip(
         ("the processor", "a number of cores of", "the runtime"),
         (measured.processor, measured.cores, measured.runtime),

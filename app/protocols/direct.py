@@ -1,8 +1,9 @@
 """The short way through the door: a plain prediction, from its bytes to the queue and back, without a task of its own.
 
-It only accepts. A request that is not plain in every respect (another version, a picture, a body in doubt, a model that
-is not ready) is left to :class:`app.protocols.predict.PredictDoor`, which answers it or names its faults; so nothing is
-decided in two places. What is taken here is answered as the other door answers it.
+It only accepts, and refuses what there is no room or time for. A request that is not plain in every respect (another
+version, a picture, a body in doubt, a model that is not ready) is left to :class:`app.protocols.predict.PredictDoor`,
+which answers it or names its faults; so no fault is found in two places. What is taken here is answered as the other
+door answers it.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
-from app.errors import InvalidInput, Overloaded, ServingError, TooManyInstances
+from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError
 from app.metrics import Histogram, Metrics
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, parse_query
@@ -29,8 +30,8 @@ logger = logging.getLogger("app.predict")
 
 # a longer body would keep the event loop from the others while it is read; the other door takes it to a thread
 MAX_BODY_BYTES = 64 * 1024
-# of each model; there are few good ones, and callers who send the same again and again
-MAX_WISHES = 256
+# of each model, and of queries no longer than this: callers send the same ones again and again
+MAX_WISHES, MAX_WISH_BYTES = 256, 256
 
 
 class Exchange(Protocol):
@@ -76,7 +77,7 @@ class Target:
     def wish(self, query: bytes) -> Wish | None:
         """Return what a query asks for; None where it is wrong, or asks for another version. Good ones are kept."""
         found = self.wishes.get(query)
-        if found is None and (found := self._read(query)) is not None:
+        if found is None and len(query) <= MAX_WISH_BYTES and (found := self._read(query)) is not None:
             if len(self.wishes) >= MAX_WISHES:
                 self.wishes.clear()
             self.wishes[query] = found
@@ -123,6 +124,7 @@ class DirectDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
+        self._receipts: dict[Version, tuple[tuple[str, str, str, str], bytes, str]] = {}
         self._refused: list[tuple[Exchange, bytes, bytes]] = []
         self.targets = {
             f"/predict/{name}".encode(): Target(
@@ -137,7 +139,7 @@ class DirectDoor:
         Args:
             target: Of ``targets``.
             body: The whole of it.
-            exchange: Responded to once where the request is taken, maybe before this returns.
+            exchange: Responded to once where the request is taken, and not before this returns.
 
         Returns:
             Whether it was taken.
@@ -153,6 +155,7 @@ class DirectDoor:
             if tensors is None:
                 return False
             parse_s = self._service.clock() - ticket.received_at
+            target.parse_s.observe(parse_s)
             job = Job(
                 tensors,
                 num_rows(tensors),
@@ -166,8 +169,10 @@ class DirectDoor:
             return True
         except ServingError:
             return False
+        except Exception as exc:  # a defect, and the connection waits for an answer all the same
+            asyncio.get_running_loop().call_soon(self._refuse, version, exchange, exc)
+            return True
         exchange.job = job
-        target.parse_s.observe(parse_s)
         return True
 
     def _finish(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Outcome) -> None:
@@ -175,8 +180,14 @@ class DirectDoor:
         if not isinstance(outcome, Answer):
             self._refuse(version, exchange, outcome)
             return
+        try:
+            self._answer(target, version, exchange, parse_s, outcome)
+        except Exception as exc:
+            self._refuse(version, exchange, exc)
+
+    def _answer(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Answer) -> None:
         self._service.observe(version, outcome)
-        write = partial(_write, target.answers, str(version.ref.version), outcome, exchange)
+        write = partial(_write, target.answers, self._receipts_of(version)[2], outcome, exchange)
         if target.answers.is_large(outcome):
             task = asyncio.get_running_loop().create_task(
                 self._respond_from_thread(version, exchange, parse_s, outcome, write)
@@ -184,27 +195,33 @@ class DirectDoor:
             self._writing.add(task)  # the loop itself keeps no task alive
             task.add_done_callback(self._writing.discard)
             return
-        try:
-            written = write()
-        except Exception as exc:
-            self._refuse(version, exchange, exc)
-        else:
-            self._respond(version, exchange, parse_s, outcome, written)
+        self._respond(version, exchange, parse_s, outcome, write())
 
     async def _respond_from_thread(
         self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, write: Callable[[], Written]
     ) -> None:
         try:
             written = await self._decoders.run(exchange.ticket.deadline, write)
+        except asyncio.CancelledError:
+            self._refuse(version, exchange, ModelNotReady("the service is shutting down"))
+            raise
         except Exception as exc:
             self._refuse(version, exchange, exc)
         else:
             self._respond(version, exchange, parse_s, answer, written)
 
+    def _receipts_of(self, version: Version) -> tuple[tuple[str, str, str, str], bytes, str]:
+        """Return what counts a good answer of a version, and the number of the version in bytes and in words."""
+        found = self._receipts.get(version)
+        if found is None:
+            number = str(version.ref.version)
+            found = self._receipts[version] = (DOOR, version.ref.name, number, "200"), number.encode(), number
+        return found
+
     def _respond(self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, written: Written) -> None:
-        number = str(version.ref.version)
-        self._metrics.requests[(DOOR, version.ref.name, number, "200")] += 1
-        head = head_of(written, number.encode(), parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
+        counted_as, number, _ = self._receipts_of(version)
+        self._metrics.requests[counted_as] += 1
+        head = head_of(written, number, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
         exchange.respond(200, head, written.body)
 
     def _refuse(self, version: Version, exchange: Exchange, error: Exception) -> None:
@@ -228,7 +245,10 @@ class DirectDoor:
     def _write_refusals(self) -> None:
         refused, self._refused = self._refused, []
         for exchange, head, body in refused:
-            exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
+            try:
+                exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
+            except Exception:  # of one connection, and the others still wait
+                logger.exception("a refusal could not be written")
 
 
 def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
@@ -236,10 +256,7 @@ def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
     if content_type == JSON:
         return task.decode_fast(body)
     if content_type == BYTES and task.raw is not None:
-        try:
-            return task.raw.decode(body)
-        except (InvalidInput, TooManyInstances):
-            return None
+        return task.raw.decode_fast(body)
     return None
 
 

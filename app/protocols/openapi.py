@@ -34,7 +34,8 @@ _STATUSES = {
     413: "The body, or the number of instances, is too large.",
     415: "The model does not take this media type.",
     422: "Values are invalid; `errors` names every fault.",
-    503: "The model is not ready, or its queue is full; `Retry-After` says when to come back.",
+    503: "The model is not ready, its queue is full, or no answer is to be expected within the deadline; `Retry-After` "
+    "says when to come back.",
     504: "The deadline passed.",
 }
 

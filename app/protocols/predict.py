@@ -187,7 +187,7 @@ class PredictDoor:
                 lambda: task.decode_json(parse_json(body, task.json_limits) if document is _UNREAD else document),
             )
         if media_type == BYTES and task.raw is not None:
-            return task.raw.decode(body)
+            return await self._decoders.run(ticket.deadline, task.raw.decode, body)
         if task.media_types:
             if media_type == _MULTIPART:
                 body = await _uploaded_file(body, scope)

@@ -81,7 +81,7 @@ class Batcher:
         )  # fmt: skip
         self.costs = costs or CostModel(0.0, 0.0, full_units=max_rows)
         self._forecast = Forecast(self.costs)
-        self._room = Room(self._queue, self._forecast, max_rows=max_rows, max_queue_rows=max_queue_rows)
+        self._room = Room(self._queue, self._forecast, max_queue_rows=max_queue_rows)
         self._running: list[Slice] = []
         self._is_turning = False  # a turn is scheduled, or a batch runs
         self._fill_timer: asyncio.TimerHandle | None = None
@@ -129,7 +129,7 @@ class Batcher:
             raise ModelNotReady(self._closed_because)
         job.enqueued_at = now = self._clock()
         if (  # as _is_easy()
-            self._queue.waiting_rows + job.rows <= self._room.easy_rows
+            self._queue.waiting_rows + job.rows <= self._queue.sure_rows
             and job.deadline - now > self._forecast.easy_s
             and not self._running
         ):
@@ -144,7 +144,7 @@ class Batcher:
     def _is_easy(self, rows: int, left_s: float) -> bool:
         """Tell whether a request fits the next batch, and has so much time that nothing need be worked out."""
         return (
-            self._queue.waiting_rows + rows <= self._room.easy_rows
+            self._queue.waiting_rows + rows <= self._queue.sure_rows
             and left_s > self._forecast.easy_s
             and not self._running  # nobody knows for sure how long a batch on a thread will take
         )
@@ -181,7 +181,7 @@ class Batcher:
             it is dropped from the queue.
 
         Raises:
-            Overloaded: The queue is full.
+            Overloaded: The queue is full, or no answer is to be expected within the deadline.
             ModelNotReady: The batcher is closed.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()

@@ -15,7 +15,7 @@ from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, ModelNotReady, UnknownModel, UnknownVersion
+from app.errors import BundleError, BundleNotProven, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.costs import learn
@@ -152,6 +152,7 @@ class Catalog:
                     # a GPU adds up in another order, which a bundle of narrow tolerances may not allow
                     logger.warning("%s: not served on %s, but on the CPU: %s", version.label, version.device, exc)
                     device = "cpu"
+                    plan = plan_for(bundle, self._settings)  # which may have been tuned there, as `tune` falls back too
                 else:
                     raise
                 version.discard_backend()
@@ -175,17 +176,20 @@ class Catalog:
             device=device,
         )
         version.device = backends.device_of(backend)
-        plan.expect_device(version.device)
         version.backend = backend
+        plan.expect_device(version.device)
         version.state = State.PROVING
         golden = bundle.golden(version.backend_name)
         check_contract(bundle.manifest, golden)
         run = promised(backend.run, bundle.manifest)
         prove(run, bundle.manifest, golden, version.backend_name)
-        version.costs, version.batch_s = learn(
-            run, golden.inputs, bundle.manifest, version.backend_name, clock=self._clock
-        )  # fmt: skip
-        backend.settle(trim(take(golden.inputs, 0, 1)))
+        try:
+            version.costs, version.batch_s = learn(
+                run, golden.inputs, bundle.manifest, version.backend_name, clock=self._clock
+            )  # fmt: skip
+            backend.settle(trim(take(golden.inputs, 0, 1)))
+        except Exception as exc:  # as a device whose memory does not hold a full batch; another plan may do
+            raise BundleNotProven(f"warm-up: {str(exc) or type(exc).__name__}") from exc
         return golden
 
     def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:

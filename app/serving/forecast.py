@@ -16,7 +16,7 @@ from app.tensors import LENGTHS, Tensors
 
 # a look at the whole queue for those who left, which a refusal must not cost each time
 SWEEP_EVERY_S = 0.05
-# an idle model refuses nobody on what it cost longer ago than this: the next request finds out anew
+# an idle model refuses nobody on what such a batch cost longer ago than this: the next request finds out anew
 TRUST_S = 1.0
 # batches shorter than this teach as much by every so many: a lesson costs more than a request may
 _LESSON_EVERY_S = 0.001
@@ -31,14 +31,25 @@ class Forecast:
         costs: Of a batch; corrected here.
 
     Attributes:
-        easy_s: Whoever has more time than this is answered in time, as long as no more waits than a batch holds.
+        easy_s: Whoever has more time than this is answered in time, as long as no more waits than a batch surely holds.
     """
 
-    __slots__ = ("_began_at", "_ended_at", "_expected_s", "_pace", "_units_per_batch", "costs", "easy_s", "measured_at")
+    __slots__ = (
+        "_began_at",
+        "_ended_at",
+        "_expected_s",
+        "_learned_at",
+        "_measured_at",
+        "_pace",
+        "_units_per_batch",
+        "costs",
+        "easy_s",
+    )
 
     def __init__(self, costs: CostModel) -> None:
         self.costs = costs
-        self.measured_at = float("-inf")
+        self._learned_at = float("-inf")
+        self._measured_at: dict[int, float] = {}  # by the binary digits of the units, as the factors of the costs
         self._pace = 1.0
         self._units_per_batch = float(costs.full_units)
         self._began_at = 0.0
@@ -59,16 +70,23 @@ class Forecast:
             now: On the clock.
             more: Whether more waits.
         """
-        if compute_s is not None and now - self.measured_at >= _LESSON_EVERY_S:
+        if compute_s is not None and now - self._learned_at >= _LESSON_EVERY_S:
             expected_s = self.costs.seconds(units)
             if self._ended_at is not None and expected_s > 0:
                 ratio = (now - self._ended_at) / expected_s / self._pace
                 self._pace = max(1.0, self._pace * (1 + _WEIGHT * (min(max(ratio, 1 / _MOST), _MOST) - 1)))
                 self._units_per_batch += _WEIGHT * (units - self._units_per_batch)
+            elif not more:  # nobody waited before or after: of an overload that is over, nothing else would tell
+                self._pace += _WEIGHT * (1 - self._pace)
             self.costs.observe(units, compute_s)
-            self.measured_at = now
+            self._learned_at = self._measured_at[units.bit_length()] = now
             self.easy_s = 3 * self._pace * self.costs.full_s
         self._ended_at = now if more else None
+
+    def is_fresh(self, units: int, now: float) -> bool:
+        """Tell whether batches of about this size, or full ones where it is more, have been measured lately."""
+        size = min(units, self.costs.full_units).bit_length()
+        return now - self._measured_at.get(size, float("-inf")) <= TRUST_S
 
     def running_s(self, now: float) -> float:
         """Return the seconds until the batch that runs will end; one that is late already, may take as long again."""
@@ -87,17 +105,15 @@ class Room:
     Args:
         queue: The queue.
         forecast: What its batches take.
-        max_rows: Most rows of a batch.
         max_queue_rows: Most rows that wait.
     """
 
-    def __init__(
-        self, queue: JobQueue | WindowQueue, forecast: Forecast, *, max_rows: int, max_queue_rows: int
-    ) -> None:
+    def __init__(self, queue: JobQueue | WindowQueue, forecast: Forecast, *, max_queue_rows: int) -> None:
         self._queue = queue
         self._forecast = forecast
         self._max_queue_rows = max_queue_rows
-        self.easy_rows = min(max_rows, max_queue_rows)
+        # no more ever waits, so the order stays what it is, and the door has one number to look at
+        queue.sure_rows = min(queue.sure_rows, max_queue_rows)
         self._swept_at = float("-inf")
 
     def expect(
@@ -157,7 +173,7 @@ class Room:
             # a guess, and none is better than trying: only what is hopeless at half of it is refused, on fresh evidence
             needed_s = forecast.costs.seconds(elements or rows) / 2
             ahead = 0
-            if now - forecast.measured_at > TRUST_S:
+            if not forecast.is_fresh(elements or rows, now):
                 return None
         else:
             ahead = queue.rows_ahead(client)

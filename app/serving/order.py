@@ -8,8 +8,11 @@ differ by no more than one piece of each, whatever the others do and however fas
 equal weights). A piece is what one batch takes of a request. Rows that were canceled, are late, or were put out cost
 their client nothing.
 
+A lane that is new, or comes back, starts one row after the tag that is served, not at it: so time passes however many
+new clients come, and whoever was served before waits behind those who stand there already, and nobody who comes later.
+
 When the queue is full, its fair share is what each client may hold: whoever holds less is let in, and the newest
-requests of whoever holds the most are put out for it.
+requests of whoever holds the most are put out for it; those that were run in part only when no others are left.
 """
 
 import itertools
@@ -18,6 +21,9 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 
 from app.serving.jobs import Job
+
+# lanes of clients who are gone are looked for when there are twice as many as after the last look, and so many more
+_SPARE_LANES = 64
 
 
 class _Lane:
@@ -35,14 +41,24 @@ class _Lane:
         self.rows = 0
         self.start = start
 
+    def pop_newest(self) -> Job:
+        """Take out the job that came last; one that was run in part stands at the end too, but came before."""
+        jobs = self.jobs
+        back = next((back for back, job in enumerate(reversed(jobs), 1) if not job.taken_rows), 1)
+        job = jobs[-back]
+        del jobs[-back]
+        self.rows -= job.rows - job.taken_rows
+        return job
+
 
 class FairOrder:
     """Jobs that wait, and which of them is next.
 
     Args:
-        line_rows: Rows that the next batch holds for sure.
+        sure_rows: Rows that the next batch holds for sure.
 
     Attributes:
+        sure_rows: As given; whoever knows better may lower it.
         waiting_rows: Rows that wait, those of callers who left meanwhile included.
         waiting_elements: The sum of their lengths, where rows have any.
         window_rows: Those of them that have left the order, and still wait for rows that suit them.
@@ -57,20 +73,22 @@ class FairOrder:
         "_line",
         "_line_rows",
         "_now",
-        "_room",
+        "_prune_at",
         "_tie",
         "late",
+        "sure_rows",
         "taken_units",
         "waiting_elements",
         "waiting_rows",
         "window_rows",
     )
 
-    def __init__(self, line_rows: int) -> None:
-        self._room = line_rows
+    def __init__(self, sure_rows: int) -> None:
+        self.sure_rows = sure_rows
         self._line: deque[Job] = deque()
         self._line_rows = 0
         self._lanes: dict[str, _Lane] = {}
+        self._prune_at = _SPARE_LANES  # so many lanes
         # lanes with jobs, by start tag; a tie goes to whoever has not been served for longer
         self._heap: list[tuple[int, int, _Lane]] = []
         self._tie = itertools.count()
@@ -99,7 +117,7 @@ class FairOrder:
         """Queue a job up behind the others of its client."""
         rows = job.rows
         self.waiting_rows += rows
-        if not self._heap and self._line_rows + rows <= self._room:
+        if not self._heap and self._line_rows + rows <= self.sure_rows:
             self._line.append(job)
             self._line_rows += rows
         else:
@@ -139,10 +157,10 @@ class FairOrder:
         if not lanes:
             return soon
         lane = self._lanes.get(client)
-        behind = 0  # how far its tag would be behind the one that is served
+        behind = 0  # how far its tag would be behind that of a new lane
         if lane is not None:
             lanes += not lane.jobs
-            behind = max(0, lane.start - self._now) + lane.rows
+            behind = max(0, lane.start - self._fresh) + lane.rows
         else:
             lanes += 1
         # each lane is served up to that tag; a lane that is not there yet, and its equals, have one row each before it
@@ -167,8 +185,7 @@ class FairOrder:
         while self.waiting_rows + rows > limit:
             greedy = max((entry[2] for entry in self._heap), key=lambda lane: lane.rows)
             assert greedy.rows > share, "if nobody held more than a fair share, all would fit"
-            job = greedy.jobs.pop()
-            greedy.rows -= job.rows - job.taken_rows
+            job = greedy.pop_newest()
             out.append(job)
             self._forget(job)
             if not greedy.jobs:
@@ -180,20 +197,25 @@ class FairOrder:
         # what is in no lane is served next, and is not put out
         return (limit - self._line_rows - self.window_rows) / (len(self._heap) + is_new)
 
+    @property
+    def _fresh(self) -> int:
+        """The tag of a new lane."""
+        return self._now + 1
+
     def _head(self) -> Job:
         return self._line[0] if self._line else self._heap[0][2].jobs[0]
 
     def _place(self, job: Job) -> None:
         rows = job.rows - job.taken_rows
-        if not self._heap and self._line_rows + rows <= self._room:
+        if not self._heap and self._line_rows + rows <= self.sure_rows:
             self._line.append(job)
             self._line_rows += rows
             return
         lane = self._lanes.get(job.client)
         if lane is None:
-            lane = self._lanes[job.client] = _Lane(self._now)
+            lane = self._lanes[job.client] = _Lane(self._fresh)
         if not lane.jobs:
-            lane.start = max(lane.start, self._now)
+            lane.start = max(lane.start, self._fresh)
             heappush(self._heap, (lane.start, next(self._tie), lane))
         lane.jobs.append(job)
         lane.rows += rows
@@ -241,10 +263,11 @@ class FairOrder:
         heappop(self._heap)
         if not self._heap:
             self._reset()
-        elif len(self._lanes) > 2 * len(self._heap) + 64:  # clients who are gone, and have nothing to make up for
+        elif len(self._lanes) >= self._prune_at:  # forget clients who are gone, and have nothing to make up for
             self._lanes = {
-                client: lane for client, lane in self._lanes.items() if lane.jobs or lane.start > self._now
+                client: lane for client, lane in self._lanes.items() if lane.jobs or lane.start > self._fresh
             }  # fmt: skip
+            self._prune_at = 2 * len(self._lanes) + _SPARE_LANES
 
     def _forget(self, job: Job) -> None:
         self.waiting_rows -= job.rows - job.taken_rows
@@ -252,4 +275,5 @@ class FairOrder:
 
     def _reset(self) -> None:
         self._lanes, self._heap, self._now = {}, [], 0
+        self._prune_at = _SPARE_LANES
         self._line_rows = sum(job.rows - job.taken_rows for job in self._line)

@@ -42,7 +42,7 @@ class Service:
             job: The inputs of the manifest, B rows; the deadline is on ``clock``.
 
         Raises:
-            Overloaded: The queue is full, or the deadline cannot be met.
+            Overloaded: The queue is full, or no answer is to be expected within the deadline.
             ModelNotReady: The model went out of rotation.
         """
         if version.batcher is None:
@@ -72,7 +72,7 @@ class Service:
             hung_up: Returns when the caller has gone; the request is then dropped before it is run.
 
         Raises:
-            Overloaded: The queue is full.
+            Overloaded: The queue is full, or no answer is to be expected within the deadline.
             ModelNotReady: The model went out of rotation.
             DeadlineExceeded: The deadline passed.
             ModelRejectedInput: The model fails on one of the rows.

@@ -9,9 +9,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app import backends, cpus
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Batching
-from app.bundle.tuning import Tuning, read_tuning
+from app.bundle.tuning import Tuning, read_tuning, runtime_is_installed
 from app.errors import BundleError
 from app.settings import Settings
 
@@ -84,18 +85,35 @@ def plan_for(bundle: Bundle, settings: Settings) -> Plan:
     tuned = dataclasses.replace(
         plan,
         backend=choice.backend,
-        threads=plan.threads if "threads" in settings.model_fields_set else choice.threads,
+        threads=plan.threads if "threads" in settings.model_fields_set else _within_the_cores(choice.threads, settings),
         batching=choice.batching,
         run_on=choice.run_on if plan.run_on == "auto" else plan.run_on,
         tuning=tuning,
     )
-    return dataclasses.replace(tuned, overrides=_differences(plan, tuned, bundle))
+    return dataclasses.replace(tuned, overrides=_differences(plan, tuned, _own_key(bundle, settings)))
 
 
-def _differences(plan: Plan, tuned: Plan, bundle: Bundle) -> dict[str, Any]:
+def _within_the_cores(threads: int, settings: Settings) -> int:
+    """Return the tuned threads, cut down to the share of the cores that each of the workers has."""
+    return cpus.threads_within(threads, workers=settings.workers, cores=cpus.num_cores())
+
+
+def _own_key(bundle: Bundle, settings: Settings) -> str | None:
+    """Return the key of the artifact that would be served without a tuning: as :func:`app.backends.load` chooses it."""
+    wanted = settings.backend_of(bundle.manifest.name)
+    if wanted != "auto":
+        return wanted
+    for artifact in bundle.manifest.artifacts:
+        may_run = artifact.format != "torchscript" or settings.allow_torchscript
+        if artifact.format in backends.names() and may_run and runtime_is_installed(artifact.key):
+            return artifact.key
+    return None
+
+
+def _differences(plan: Plan, tuned: Plan, own_key: str | None) -> dict[str, Any]:
     names = [field for field in ("threads", "run_on") if getattr(plan, field) != getattr(tuned, field)]
     found: dict[str, Any] = {name: getattr(tuned, name) for name in names}
-    if tuned.backend != bundle.manifest.artifacts[0].key:
+    if tuned.backend != own_key:
         found["backend"] = tuned.backend
     before, after = plan.batching.model_dump(), tuned.batching.model_dump()
     return found | {name: value for name, value in after.items() if before[name] != value}

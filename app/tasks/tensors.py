@@ -163,7 +163,7 @@ class TensorsTask:
             high=row.high,
             lengths=range(1, row.most[0] + 1) if is_open else None,
             has_lengths=self._has_lengths,
-            max_rows=self._limits.max_instances,
+            max_rows=max(1, min(self._limits.max_instances, self._most_numbers // math.prod(row.most))),
         )
 
     def _limits_of_json(self) -> JsonLimits:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app import backends, machine
+from app import backends, cpus
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Artifact
 from app.bundle.tuning import Choice
@@ -73,7 +73,7 @@ def with_batching(choice: Choice, **changes: float | None) -> Choice:
 
 def other_threads(choice: Choice) -> list[Choice]:
     """Return it with other numbers of threads: the powers of two that the cores hold."""
-    counts = [2**power for power in range(10) if 2**power <= machine.num_cores()]
+    counts = [2**power for power in range(10) if 2**power <= cpus.num_cores()]
     return [choice.model_copy(update={"threads": count}) for count in counts if count != choice.threads]
 
 

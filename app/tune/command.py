@@ -10,12 +10,12 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app import machine
+from app import cpus, machine
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import is_version
 from app.bundle.tuning import Environment, Tuning, path_of, runtime_of, write_tuning
@@ -23,22 +23,28 @@ from app.errors import BundleError
 from app.settings import Settings
 from app.tune.candidates import Bounds, brief, keys
 from app.tune.measure import Bench
-from app.tune.search import Search
+from app.tune.search import Found, Search
 
+EXIT_NOT_KEPT = 1
 EXIT_BAD_USE = 2
 EXIT_INTERRUPTED = 130
 MIN_BUDGET_S, MAX_BUDGET_S = 1.0, 3600.0
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tune, or forget a tuning; return 0, 2 where it cannot be done, or 130 where it was interrupted."""
+    """Tune, or forget a tuning.
+
+    Returns:
+        0; 1 where it is done, but the file of ``--json`` cannot be written; 2 where it cannot be done; 130 where it was
+        interrupted.
+    """
     options = _parse(argv)
     settings = Settings.from_environ(os.environ)
     try:
         ref = _find(options.model, settings)
         path = path_of(ref, settings.state_dir)
         if options.remove:
-            return _remove(path)
+            return _remove(dict.fromkeys((path, path_of(ref))))
         _expect_options(options)
         if not options.dry_run:
             _expect_writable(path)
@@ -49,12 +55,12 @@ def main(argv: Sequence[str]) -> int:
             write_tuning(tuning, path)
             sys.stdout.write(f"written: {path}; restart the service to heed it\n")
         if options.json is not None:
-            options.json.write_text(tuning.model_dump_json(indent=1) + "\n")
+            return _write(tuning, options.json)
     except BundleError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return EXIT_BAD_USE
     except OSError as exc:
-        sys.stderr.write(f"error: {options.json} cannot be written: {exc.strerror or exc}\n")
+        sys.stderr.write(f"error: {exc}\n")
         return EXIT_BAD_USE
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.stderr.write("interrupted: nothing was written\n")
@@ -91,14 +97,13 @@ async def _tune(ref: BundleRef, settings: Settings, options: argparse.Namespace)
         choice = found.choice
         environment = Environment(
             processor=machine.processor(),
-            cores=machine.num_cores(),
+            cores=cpus.num_cores_of_machine(),
             runtime=runtime_of(choice.backend),
             device=bench.device_of(choice),
         )
     finally:
         bench.close()
-    says = "the manifest's own settings stay" if found.gain == 1.0 else f"{found.gain:.2f} times the rows a second"
-    sys.stdout.write(f"{manifest.name}/{manifest.version}: {brief(choice)}: {says}\n")
+    sys.stdout.write(f"{manifest.name}/{manifest.version}: {brief(choice)}: {_words(found)}\n")
     return Tuning(
         name=manifest.name,
         version=manifest.version,
@@ -131,15 +136,41 @@ def _find(model: str, settings: Settings) -> BundleRef:
     return found
 
 
-def _remove(path: Path) -> int:
+def _words(found: Found) -> str:
+    if not found.replaces:
+        return "the manifest's own settings stay"
+    if found.gain == 1.0:
+        return "taken, since the manifest's own settings failed in the last step"
+    return f"{found.gain:.2f} times the rows a second"
+
+
+def _write(tuning: Tuning, path: Path) -> int:
+    """Write what ``--json`` asks for; what was tuned stays where this fails."""
     try:
-        path.unlink()
-    except FileNotFoundError:
-        sys.stdout.write(f"there is no {path}\n")
+        path.write_text(tuning.model_dump_json(indent=1) + "\n")
     except OSError as exc:
-        raise BundleError(f"{path} cannot be removed: {exc.strerror or exc}") from exc
-    else:
-        sys.stdout.write(f"removed: {path}\n")
+        sys.stderr.write(f"error: all else is done, but {path} cannot be written: {exc.strerror or exc}\n")
+        return EXIT_NOT_KEPT
+    return 0
+
+
+def _remove(paths: Iterable[Path]) -> int:
+    """Remove every tuning that the service could heed.
+
+    Raises:
+        BundleError: One cannot be removed, and would be heeded still.
+    """
+    for path in paths:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            sys.stdout.write(f"there is no {path}\n")
+        except OSError as exc:
+            raise BundleError(
+                f"{path} cannot be removed, and is heeded unless ZTO_TUNING=off: {exc.strerror or exc}"
+            ) from exc
+        else:
+            sys.stdout.write(f"removed: {path}\n")
     return 0
 
 

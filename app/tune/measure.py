@@ -11,11 +11,12 @@ from typing import Literal
 import orjson
 
 from app import backends, tasks
-from app.backends import Backend
+from app.backends import Backend, Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
 from app.bundle.tuning import Choice
+from app.errors import BundleError
 from app.serving.batcher import Batcher
 from app.serving.catalog import LOOP_BATCH_S
 from app.serving.proof import full_batch, promised, prove
@@ -51,6 +52,7 @@ class Bench:
         requests = bundle.golden().requests
         self._bodies = [json.dumps({"instances": [request]}).encode() for request in requests]
         self._loaded: tuple[str, int, Backend] | None = None
+        self._devices: dict[str, Device] = {}
         self._golden: dict[str, GoldenRows] = {}
         self._full_batch_s: dict[str, float] = {}
 
@@ -59,11 +61,21 @@ class Bench:
         return backends.device_of(self._backend(choice))
 
     def prove(self, choice: Choice) -> None:
-        """Replay the golden rows as this choice would.
+        """Replay the golden rows as this choice would; as the service, under ``auto`` on the CPU where the GPU fails.
 
         Raises:
             BundleError: It does not load, or is not proven.
         """
+        try:
+            self._prove(choice)
+        except BundleError:
+            if self._device(choice) != "auto" or self._loaded is None or self.device_of(choice) == "cpu":
+                raise
+            self._devices[choice.backend] = "cpu"  # for whatever is measured of it from here on
+            self.close()
+            self._prove(choice)
+
+    def _prove(self, choice: Choice) -> None:
         manifest = self._manifest(choice)
         prove(promised(self._backend(choice).run, manifest), manifest, self._golden_of(choice), choice.backend)
 
@@ -111,6 +123,7 @@ class Bench:
             max_queue_rows=self._clients,
             max_elements=manifest.batching.max_elements,
             inputs=manifest.inputs,
+            length_buckets=self._settings.length_buckets,
             max_wait_s=manifest.batching.max_wait_ms / 1e3,
             executor=executor,
         )
@@ -152,6 +165,9 @@ class Bench:
             self._loaded[2].close()
             self._loaded = None
 
+    def _device(self, choice: Choice) -> Device:
+        return self._devices.get(choice.backend, self._settings.device)
+
     def _manifest(self, choice: Choice) -> Manifest:
         return self._bundle.manifest.model_copy(update={"batching": choice.batching})
 
@@ -169,7 +185,7 @@ class Bench:
                 dataclasses.replace(self._bundle, manifest=self._manifest(choice)),
                 threads=choice.threads,
                 allowed=("torchscript",) if self._settings.allow_torchscript else (),
-                device=self._settings.device,
+                device=self._device(choice),
             )
             self._loaded = (choice.backend, choice.threads, backend)
         return self._loaded[2]

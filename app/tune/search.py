@@ -46,12 +46,14 @@ class Found:
 
     Attributes:
         choice: How to serve.
-        gain: Rows a second, over those with the manifest's settings.
+        gain: Rows a second, over those with the manifest's settings; 1 where these fail.
+        replaces: Whether it is another than the manifest's own settings.
         candidates: All that was measured or left out, in the order of the steps.
     """
 
     choice: Choice
     gain: float
+    replaces: bool
     candidates: list[Measured]
 
 
@@ -106,7 +108,7 @@ class Search:
         choice = await self._step("run_on", choice, self._other_place(choice))
         choice = await self._step("max_wait_ms", choice, other_waits(choice))
         if choice == default:
-            return Found(choice=default, gain=1.0, candidates=self._measured)
+            return Found(choice=default, gain=1.0, replaces=False, candidates=self._measured)
         return await self._once_more(default, choice)
 
     def _able(self, choices: Sequence[Choice]) -> list[Choice]:
@@ -193,9 +195,10 @@ class Search:
         await self._measure(contenders)
         winner = self._judge("once more", contenders[0], contenders[1:])
         if winner == default:
-            return Found(choice=default, gain=1.0, candidates=self._measured)
-        rates = [contender.rate for contender in contenders]
-        return Found(choice=choice, gain=rates[1] / rates[0] if rates[0] else 1.0, candidates=self._measured)
+            return Found(choice=default, gain=1.0, replaces=False, candidates=self._measured)
+        before, after = contenders
+        gain = 1.0 if before.out_because is not None or not before.rate else after.rate / before.rate
+        return Found(choice=choice, gain=gain, replaces=True, candidates=self._measured)
 
     def _note(self, step: str, contender: _Contender, verdict: str) -> None:
         measured = Measured(

@@ -20,12 +20,11 @@ from app.main import ZeroToOne, create_app
 from app.metrics import Snapshot
 from app.server import Server, run
 from app.serving.versions import State
-from app.settings import Settings
+from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
 
 logger = logging.getLogger("app.workers")
 
-EXIT_BAD_SETTINGS = 2
 _TICKS_BETWEEN_NOTES = 10  # uvicorn ticks ten times a second
 
 

@@ -24,14 +24,13 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from app import logs
 from app.errors import SettingsError
-from app.settings import Settings
+from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
 from app.workers.listeners import listen
 from app.workers.notes import without_gauges
 
 logger = logging.getLogger("app.workers")
 
-EXIT_BAD_SETTINGS = 2
 # a worker whose event loop has not turned for so long is replaced
 HUNG_S = 30
 # one that imports and reads manifests has no event loop yet; a busy machine takes its time

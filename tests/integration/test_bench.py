@@ -13,8 +13,10 @@ from xml.etree import ElementTree
 import pytest
 
 from app import machine
-from tests.support.bundles import dummy_bundle
+from app.bundle.tuning import write_tuning
+from tests.support.bundles import dummy_bundle, open_folder
 from tests.support.server import RunningService, serve
+from tests.support.tunings import tuning_of
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,17 @@ def test_a_model_is_measured_behind_a_service_of_its_own(models: Path, tmp_path:
     assert f"{document['outcomes']['200']}" in done.stdout
     assert "p99.9" in done.stdout
     ElementTree.fromstring((tmp_path / "svg").read_text())
+
+
+def test_a_model_is_measured_as_it_was_tuned_and_one_that_is_not_is_noted(tmp_path: Path) -> None:
+    folder = dummy_bundle(tmp_path / "models", max_rows=8)
+    path = folder.parent / "1.tuning.json"
+    write_tuning(tuning_of(open_folder(folder), max_rows=2), path)
+    done = bench("dummy", *QUICK, "--clients", 2, models=tmp_path / "models")
+    assert (done.returncode, "not served as it was tuned" in done.stdout) == (0, False), done.stdout + done.stderr
+    path.write_text("{")
+    done = bench("dummy", *QUICK, "--clients", 2, models=tmp_path / "models")
+    assert "note: the model is not served as it was tuned: 1.tuning.json is not valid" in done.stdout
 
 
 def test_a_running_service_is_measured_in_an_open_loop(service: RunningService, tmp_path: Path) -> None:

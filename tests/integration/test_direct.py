@@ -1,21 +1,29 @@
 """The short way of plain predictions: what goes it is answered as any other request is, however its bytes come."""
 
+import contextlib
 import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import pytest
 
-from app.direct import PATIENCE_S
+from app.admission import Admission
+from app.direct import PATIENCE_S, DirectCycle
+from app.main import create_app
+from app.metrics import Metrics
 from app.protocols.direct import MAX_BODY_BYTES
+from app.server import Server
+from app.serving.jobs import Job
+from app.settings import Settings
 from tests.support.bundles import dummy_bundle
 from tests.support.committed import LATEST, NAMES
 from tests.support.server import RunningService, serve
@@ -253,3 +261,55 @@ def test_full_queue_is_refused_on_the_short_way_too(tmp_path: Path) -> None:
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json()["code"] == "overloaded"
             assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
+    """Many of them would hold the memory of many batches."""
+
+    class Connection:
+        def write(self, *_: object, keep_alive: bool) -> None:
+            assert keep_alive
+
+    tensors = {"x": np.zeros(1)}
+    cycle = DirectCycle(cast(Any, Connection()), cast(Any, None), cast(Any, None), keep_alive=True)
+    cycle.job = Job(tensors, 1, deadline=0.0, on_done=lambda outcome: None)
+    kept = weakref.ref(tensors["x"])
+    del tensors
+    assert kept() is not None
+    cycle.respond(200, b"", b"")
+    assert kept() is None
+
+
+def test_a_client_that_pipelines_without_end_is_read_no_faster_than_it_is_served(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.05}, rows=2)
+    data = request(path="/predict/slow") * 400
+    with serve(tmp_path, run_on="thread") as service, connected(service) as sock:
+        before = service.rss_bytes()
+        sock.settimeout(1.0)
+        sent = 0
+        with contextlib.suppress(TimeoutError):  # the service reads no more, and the kernel keeps no more
+            while sent < 64 * 2**20:
+                sent += sock.send(data)
+        assert sent < 64 * 2**20
+        assert service.rss_bytes() - before < 32 * 2**20
+        sock.settimeout(15)
+        for _ in range(20):
+            assert read_answer(sock)[0].status == 200
+
+
+def test_a_client_is_whom_the_connection_or_the_nearest_proxy_names() -> None:
+    def client_of(header: str | None, *values: bytes) -> str:
+        admission = Admission(Settings(client_header=header), Metrics())
+        headers = [(b"x-forwarded-for", value) for value in values]
+        return admission.admit({"headers": headers, "client": ("10.0.0.9", 1234)}).client
+
+    assert client_of(None, b"1.2.3.4") == "10.0.0.9"
+    assert client_of("X-Forwarded-For") == "10.0.0.9"
+    assert client_of("X-Forwarded-For", b"1.2.3.4") == "1.2.3.4"
+    assert client_of("X-Forwarded-For", b"spoofed, " * 50 + b"1.2.3.4") == "1.2.3.4"
+
+
+def test_no_other_header_names_a_client_on_the_long_way(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path)
+    settings = Settings(models_dir=tmp_path)
+    assert not Server(create_app(settings), settings).config.proxy_headers

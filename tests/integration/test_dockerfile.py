@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from tests.integration.conftest import MODELS, ROOT
 from tests.support.kinds import kind_bundle
 
@@ -63,3 +64,16 @@ def test_every_backend_serves_without_what_the_image_leaves_out(tmp_path: Path, 
     script = SERVE.format(packages=packages, patterns=patterns, models=str(models), backend=backend)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_tuned_on_one_machine_is_neither_committed_nor_copied_into_the_image() -> None:
+    pattern = "models/*/*.tuning.json"
+    assert pattern in (ROOT / ".gitignore").read_text().splitlines()
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines.index(pattern) > lines.index("!models")  # the last that matches decides
+
+
+def test_compose_passes_every_setting_on_but_what_the_image_itself_decides() -> None:
+    composed = (ROOT / "docker-compose.yml").read_text()
+    passed = {name.lower() for name in re.findall(r"^    ZTO_(\w+):$", composed, re.MULTILINE)}
+    assert set(Settings.model_fields) - passed == {"host", "port", "models_dir", "allow_torchscript"}

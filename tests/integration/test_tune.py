@@ -85,6 +85,28 @@ def test_models_that_cannot_be_written_to_are_tuned_into_the_folder_of_states(mo
         assert card["tuning"] is not None
 
 
+def test_what_is_forgotten_is_forgotten_in_both_places(models: Path, tmp_path: Path) -> None:
+    tuning = tuning_of(open_folder(models / "dummy" / "1"), max_rows=2)
+    paths = [tmp_path / "state" / "dummy" / "1.tuning.json", models / "dummy" / "1.tuning.json"]
+    for path in paths:
+        write_tuning(tuning, path)
+    done = tune(models, "--remove", "dummy", state_dir=tmp_path / "state")
+    assert done.returncode == 0
+    assert all(f"removed: {path}" in done.stdout and not path.exists() for path in paths)
+    write_tuning(tuning, paths[0])
+    paths[1].mkdir()  # cannot be removed
+    done = tune(models, "--remove", "dummy", state_dir=tmp_path / "state")
+    assert done.returncode == 2
+    assert f"{paths[1]} cannot be removed, and is heeded unless ZTO_TUNING=off" in done.stderr
+
+
+def test_a_copy_that_cannot_be_written_is_told_and_the_tuning_is_kept(models: Path, tmp_path: Path) -> None:
+    done = tune(models, "dummy", "--time-budget", 1, "--rounds", 1, "--clients", 4, "--json", tmp_path)
+    assert done.returncode == 1
+    assert f"all else is done, but {tmp_path} cannot be written: Is a directory" in done.stderr
+    assert (models / "dummy" / "1.tuning.json").exists()
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
 )

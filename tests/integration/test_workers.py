@@ -161,6 +161,20 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
         assert running.stop() == 0
 
 
+def test_model_that_ends_its_process_takes_one_worker_along_and_the_service_goes_on(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, behavior={"exits_on": 99})
+    fatal = {"instances": [{"image": [[1, 2, 3], [4, 5, 99]]}]}
+    with serve(tmp_path, workers=2) as running:
+        wait_until_serving(running, times=2)
+        before = workers_of(running)
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(f"{running.url}/predict/dummy", json=fatal, timeout=30)
+        assert ask(running.url).status_code == 200  # by the sibling, or whoever has come by then
+        wait_until_serving(running, times=3)
+        assert len(set(workers_of(running)) & set(before)) == 1
+        assert running.stop() == 0
+
+
 def test_counters_stand_when_the_worker_that_counted_is_replaced(tmp_path: Path) -> None:
     dummy_bundle(tmp_path)
     with serve(tmp_path, workers=2) as running:

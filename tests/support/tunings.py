@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app import machine
+from app import cpus, machine
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Batching
 from app.bundle.tuning import Choice, Environment, Tuning, runtime_of
@@ -21,7 +21,7 @@ def tuning_of(bundle: Bundle, **choice: Any) -> Tuning:
         sha256=bundle.artifact(key).sha256,
         choice=Choice(backend=key, batching=Batching(**batching), **{"threads": 1, **choice}),
         environment=Environment(
-            processor=machine.processor(), cores=machine.num_cores(), runtime=runtime_of(key), device="cpu"
+            processor=machine.processor(), cores=cpus.num_cores_of_machine(), runtime=runtime_of(key), device="cpu"
         ),
         measured_at="2026-01-02T03:04:05+00:00",
         clients=64,

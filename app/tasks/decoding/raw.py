@@ -42,13 +42,22 @@ class RawRows:
         self._is_bool = spec.dtype == "bool"
         # bytes other than 0 and 1 are no truth values, and whatever reads them as such may do anything
         self._dtype = np.dtype(np.uint8 if self._is_bool else spec.dtype).newbyteorder("<")
-        self._low, self._high = low, high
+        # as the numbers are: what JSON takes at a bound is the nearest number of the input's own dtype
+        self._low, self._high = (np.asarray(bound).astype(self._dtype)[()] for bound in (low, high))
         self._lengths = lengths
         self._has_lengths = has_lengths
         self._shape = tuple(axis for axis in spec.shape[1 if lengths is None else 2 :] if isinstance(axis, int))
         self._unit_bytes = math.prod(self._shape) * self._dtype.itemsize
         self._max_units = max_rows if lengths is None else lengths[-1]
         self._least_units = 1 if lengths is None else lengths[0]
+
+    def decode_fast(self, body: bytes) -> Tensors | None:
+        """Return the tensors of a body, as :meth:`decode` does; None where it is not good."""
+        count, rest = divmod(len(body), self._unit_bytes)
+        if rest or not self._least_units <= count <= self._max_units:
+            return None
+        flat: Array = np.frombuffer(body, self._dtype)
+        return self._tensors(flat, count) if self._is_within(flat) else None
 
     def decode(self, body: bytes) -> Tensors:
         """Return the tensors of a body; the array is a view of its bytes, and not to be written to.
@@ -57,20 +66,13 @@ class RawRows:
             InvalidInput: The body has another length than rows have, or a number lies outside its range.
             TooManyInstances: It holds more rows than the limit.
         """
+        tensors = self.decode_fast(body)
+        if tensors is not None:
+            return tensors
         count, rest = divmod(len(body), self._unit_bytes)
         if rest or not self._least_units <= count <= self._max_units:
             raise self._wrong_length(len(body), count, rest)
-        flat: Array = np.frombuffer(body, self._dtype)
-        if not self._is_within(flat):
-            raise InvalidInput(*self._faults(flat))
-        if self._is_bool:
-            flat = flat.view(np.bool_)
-        if self._lengths is None:
-            return {self._name: flat.reshape(count, *self._shape)}
-        tensors = {self._name: flat.reshape(1, count, *self._shape)}
-        if self._has_lengths:
-            tensors[LENGTHS] = np.array([count], np.int64)
-        return tensors
+        raise InvalidInput(*self._faults(np.frombuffer(body, self._dtype)))
 
     def describe(self) -> str:
         """Say what a body is, in one line."""
@@ -81,8 +83,18 @@ class RawRows:
             return f"rows of {each}"
         return f"one row of {self._least_units} to {self._max_units} steps, {each}"
 
+    def _tensors(self, flat: Array, count: int) -> Tensors:
+        if self._is_bool:
+            flat = flat.view(np.bool_)
+        if self._lengths is None:
+            return {self._name: flat.reshape(count, *self._shape)}
+        tensors = {self._name: flat.reshape(1, count, *self._shape)}
+        if self._has_lengths:
+            tensors[LENGTHS] = np.array([count], np.int64)
+        return tensors
+
     def _is_within(self, flat: Array) -> bool:
-        if isinstance(self._low, float | int):
+        if not self._low.ndim:
             # NaN is found as the greatest and as the least, and is neither; two places are found faster than the values
             return bool(flat[flat.argmax()] <= self._high and flat[flat.argmin()] >= self._low)
         rows_BF = flat.reshape(-1, len(self._low))
@@ -98,14 +110,18 @@ class RawRows:
     def _faults(self, flat: Array) -> Sequence[Fault]:
         """Name the first numbers that are out of range, by their place in the body."""
         width = math.prod(self._shape) if self._lengths is None else flat.size
-        low, high = (np.broadcast_to(np.resize(bound, flat.size), flat.shape) for bound in (self._low, self._high))
-        wrong = np.flatnonzero(~((flat >= low) & (flat <= high)))[:MAX_FAULTS]
-        return [
-            Fault(
-                pointer="#",
-                code="out_of_range" if np.isfinite(flat[place]) else "not_finite",
-                message=f"expected a number from {low[place]:g} to {high[place]:g}, found {flat[place]} as number "
-                f"{place % width} of row {place // width}",
+        rows = flat.reshape(-1, len(self._low)) if self._low.ndim else flat
+        wrong = np.flatnonzero(~((rows >= self._low) & (rows <= self._high)))[:MAX_FAULTS]
+        faults = []
+        for place in wrong:
+            bounds = (bound[place % len(bound)] if bound.ndim else bound for bound in (self._low, self._high))
+            low, high = (float(bound) for bound in bounds)
+            faults.append(
+                Fault(
+                    pointer="#",
+                    code="out_of_range" if np.isfinite(flat[place]) else "not_finite",
+                    message=f"expected a number from {low:g} to {high:g}, found {flat[place]} as number "
+                    f"{place % width} of row {place // width}",
+                )
             )
-            for place in wrong
-        ]
+        return faults

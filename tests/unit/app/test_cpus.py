@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cpus import num_cores, quotas, threads_within
+from app.cpus import num_cores, num_cores_of_machine, quotas, threads_within
 
 GRANTED = len(os.sched_getaffinity(0))
 
@@ -22,6 +22,7 @@ def tree(root: Path, groups: str, **files: str) -> Path:
 def test_machine_without_control_groups_has_the_cores_that_the_scheduler_grants(tmp_path: Path) -> None:
     assert list(quotas(tmp_path)) == []
     assert num_cores(tmp_path) == GRANTED
+    assert num_cores_of_machine(tmp_path) == os.cpu_count()
 
 
 def test_quota_of_version_2_is_read_in_the_root_of_a_container(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_smallest_quota_on_the_way_up_holds(tmp_path: Path) -> None:
         **{"pod/container/cpu.max": "max 100000\n", "pod/cpu.max": "50000 100000\n", "cpu.max": "400000 100000\n"},
     )
     assert sorted(quotas(tmp_path)) == [0.5, 4.0]
-    assert num_cores(tmp_path) == 1  # half a core is still one
+    assert num_cores(tmp_path) == num_cores_of_machine(tmp_path) == 1  # half a core is still one
 
 
 def test_path_of_the_host_is_passed_over_where_the_mount_begins_at_the_group(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app import cpus
 from app.cpus import num_cores
 from app.errors import SettingsError
 from app.settings import Settings
@@ -125,6 +126,13 @@ def test_auto_takes_a_worker_for_each_core_and_shares_the_cores_among_them() -> 
     assert read(WORKERS="auto", ZTO_THREADS="auto").threads == 1
     assert read(WORKERS="2", ZTO_WORKERS="3", ZTO_THREADS="auto").workers == 3
     assert read(WORKERS="256", ZTO_THREADS="auto").threads == max(1, cores // 256)
+
+
+def test_auto_stays_within_the_bounds_however_many_cores_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "num_cores", lambda: 2000)
+    assert read(WORKERS="auto").workers == 256
+    assert read(ZTO_THREADS="auto").threads == 1024
+    assert read(WORKERS="auto", ZTO_THREADS="auto").threads == 2000 // 256
 
 
 def test_every_impossible_value_is_named_at_once() -> None:

@@ -71,6 +71,32 @@ def test_the_other_formats_of_torch_refuse_it_likewise(tmp_path: Path, fmt: str)
         backends.load(fmt, bundle, threads=1, allowed=("torchscript",), device="cuda")
 
 
+@pytest.fixture
+def gpu_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have torch see a GPU that no module can be moved to."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+
+
+@without_gpu
+@pytest.mark.usefixtures("gpu_that_takes_nothing")
+@pytest.mark.parametrize("fmt", ["state_dict", "torchscript", "torch_export"])
+def test_a_gpu_that_does_not_take_the_module_leaves_it_to_the_cpu_unless_it_is_asked_for(
+    tmp_path: Path, cnn: Bundle, fmt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = cnn if fmt == "state_dict" else open_folder(exported_bundle(tmp_path, "mlp", fmt))
+    _, backend = backends.load(fmt, bundle, threads=1, allowed=("torchscript",), device="auto")
+    assert backends.device_of(backend) == "cpu"
+    assert "goes to the CPU, since torch cannot use the GPU for it" in caplog.text
+    golden = bundle.golden(fmt)
+    for name, array in backend.run(golden.inputs).items():
+        assert abs(array - golden.outputs[name]).max() < 1e-3
+    with pytest.raises(BackendUnavailable, match="ZTO_DEVICE=cuda: torch cannot use the GPU for the"):
+        backends.load(fmt, bundle, threads=1, allowed=("torchscript",), device="cuda")
+
+
 def test_a_backend_that_knows_no_devices_computes_on_the_cpu(tmp_path: Path) -> None:
     bundle = open_folder(dummy_bundle(tmp_path))
     _, backend = backends.load("dummy", bundle, threads=1, device="auto")

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ def test_the_folder_of_states_is_looked_into_first_and_made_where_it_is_missing(
     write_tuning(state, path_of(ref_of(bundle), tmp_path / "state"))
     assert read_tuning(bundle, tmp_path / "state") == state
     assert read_tuning(bundle) == beside
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="nothing is pinned here")
+def test_it_holds_for_a_process_that_is_pinned_to_some_of_the_cores(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuning = tuning_of(bundle, max_rows=3)
+    write_tuning(tuning, path_of(ref_of(bundle)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(777)))
+    assert read_tuning(bundle) == tuning
 
 
 def test_a_write_that_fails_leaves_the_old_one_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:

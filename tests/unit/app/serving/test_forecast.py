@@ -140,6 +140,36 @@ async def test_an_idle_model_is_tried_again_when_what_it_cost_is_long_ago() -> N
 
 
 @scenario
+async def test_an_idle_model_is_tried_again_though_batches_of_another_size_have_run_just_now() -> None:
+    bench = Bench()
+    bench.row_s = 2.0  # it has become slow
+    for _ in range(100):
+        bench.send(4)
+        await turns()
+    bench.row_s = ROW_S
+    with pytest.raises(Overloaded):
+        bench.send(4, within_s=0.1)
+    bench.now += TRUST_S * 1.01
+    bench.send()  # which says nothing of a batch of four
+    await turns()
+    outcomes = bench.send(4, within_s=0.1)
+    await turns()
+    assert isinstance(outcomes[0], Answer)
+
+
+@scenario
+async def test_a_request_of_several_batches_is_judged_by_how_lately_a_full_one_has_run() -> None:
+    bench = Bench()
+    bench.send(4)
+    await turns()
+    with pytest.raises(Overloaded):
+        bench.send(40, within_s=0.1)
+    bench.now += TRUST_S * 1.01
+    assert bench.send(40, within_s=0.1) == []
+    await turns(20)
+
+
+@scenario
 async def test_a_request_that_is_late_already_is_no_matter_of_load() -> None:
     bench = Bench()
     outcomes = bench.send(within_s=-1.0)
@@ -203,6 +233,19 @@ def test_a_pause_without_work_is_not_in_the_pace() -> None:
     assert forecast.batches_s(40, 0) == pytest.approx(0.4, rel=0.05)
 
 
+def test_the_pace_of_an_overload_is_unlearned_by_batches_that_leave_nobody_waiting() -> None:
+    forecast, now = Forecast(CostModel(0.0, ROW_S, full_units=4)), 0.0
+    for _ in range(60):
+        now += 0.12
+        forecast.end(4, 0.04, now, more=True)
+    assert forecast.easy_s == pytest.approx(3 * 0.12, rel=0.05)
+    for _ in range(60):
+        now += 1.0
+        forecast.end(4, 0.04, now, more=False)
+    assert forecast.batches_s(4, 0) == pytest.approx(0.04, rel=0.05)
+    assert forecast.easy_s == pytest.approx(3 * 0.04, rel=0.05)
+
+
 @scenario
 async def test_a_batch_that_was_bisected_teaches_nothing() -> None:
     bench = Bench(behavior={"raise_on": 13.0})
@@ -223,6 +266,23 @@ async def test_the_elements_of_what_waits_are_counted_where_rows_have_lengths() 
     with pytest.raises(Overloaded, match="may take 650 ms"):
         bench.batcher.submit(series([50]), deadline=bench.now + 0.64)
     await bench.batcher.submit(series([50]), deadline=bench.now + 0.66)
+
+
+@scenario
+async def test_rows_so_long_that_a_batch_holds_few_of_them_are_forecast_though_few_rows_wait() -> None:
+    bench = Bench(
+        costs=CostModel(0.0, 0.001, row_units=10, full_units=400), max_rows=32, max_elements=400, inputs=SERIES
+    )  # fmt: skip
+    bench.backend.run = lambda inputs: {"y": inputs["series"][:, 0]}  # type: ignore[method-assign]
+    answers = [bench.batcher.submit(series([200]), deadline=FOREVER) for _ in range(2)]  # 0.4 s, as any full batch
+    answers.append(bench.batcher.submit(series([200]), deadline=bench.now + 3 * 0.4))
+    for _ in range(7):
+        answers.append(bench.batcher.submit(series([200]), deadline=FOREVER))
+    with pytest.raises(Overloaded, match="10 rows wait before it"):  # 2 s, and counted twice
+        bench.batcher.submit(series([200]), deadline=bench.now + 3.5 * 0.4)
+    with pytest.raises(Overloaded, match="10 rows wait before it"):
+        bench.batcher.expect_room(1, deadline=bench.now + 3.5 * 0.4)
+    await asyncio.gather(*answers)
 
 
 @scenario

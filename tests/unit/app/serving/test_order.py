@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.serving.jobs import Job
 from app.serving.queue import JobQueue
-from app.serving.window_queue import WindowQueue
+from app.serving.window_queue import WINDOW_BATCHES, WindowQueue
 from tests.support.jobs import FOREVER, drain, grid, num_rows_of
 from tests.support.ragged import series
 
@@ -122,7 +122,10 @@ def test_a_client_below_its_fair_share_is_let_into_a_full_queue(
             for one in out:  # the newest of its client; and never of whoever holds less
                 assert one.client != client or held[client] > rows
                 kept = [waiting for waiting in before if waiting.client == one.client and waiting not in out]
-                assert all(before.index(one) > before.index(other) for other in kept)
+                if one.taken_rows:  # unless all others have been run in part too
+                    assert all(other.taken_rows for other in kept)
+                else:
+                    assert all(before.index(one) > before.index(other) for other in kept if not other.taken_rows)
         queue.push(job(client, rows))
         assert queue.waiting_rows <= limit
         assert queue.waiting_rows == sum(rows_by_client(queue).values())
@@ -143,6 +146,22 @@ def test_a_full_queue_puts_out_the_newest_of_whoever_holds_the_most() -> None:
     assert list(queue)[1:] == [*greedy[:4], *modest]
 
 
+def test_a_request_that_was_run_in_part_is_put_out_last() -> None:
+    queue = JobQueue(max_rows=2)
+    queue.push(job("in line", 2))
+    large = job("greedy", 6)
+    small = [job("greedy", 1) for _ in range(3)]
+    for waiting in (large, *small):
+        queue.push(waiting)
+    queue.take(0.0)
+    assert [part.job for part in queue.take(0.0)] == [large]
+    assert list(queue) == [*small, large]
+    assert queue.put_out(1, "new", 7) == [small[2]]
+    assert list(queue) == [*small[:2], large]
+    assert queue.put_out(4, "new", 6) == [small[1], small[0], large]
+    assert (queue.waiting_rows, list(queue)) == (0, [])
+
+
 def test_many_clients_who_came_and_went_are_forgotten() -> None:
     queue = JobQueue(max_rows=1)
     queue.push(job("", 1))
@@ -152,6 +171,39 @@ def test_many_clients_who_came_and_went_are_forgotten() -> None:
         queue.take(0.0)
         queue.take(0.0)
     assert len(queue._lanes) < 200
+
+
+def test_who_comes_back_while_ever_more_new_clients_come_waits_behind_those_who_are_there_and_nobody_else() -> None:
+    queue = JobQueue(max_rows=1)
+    queue.push(job("in line", 1))
+    returning, takes, turns = job("returning", 1), 0, 0
+    queue.push(returning)
+    most = queue.waiting_rows  # takes until it is served
+    for index in range(3000):
+        for twin in "ab":
+            queue.push(job(f"client {index}{twin}", 1))
+        (part,) = queue.take(0.0)
+        takes += 1
+        assert takes <= most
+        if part.job is returning:
+            returning, takes, turns = job("returning", 1), 0, turns + 1
+            assert queue.rows_ahead("returning") == queue.waiting_rows
+            queue.push(returning)
+            most = queue.waiting_rows
+    assert turns > 5
+
+
+def test_who_came_once_is_forgotten_while_new_clients_never_cease() -> None:
+    queue = JobQueue(max_rows=1)
+    for index in range(100):
+        queue.push(job(f"first {index}", 1))
+    looks, lanes = 0, queue._lanes
+    for index in range(5000):
+        queue.push(job(f"client {index}", 1))
+        queue.take(0.0)
+        assert len(queue._lanes) <= 4 * queue.waiting_rows
+        looks, lanes = looks + (queue._lanes is not lanes), queue._lanes
+    assert looks <= 5000 / 100  # each looks at all
 
 
 def test_clients_are_served_alike_where_rows_have_lengths_too() -> None:
@@ -170,3 +222,31 @@ def test_clients_are_served_alike_where_rows_have_lengths_too() -> None:
         batches += 1
     # the line and the window, four batches, were there before; then the two take turns
     assert served["greedy"] <= 20 + 2 * (4 + 4 * 4)
+
+
+def test_the_line_holds_no_more_rows_than_a_batch_of_the_longest() -> None:
+    queue = WindowQueue(max_rows=32, max_elements=1000)
+    lengths = [300] * 33
+    for length in lengths:
+        rows = series([length])
+        queue.push(Job(rows, 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    assert queue.rows_ahead("light") <= 3 + 1
+    queue.push(Job(series([2000]), 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    assert queue.sure_rows == 1
+
+
+def test_a_light_client_waits_for_few_batches_of_long_rows() -> None:
+    queue = WindowQueue(max_rows=32, max_elements=1024)
+    for _ in range(400):
+        queue.push(Job(series([300]), 1, deadline=FOREVER, on_done=lambda _: None, client="greedy"))
+    queue.take(0.0)  # and the window is full
+    light = Job(series([300]), 1, deadline=FOREVER, on_done=lambda _: None, client="light")
+    queue.push(light)
+    batches = 0
+    while not light.taken_rows:
+        queue.take(0.0)
+        batches += 1
+    while any(piece.job is light for piece in queue._window):
+        queue.take(0.0)
+        batches += 1
+    assert batches <= WINDOW_BATCHES + 3

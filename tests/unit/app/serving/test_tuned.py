@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from app import cpus
+from app.__main__ import _within_the_cores
 from app.backends.dummy import DummyBackend
 from app.bundle.loader import BundleRef
 from app.bundle.manifest import Batching
@@ -16,7 +18,8 @@ from app.serving.catalog import Catalog
 from app.serving.tuned import plan_for
 from app.serving.versions import State, Version
 from app.settings import Settings
-from tests.support.bundles import dummy_bundle, open_folder
+from app.tensors import Tensors, num_rows
+from tests.support.bundles import dummy_bundle, edit_manifest, open_folder
 from tests.support.committed import copy_as_first
 from tests.support.tunings import tuning_of
 
@@ -113,13 +116,33 @@ def test_a_tuned_artifact_that_does_not_come_out_as_measured_gives_way_to_the_pl
     assert "model.int8.onnx is not the file" in (version.plan.ignored_because or "")
 
 
+def test_a_tuned_batch_that_the_machine_cannot_hold_gives_way_to_the_manifests_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = DummyBackend.run
+
+    def run_within_memory(self: DummyBackend, inputs: Tensors) -> Tensors:
+        if num_rows(inputs) > 16:
+            raise MemoryError
+        return run(self, inputs)
+
+    monkeypatch.setattr(DummyBackend, "run", run_within_memory)
+    tune(folder, max_rows=64)
+    version = loaded(folder)
+    assert version.state is State.READY
+    assert version.plan is not None
+    assert "warm-up: MemoryError" in (version.plan.ignored_because or "")
+    assert version.plan.batching.max_rows == 8
+
+
 def test_a_bundle_that_is_damaged_itself_still_fails(folder: Path) -> None:
     tune(folder, max_rows=5)
     (folder / "golden.npz").write_bytes(b"damaged")
     assert loaded(folder).state is State.FAILED
 
 
-def test_what_the_operator_sets_by_name_has_the_last_word(tmp_path: Path) -> None:
+def test_what_the_operator_sets_by_name_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "num_cores", lambda: 2)
     folder = copy_as_first("cnn", tmp_path)
     tune(folder, backend="onnx-int8", threads=2, max_rows=16, run_on="loop")
     bundle = open_folder(folder)
@@ -131,6 +154,35 @@ def test_what_the_operator_sets_by_name_has_the_last_word(tmp_path: Path) -> Non
     assert (plan.tuning, plan.batching) == (None, bundle.manifest.batching)
     assert plan.ignored_because == "it was tuned for onnx-int8, and ZTO_BACKEND asks for onnx"
     assert plan_for(bundle, Settings(backend="cnn=onnx-int8,onnx")).tuning is not None
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 2), (3, 1), (8, 1)])
+def test_tuned_threads_are_heeded_as_serve_starts_and_never_exceed_the_cores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int, threads: int
+) -> None:
+    monkeypatch.setattr(cpus, "num_cores", lambda: 4)
+    tune(folder, threads=8)
+    settings = _within_the_cores(Settings(workers=workers))
+    assert plan_for(open_folder(folder), settings).threads == threads
+    asked = _within_the_cores(Settings(workers=workers, threads=3))
+    assert plan_for(open_folder(folder), asked).threads == min(3, threads)
+
+
+def test_the_tuned_artifact_is_no_override_where_it_would_serve_anyway(tmp_path: Path) -> None:
+    folder = copy_as_first("cnn", tmp_path)
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(format="tflite"))
+    edit_manifest(folder, lambda manifest: manifest["golden"]["tolerance"].update(tflite={"atol": 0.1}))
+    bundle = open_folder(folder)
+    first = next(artifact.key for artifact in bundle.manifest.artifacts if artifact.format != "tflite")
+    tune(folder, backend=first)
+    plan = plan_for(bundle, Settings())
+    assert (plan.backend, plan.overrides) == (first, {})
+
+
+def test_an_artifact_that_is_asked_for_by_name_is_no_override(tmp_path: Path) -> None:
+    folder = copy_as_first("cnn", tmp_path)
+    tune(folder, backend="onnx-int8")
+    assert plan_for(open_folder(folder), Settings(backend="onnx-int8")).overrides == {}
 
 
 def test_a_backend_for_a_model_that_is_not_there_is_refused(folder: Path) -> None:

@@ -150,7 +150,7 @@ def test_batches_of_rows_with_lengths_keep_all_bounds_and_take_each_row_once(
         queue.push(waiting)
     assert queue.waiting_elements == sum(map(sum, plan))
     batches = drain(queue)
-    assert queue.waiting_elements == 0
+    assert queue.waiting_elements == queue._window_elements == 0
     for batch in batches:
         lengths = lengths_of(batch)
         assert len(lengths) <= max_rows

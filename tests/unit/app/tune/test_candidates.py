@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from app import machine
+from app import cpus
 from app.bundle.manifest import Batching
 from app.bundle.tuning import Choice
 from app.settings import Settings
@@ -71,10 +71,12 @@ def test_programs_and_formats_that_nobody_serves_are_left_out(folder: Path) -> N
     assert "torchscript" in keys(open_folder(folder), Settings(allow_torchscript=True), Bounds())[0]
 
 
-def test_rows_go_from_one_to_the_clients_and_threads_to_the_cores() -> None:
+def test_rows_go_from_one_to_the_clients_and_threads_to_the_cores_that_are_paid_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpus, "num_cores", lambda: 6)
     assert [c.batching.max_rows for c in other_rows(CHOICE, 64)] == [1, 2, 4, 8, 16, 64]
-    counts = [c.threads for c in other_threads(CHOICE)]
-    assert counts == [2**power for power in range(1, 10) if 2**power <= machine.num_cores()]
+    assert [c.threads for c in other_threads(CHOICE)] == [2, 4]
 
 
 def test_elements_are_varied_only_where_there_is_a_bound() -> None:

@@ -3,14 +3,22 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
+from app import backends
+from app.backends import Device
+from app.backends.dummy import Behavior, DummyBackend
+from app.bundle.loader import Bundle
 from app.bundle.tuning import Choice
 from app.errors import BackendFailed, BundleError, BundleNotProven
+from app.serving.batcher import Batcher
 from app.settings import Settings
+from app.tensors import Tensors
+from app.tune import measure
 from app.tune.candidates import Bounds
+from app.tune.command import _words
 from app.tune.measure import Bench
 from app.tune.search import Found, Search, is_faster
 from tests.support.bundles import dummy_bundle, edit_manifest, open_folder
@@ -132,6 +140,72 @@ def test_a_candidate_that_fails_while_it_is_measured_is_left_out(folder: Path) -
     found = search(Written(rate), folder, ["onnx"])
     assert found.choice.batching.max_rows == 8
     assert "left out: fails: out of memory" in {m.verdict for m in found.candidates}
+
+
+def test_a_default_that_fails_in_the_last_step_is_replaced_without_a_figure(folder: Path) -> None:
+    visits = 0
+
+    def rate(choice: Choice) -> float:
+        nonlocal visits
+        if choice.batching.max_rows == 8 and choice.run_on == "auto":
+            visits += 1
+            if visits > 5:  # those of the first step in which it is measured
+                raise BackendFailed("out of memory")
+        return choice.batching.max_rows
+
+    found = search(Written(rate), folder, ["onnx"])
+    assert (found.choice.batching.max_rows, found.gain, found.replaces) == (32, 1.0, True)
+    assert found.candidates[-2].verdict == "left out: fails: out of memory"
+    assert _words(found) == "taken, since the manifest's own settings failed in the last step"
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_an_artifact_that_the_gpu_does_not_prove_is_measured_on_the_cpu_unless_the_gpu_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, device: Device
+) -> None:
+    class Inexact(DummyBackend):
+        """A GPU that adds up in another order."""
+
+        device = "cuda"
+
+        def run(self, inputs: Tensors) -> Tensors:
+            return {name: array * (1 + 1e-3 * len(array)) for name, array in super().run(inputs).items()}
+
+    load = backends.load
+
+    def load_somewhere(key: str, bundle: Bundle, *, device: Device, **rest: Any) -> tuple[str, backends.Backend]:
+        name, backend = load(key, bundle, **rest)
+        return name, backend if device == "cpu" else Inexact(Behavior(), bundle.manifest.outputs)
+
+    monkeypatch.setattr(backends, "load", load_somewhere)
+    bench = Bench(open_folder(folder), Settings(device=device), clients=4)
+    choice = Choice(backend="dummy", threads=1, batching=open_folder(folder).manifest.batching)
+    if device == "cuda":
+        with pytest.raises(BundleNotProven):
+            bench.prove(choice)
+    else:
+        bench.prove(choice)
+        assert bench.device_of(choice) == bench.device_of(choice.model_copy(update={"threads": 2})) == "cpu"
+    bench.close()
+
+
+@pytest.mark.parametrize("length_buckets", [True, False])
+def test_batches_are_made_as_the_settings_say(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, length_buckets: bool
+) -> None:
+    made: list[bool] = []
+
+    class Watched(Batcher):
+        def __init__(self, *arguments: Any, length_buckets: bool, **more: Any) -> None:
+            made.append(length_buckets)
+            super().__init__(*arguments, length_buckets=length_buckets, **more)
+
+    monkeypatch.setattr(measure, "Batcher", Watched)
+    bench = Bench(open_folder(folder), Settings(length_buckets=length_buckets), clients=4)
+    choice = Choice(backend="dummy", threads=1, batching=open_folder(folder).manifest.batching)
+    assert asyncio.run(bench.rows_per_s(choice, 0.01)) > 0
+    bench.close()
+    assert made == [length_buckets]
 
 
 def test_a_bound_on_elements_is_asked_after(tmp_path: Path) -> None:

@@ -89,3 +89,21 @@ def test_no_more_faults_are_named_than_help() -> None:
     with pytest.raises(InvalidInput) as refused:
         reader.decode(b"\5" * 100)
     assert len(refused.value.faults) == 8
+
+
+def test_a_bound_that_float32_does_not_hold_is_the_nearest_number_that_it_does() -> None:
+    """As in JSON, where 0.7 and 7.9 are taken at these bounds."""
+    reader = RawRows(spec_of("float32", 2), low=np.array([0.7, 0.0]), high=np.array([1.0, 7.9]), max_rows=1)
+    assert reader.decode(np.array([0.7, 7.9], "<f4").tobytes())["x"].tolist() == [
+        [float(np.float32(0.7)), float(np.float32(7.9))]
+    ]
+    with pytest.raises(InvalidInput, match=r"from 0\.7 to 1, found 0\.69"):
+        reader.decode(np.array([0.6999, 7.9], "<f4").tobytes())
+
+
+def test_the_fast_reading_takes_what_the_other_takes_and_nothing_else() -> None:
+    reader = RawRows(spec_of("uint8", 3), low=1, high=9, max_rows=2)
+    for body in (bytes([1, 2, 9]), bytes([1] * 6)):
+        assert np.array_equal(reader.decode_fast(body)["x"], reader.decode(body)["x"])  # type: ignore[index]
+    for body in (b"", bytes([1, 2]), bytes([1, 2, 10]), bytes([0, 2, 3]), bytes([1] * 9)):
+        assert reader.decode_fast(body) is None
