@@ -85,7 +85,8 @@ def measure(setting: Setting) -> Finding:
                 else "Without py-spy on the path, no samples of the stack were taken."
             )
         ),
-        raw={"turns": _alternate.raw(turns), "stacks": dict(stacks)},
+        # not the stacks: they name the paths of a machine
+        raw={"turns": _alternate.raw(turns), "shares": dict(shares), "samples": stacks.total()},
     )
 
 
