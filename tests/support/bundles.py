@@ -48,7 +48,12 @@ def dummy_bundle(
     folder.mkdir(parents=True)
     behavior = dict(behavior or {})
     images_BHW = golden_images(
-        rows, height, width, low=low, high=high, without=(behavior.get("raise_on"), behavior.get("nan_on"))
+        rows,
+        height,
+        width,
+        low=low,
+        high=high,
+        without=tuple(behavior.get(name) for name in ("raise_on", "panics_on", "hangs_on", "exits_on", "nan_on")),
     )
     artifact = json.dumps(behavior).encode()
     golden = dump_golden(golden_rows(images_BHW, labels))
