@@ -286,7 +286,7 @@ def _() -> str:
     answers = []
     for container, port, backend in ((eager, TORCH_PORT, "state_dict"), (onnx, port_of(onnx), "onnx")):
         wait_for(lambda port=port: is_ready(port), backend)  # type: ignore[misc]
-        assert f": {backend}," in docker("logs", container, expect=None), f"{backend} does not serve"
+        assert f": {backend} on the " in docker("logs", container, expect=None), f"{backend} does not serve"
         answers.append([p for i in range(0, NUM_IMAGES, 32) for p in predict(port, images[i : i + 32])])
     assert [p["label"] for p in answers[0]] == [p["label"] for p in answers[1]]
     a, b = (np.array([list(p["probabilities"].values()) for p in answer]) for answer in answers)
