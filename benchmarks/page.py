@@ -56,9 +56,10 @@ itself.
 
 {_noise(compared)} "CPU us" is what all processes of a server computed for a request, by the kernel's account: other
 work on the machine raises it too, but by far less than it lowers requests/s. Its inverse is what that server could give
-at the most. "ours is" tells how many times the requests/s of that line this service gives. Memory is that of all
-processes of a server, in 10^6 bytes: VmRSS where it is one process, the sum of PSS, which counts shared pages once,
-where there are several.
+at the most. "failed" counts, over all rounds, answers other than 200, lost connections, and
+requests that were not answered in the whole measured time. "ours is" tells how many times the requests/s of that line
+this service gives. Memory is that of all processes of a server, in 10^6 bytes: VmRSS where it is one process, the
+sum of PSS, which counts shared pages once, where there are several.
 
 - **{servers.SERVICE_NAME}**: `python -m app serve` with its defaults: every check, limit, deadline, count and receipt
   is on, and all models of the repository are loaded and proven. The peers load the one model that is asked.
