@@ -9,7 +9,6 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -376,30 +375,6 @@ def test_request_of_a_client_that_hangs_up_while_it_waits_is_never_run(slow: Run
         response = client.post("/predict/slow", content=body, headers=JSON)
         assert response.status_code == 200
         assert metric(client, "zto_batch_rows_count") - before <= 3
-
-
-def test_deadline_is_answered_with_504_and_the_next_request_served(tmp_path: Path) -> None:
-    """The model takes longer than anybody could have known."""
-    dummy_bundle(tmp_path, "hangs", behavior={"hangs_on": 99}, rows=2)
-    good = {"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}
-    hangs = {"instances": [{"image": [[1, 2, 3], [4, 5, 99]]}]}
-    with serve(tmp_path, run_on="thread") as service, httpx.Client(base_url=service.url, timeout=30) as client:
-        assert client.post("/predict/hangs", json=good).status_code == 200
-        late = client.post("/predict/hangs", json=hangs, headers={"x-request-timeout-ms": "100"})
-        assert expect_problem(late, 504, "deadline_exceeded")
-        assert client.get("/livez").status_code == 200
-
-
-def test_deadline_that_cannot_be_met_is_refused_before_it_costs_anything(slow: RunningService) -> None:
-    body = {"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}] * 6}
-    with httpx.Client(base_url=slow.url, timeout=30) as client:
-        assert client.post("/predict/slow", json=body).status_code == 200  # six batches of 0.2 s
-        before = metric(client, "zto_batch_rows_count")
-        refused = client.post("/predict/slow", json=body, headers={"x-request-timeout-ms": "100"})
-        assert expect_problem(refused, 503, "overloaded")
-        assert int(refused.headers["retry-after"]) >= 1
-        assert metric(client, "zto_batch_rows_count") == before
-        assert client.post("/predict/slow", json=body).status_code == 200
 
 
 def metric(client: httpx.Client, start: str) -> float:

@@ -61,6 +61,8 @@ def test_both_workers_answer_and_connections_are_dealt_out(tmp_path: Path) -> No
             return set(owners) == set(workers_of(running)) and len(owners) == 2 and min(owners.values()) >= 10
 
         wait_for(is_dealt_out, running)
+        for _ in range(3):  # and from then on every time
+            assert is_dealt_out()
 
 
 def owners_of_a_burst(running: RunningService) -> Counter[int | None]:
