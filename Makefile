@@ -77,5 +77,5 @@ $(VENV)/.service: $(BIN)/python pyproject.toml requirements/constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.service
-	$(PIP) --editable '.[train,torch,dev]'
+	$(PIP) --editable '.[train,torch,grpc,offline,dev]'
 	@touch $@
