@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
 # tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`
 PYTEST := $(BIN)/python -m pytest
-SOURCES := app training tests benchmarks
+SOURCES := app training tests benchmarks clients
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test quick verify replay-node check format schema train models bench bench-quick image test-image clean
@@ -36,6 +36,7 @@ check: $(VENV)/.dev ## format, lint, types, import directions, generated files
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd clients/python/src && $(abspath $(BIN))/lint-imports --config ../pyproject.toml
 	$(BIN)/python -m app schema | diff - models/manifest.schema.json
 
 format: $(VENV)/.dev ## format and mend what can be mended
