@@ -49,8 +49,8 @@ class Options:
     random: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        if self.max_parallel < 1 or self.max_connections < 1:
-            raise InvalidRequest("max_parallel and max_connections are 1 at least")
+        if not 1 <= self.max_parallel <= self.max_connections:
+            raise InvalidRequest("max_parallel is 1 at least, and no more than max_connections")
 
 
 class Calls:
