@@ -9,7 +9,15 @@ from urllib.parse import quote
 from zero_to_one_client import documents, flows, retries, splitting, wire
 from zero_to_one_client.cards import ModelCard, Readiness, read_card, read_readiness
 from zero_to_one_client.documents import Document
-from zero_to_one_client.errors import ClientError, InvalidInput, ServiceError, TooLarge, UnexpectedAnswer, placed
+from zero_to_one_client.errors import (
+    ClientError,
+    InvalidInput,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    UnexpectedAnswer,
+    placed,
+)
 from zero_to_one_client.flows import Flow, HttpRequest, HttpResponse
 from zero_to_one_client.retries import Clock, Deadline, RetryPolicy
 
@@ -111,9 +119,12 @@ class Asker:
         if not self.may_be_binary:
             return False
         if not self._extensions:
-            document = yield from self.get("/v2", deadline)
-            # the name keeps an empty list from being asked for again
-            self._extensions.update({"", *map(str, documents.items(document, "extensions"))})
+            try:
+                told = documents.items((yield from self.get("/v2", deadline)), "extensions")
+            except NotFound:  # it may take inferences all the same, as JSON
+                told = ()
+            # the empty name keeps an empty list from being asked for again
+            self._extensions.update({"", *map(str, told)})
         return _BINARY_EXTENSION in self._extensions
 
 

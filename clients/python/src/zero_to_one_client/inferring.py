@@ -90,7 +90,10 @@ class Call:
         document, tail = _parts(response.body, response.headers)
         rows = part.stop - part.start
         told = documents.text_or_none(document, "model_version") or ""
-        return _read(document, tail), Receipt.of(response.headers, version=told, rows=rows, tries=answered.tries)
+        found = _read(document, tail)
+        if not self.is_whole and any(array.shape[:1] != (rows,) for array in found.values()):
+            raise UnexpectedAnswer(f"expected {rows} rows, found {', '.join(str(a.shape) for a in found.values())}")
+        return found, Receipt.of(response.headers, version=told, rows=rows, tries=answered.tries)
 
     def _body(self, inputs: "Mapping[str, NDArray[Any]]") -> tuple[bytes, dict[str, str]]:
         entries, tail = [], []
@@ -251,6 +254,8 @@ def _read(document: Document, tail: bytes) -> "dict[str, NDArray[Any]]":
 
 def _array(data: bytes | Sequence[Any], datatype: str, shape: Sequence[int]) -> "NDArray[Any]":
     numpy = extras.numpy("infer")
+    if not all(isinstance(axis, int) and axis >= 0 for axis in shape):
+        raise ValueError(f"no array has the shape {shape}")
     if datatype == datatypes.BYTES:
         found = datatypes.unpack(data) if isinstance(data, bytes) else [str(one).encode() for one in data]
         elements: NDArray[Any] = numpy.empty(len(found), object)
