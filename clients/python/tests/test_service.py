@@ -1,6 +1,7 @@
 """Both clients against the real service: every model, every form of input, as JSON and as bytes."""
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -11,6 +12,7 @@ from PIL import Image
 from clients.python.tests.support.callers import Caller
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle
 from tests.support.committed import LATEST, NAMES, names_of
+from tests.support.kinds import kind_bundle, kind_golden
 from tests.support.server import RunningService, serve
 from zero_to_one_client import (
     Answer,
@@ -28,6 +30,7 @@ from zero_to_one_client import (
     SequenceClassification,
     TabularClassification,
     TabularRegression,
+    TensorRows,
     TextClassification,
     Unavailable,
     WrongTask,
@@ -312,3 +315,26 @@ def test_a_model_that_failed_is_told_with_its_reason(caller: Caller, tmp_path: P
             client.predict("broken", np.zeros((1, *client.card("broken").inputs[0].shape[1:])))
         assert raised.value.code == "model_not_ready"
         assert caller.clock.slept_s == [1.125] * 4
+
+
+@pytest.fixture(scope="module")
+def tensors_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A model that takes and gives named tensors, and fits no other task."""
+    models_dir = tmp_path_factory.mktemp("tensors") / "models"
+    kind_bundle(models_dir, "tensors")
+    with serve(models_dir) as running:
+        yield running
+
+
+def test_rows_of_named_tensors_are_answered_with_theirs(caller: Caller, tensors_service: RunningService) -> None:
+    golden = kind_golden("tensors")
+    rows = [{name: array[index] for name, array in golden.inputs.items()} for index in range(3)]
+    client = caller.client(tensors_service.url)
+    answer = client.ask(TensorRows(model="tensors", rows=rows))
+    assert [prediction.outputs for prediction in answer] == [response["outputs"] for response in golden.responses]
+    (total,) = client.predict("tensors", rows[:1], outputs=["total"])
+    assert total.outputs == {"total": golden.responses[0]["outputs"]["total"]}
+    inferred = client.infer("tensors", golden.inputs)
+    assert {name: array.tolist() for name, array in inferred.items()} == {
+        name: array.tolist() for name, array in golden.outputs.items()
+    }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clients.python.tests.support.callers import Caller
 from clients.python.tests.support.flowing import run
 from clients.python.tests.support.scripted import CARD, Asked, Reply, echo, in_turn, problem, scripted
-from zero_to_one_client import InvalidInput, Options, TooLarge
+from zero_to_one_client import InvalidInput, Options, RetryPolicy, TooLarge
 from zero_to_one_client.calls import Calls
 from zero_to_one_client.flows import HttpRequest, HttpResponse
 from zero_to_one_client.splitting import halves, split
@@ -124,6 +124,16 @@ def test_one_part_that_fails_fails_all_and_is_told_by_its_place(caller: Caller) 
         caller.client(server.url).predict("echo", [{"x": float(x)} for x in range(200)])
     assert [fault.pointer for fault in raised.value.faults] == ["#/instances/5/features/x"]
     assert len(server.asked) < 50
+
+
+def test_a_part_that_would_be_tried_again_ends_as_soon_as_another_fails(caller: Caller) -> None:
+    def answer(asked: Asked) -> Reply:
+        return problem(503, "overloaded", retry_after="0") if b"0.0" in asked.body else problem(422, "invalid_input")
+
+    options = Options(retry=RetryPolicy(max_tries=100_000))
+    with scripted(answer, card_with(max_instances=1)) as server, pytest.raises(InvalidInput):
+        caller.client(server.url, options).predict("echo", [{"x": 0.0}, {"x": 1.5}])
+    assert len(server.asked) < 10_000
 
 
 @pytest.mark.parametrize("code", ["too_many_characters", "too_many_numbers"])

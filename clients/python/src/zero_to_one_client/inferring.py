@@ -252,7 +252,7 @@ def _read(document: Document, tail: bytes) -> "dict[str, NDArray[Any]]":
     return found
 
 
-def _array(data: bytes | Sequence[Any], datatype: str, shape: Sequence[int]) -> "NDArray[Any]":
+def _array(data: bytes | Sequence[Any], datatype: str, shape: Sequence[Any]) -> "NDArray[Any]":
     numpy = extras.numpy("infer")
     if not all(isinstance(axis, int) and axis >= 0 for axis in shape):
         raise ValueError(f"no array has the shape {shape}")
