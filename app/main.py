@@ -111,7 +111,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     )
     app.admission, app.catalog, app.figures = admission, catalog, figures
     app._tasks = by_name
-    service = Service(catalog, figures, clock=clock)
+    service = Service(catalog, clock=clock)
     answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
     app._door = PredictDoor(
         service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
