@@ -213,7 +213,9 @@ class Admission:
             WrongKey: The request has none, or another one.
         """
         if self._admin_key is None:
-            raise NotAllowed("this service has no admin key; set ZTO_ADMIN_KEY, and send it as Authorization: Bearer KEY")
+            raise NotAllowed(
+                "this service has no admin key; set ZTO_ADMIN_KEY, and send it as Authorization: Bearer KEY"
+            )
         scheme, _, key = (authorization or b"").partition(b" ")
         # takes as long whether the first byte is wrong or the last
         if not hmac.compare_digest(key.strip(), self._admin_key) or scheme.lower() != b"bearer":

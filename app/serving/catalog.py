@@ -81,8 +81,12 @@ class Catalog:
     @property
     def is_ready(self) -> bool:
         """Whether every required model has a version that serves, or is unloaded on purpose."""
-        required = (self.models[name] for name in self._required)
-        return all(model.is_unloaded or model.default.state is State.READY for model in required)
+        return all(map(self.is_model_ready, self._required))
+
+    def is_model_ready(self, name: str) -> bool:
+        """Whether a model has a version that serves, or is unloaded on purpose."""
+        model = self.models[name]
+        return model.is_unloaded or model.default.state is State.READY
 
     def versions(self) -> Iterable[Version]:
         """Yield every version of every model."""
