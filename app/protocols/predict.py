@@ -26,7 +26,7 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, parse_query
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
 from app.protocols.decoders import Decoders
 from app.serving.service import Service
 from app.serving.versions import Version
@@ -165,7 +165,7 @@ class PredictDoor:
         def write() -> Written:
             return answers.to_bytes(answer, tensor) if ticket.wants_bytes else answers.to_json(number, answer, options)
 
-        written = await self._decoders.run(ticket.deadline, write) if answers.is_large(answer) else write()
+        written = await self._decoders.run(ticket.deadline, write) if is_large(answer) else write()
         return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
 
     async def _decode(
