@@ -18,6 +18,9 @@ MAX_FAULTS_PER_PICTURE = 8
 # how many pictures of the most pixels one request may hold
 LARGEST_PICTURES = 4
 
+# whole groups of four, the last one padded
+_BASE64 = "^(data:[^,]*,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+
 
 def picture_type(spec: ImageInput) -> Any:
     """Return the annotated type of one picture: a validator to float32 ``(height, width)``, and its JSON schema.
@@ -78,8 +81,9 @@ def _json_schema(spec: ImageInput) -> dict[str, Any]:
             },
             {
                 "type": "string",
+                "format": "base64-picture",
                 "contentEncoding": "base64",
-                "pattern": "^(data:[^,]*,)?[A-Za-z0-9+/]+={0,2}$",
+                "pattern": _BASE64,
                 "description": f"a {' or '.join(FORMATS)} file as base64, bare or as a data: URL; {describe(spec)}",
             },
         ],

@@ -1,0 +1,90 @@
+"""The OpenAPI document and the service agree: cases are made of the document by the thousand, with every check on."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import schemathesis
+
+from app.bundle.golden import parse_golden
+from app.bundle.loader import open_bundle
+from tests.support.committed import LATEST, NAMES
+from tests.support.documented import OCTETS, Run, generation, load, octets_of, register_formats, run
+from tests.support.kinds import KINDS, kind_bundle, kind_golden
+from tests.support.server import RunningService, serve
+
+pytestmark = pytest.mark.slow
+
+PREDICT = [f"POST /predict/{name}" for name in NAMES]
+OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /metrics"]
+NO_LINKS = {"phases": {"stateful": {"enabled": False}}}
+# random cases of an operation, beside those that go through every keyword of its schemas
+EXAMPLES, FEW_EXAMPLES = 100, 25
+
+
+def expect_good(done: Run, *, least_cases: int, least_good: int) -> None:
+    """Expect no fault, and that neither the document nor the excuses have made the checks empty."""
+    assert not done.faults, "\n\n".join(done.faults[:3])
+    assert done.answers.total() >= least_cases
+    assert sum(count for (_, status), count in done.answers.items() if status == 200) >= least_good
+    assert sum(done.excused.values()) < done.answers.total() / 4
+
+
+def golden_octets(name: str) -> list[bytes]:
+    if name not in LATEST:
+        return []
+    bundle = open_bundle(LATEST[name])
+    return octets_of(parse_golden(bundle.read(bundle.manifest.golden)))
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    models = tmp_path_factory.mktemp("kinds")
+    for kind in KINDS:
+        kind_bundle(models, kind)
+    with serve(models, backend="dummy", default_model="tensors") as running:
+        yield running
+
+
+def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    schemathesis.openapi.from_dict(document).validate()
+    asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert asked == {"POST /predict", *PREDICT, *OTHERS}
+
+
+@pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
+def test_predictions_are_as_documented(service: RunningService, label: str) -> None:
+    register_formats(golden_octets(label.rpartition("/")[2]))
+    done = run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label))
+    # with 10 operations more than 2,000 cases
+    expect_good(done, least_cases=200, least_good=30)
+
+
+@pytest.mark.parametrize("label", OTHERS)
+def test_everything_else_is_as_documented(service: RunningService, label: str) -> None:
+    expect_good(
+        run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label)), least_cases=8, least_good=1
+    )
+
+
+def test_answers_in_bytes_are_as_documented(service: RunningService) -> None:
+    register_formats(golden_octets("mlp"))
+    schema = load(service.url, headers={"Accept": OCTETS}, **generation(FEW_EXAMPLES), **NO_LINKS)
+    expect_good(run(schema.include(name="POST /predict/mlp")), least_cases=100, least_good=20)
+
+
+def test_what_the_list_names_is_found(service: RunningService) -> None:
+    only_links = {"phases": {"enabled": False, "stateful": {"enabled": True, "max-steps": 4}}}
+    schema = load(service.url, **generation(FEW_EXAMPLES), **only_links).include(
+        name=["GET /models", "GET /models/{model}"]
+    )
+    expect_good(run(schema), least_cases=20, least_good=20)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ""])
+def test_models_of_every_kind_are_as_documented(kinds: RunningService, kind: str) -> None:
+    register_formats(octets_of(kind_golden(kind)) if kind else [])
+    schema = load(kinds.url, **generation(FEW_EXAMPLES), **NO_LINKS)
+    done = run(schema.include(name=f"POST /predict/{kind}" if kind else "POST /predict"))
+    expect_good(done, least_cases=50, least_good=10)
