@@ -32,20 +32,23 @@ _RETRY_AFTER: dict[str, Any] = {
         "description": "Seconds after which it is worth another try.",
     },
 }
-_PREDICTION_RECEIPTS: dict[str, Any] = RECEIPTS | {
+# what every answer of a model carries
+ANSWER_RECEIPTS: dict[str, Any] = RECEIPTS | {
     "X-Model-Version": {
         "required": True,
         "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"},
         "description": "The version that answered.",
     },
-    "X-Tensor": {
-        "schema": {"type": "string", "pattern": "^[^;]+; dtype=[a-z0-9]+; shape=[0-9]+(,[0-9]+)*$"},
-        "description": "Name, dtype and shape of an answer in bytes: `probabilities; dtype=float32; shape=1,10`.",
-    },
     "Server-Timing": {
         "required": True,
         "schema": {"type": "string"},
         "description": "Milliseconds for `parse`, `queue` and `compute`, and the rows of the `batch`.",
+    },
+}
+_TENSOR: dict[str, Any] = {
+    "X-Tensor": {
+        "schema": {"type": "string", "pattern": "^[^;]+; dtype=[a-z0-9]+; shape=[0-9]+(,[0-9]+)*$"},
+        "description": "Name, dtype and shape of an answer in bytes: `probabilities; dtype=float32; shape=1,10`.",
     },
 }
 _BINARY = {"type": "string", "format": "binary"}
@@ -70,10 +73,15 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": _STATUSES[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}},
-            "headers": RECEIPTS | _RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else RECEIPTS,
+            "headers": headers_of(status),
         }
         for status in statuses
     }
+
+
+def headers_of(status: int) -> dict[str, Any]:
+    """Return what an error of a status carries, on whatever door."""
+    return RECEIPTS | _RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else RECEIPTS
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -148,7 +156,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _answers(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    ok = {"description": "Predictions, one per instance.", "headers": _PREDICTION_RECEIPTS}
+    ok = {"description": "Predictions, one per instance.", "headers": ANSWER_RECEIPTS | _TENSOR}
     content = {"application/json": {"schema": schema}, raw.MEDIA_TYPE: {"schema": _BINARY}}
     return {200: ok | {"content": content}} | problems(*_STATUSES)
 
@@ -164,7 +172,6 @@ def _files(task: Task) -> dict[str, Any]:
                 "type": "object",
                 "properties": {"file": _BINARY},
                 "required": ["file"],
-                "additionalProperties": {"type": "string"},
                 "maxProperties": 1 + MAX_FORM_FIELDS,
             },
             "encoding": {"file": {"contentType": ", ".join(task.media_types)}},

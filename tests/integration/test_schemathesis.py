@@ -6,11 +6,11 @@ import httpx
 import pytest
 import schemathesis
 
-from app.bundle.golden import parse_golden
-from app.bundle.loader import open_bundle
+from app.tensors import Tensors
 from tests.support.committed import LATEST, NAMES
-from tests.support.documented import OCTETS, Run, generation, load, octets_of, register_formats, run
+from tests.support.documented import INFER, OCTETS, GoodRequest, Run, generation, load, octets_of, register_formats, run
 from tests.support.kinds import KINDS, kind_bundle, kind_golden
+from tests.support.open_inference import binary_body, golden_of, golden_row, inputs_of
 from tests.support.server import RunningService, serve
 
 pytestmark = pytest.mark.slow
@@ -22,19 +22,24 @@ NO_LINKS = {"phases": {"stateful": {"enabled": False}}}
 EXAMPLES, FEW_EXAMPLES = 100, 25
 
 
-def expect_good(done: Run, *, least_cases: int, least_good: int) -> None:
+def expect_good(done: Run, *, least_cases: int, least_good: int, most_excused: float = 0.25) -> None:
     """Expect no fault, and that neither the document nor the excuses have made the checks empty."""
     assert not done.faults, "\n\n".join(done.faults[:3])
     assert done.answers.total() >= least_cases
     assert sum(count for (_, status), count in done.answers.items() if status == 200) >= least_good
-    assert sum(done.excused.values()) < done.answers.total() / 4
+    assert done.excused.total() <= done.answers.total() * most_excused
 
 
 def golden_octets(name: str) -> list[bytes]:
-    if name not in LATEST:
-        return []
-    bundle = open_bundle(LATEST[name])
-    return octets_of(parse_golden(bundle.read(bundle.manifest.golden)))
+    return octets_of(golden_of(LATEST[name])) if name in LATEST else []
+
+
+def good_requests(model: str, version: str, tensors: Tensors) -> Iterator[GoodRequest]:
+    """Yield requests for inference of all four ways, with numbers in and out as JSON and as bytes."""
+    for more in ({}, {"id": "1", "parameters": {"binary_data_output": True}}):
+        yield GoodRequest(model=model, version=version, body={"inputs": inputs_of(tensors)} | more)
+        body, headers = binary_body(tensors, **more)
+        yield GoodRequest(model=model, version=version, body=body, headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx
     document = client.get("/openapi.json").json()
     schemathesis.openapi.from_dict(document).validate()
     asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    assert asked == {"POST /predict", *PREDICT, *OTHERS}
+    assert asked == {"POST /predict", *PREDICT, *INFER, *OTHERS}
 
 
 @pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
@@ -59,6 +64,18 @@ def test_predictions_are_as_documented(service: RunningService, label: str) -> N
     done = run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label))
     # with 10 operations more than 2,000 cases
     expect_good(done, least_cases=200, least_good=30)
+
+
+@pytest.mark.parametrize("label", INFER)
+def test_inference_is_as_documented(service: RunningService, label: str) -> None:
+    good = [
+        request
+        for name in NAMES
+        for request in good_requests(name, str(LATEST[name].version), golden_row(golden_of(LATEST[name]), 0))
+    ]
+    register_formats([request.body for request in good if isinstance(request.body, bytes)])
+    done = run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label), good)
+    expect_good(done, least_cases=200, least_good=30, most_excused=0.4)
 
 
 @pytest.mark.parametrize("label", OTHERS)
