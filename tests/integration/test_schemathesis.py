@@ -8,7 +8,7 @@ import schemathesis
 
 from app.tensors import Tensors
 from tests.support.committed import LATEST, NAMES
-from tests.support.documented import INFER, OCTETS, GoodRequest, Run, generation, load, octets_of, register_formats, run
+from tests.support.documented import INFER, OCTETS, GoodRequest, Run, load, octets_of, register_formats, run
 from tests.support.kinds import KINDS, kind_bundle, kind_golden
 from tests.support.open_inference import binary_body, golden_of, golden_row, inputs_of
 from tests.support.server import RunningService, serve
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 
 PREDICT = [f"POST /predict/{name}" for name in NAMES]
 OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /metrics"]
-NO_LINKS = {"phases": {"stateful": {"enabled": False}}}
 # random cases of an operation, beside those that go through every keyword of its schemas
 EXAMPLES, FEW_EXAMPLES = 100, 25
 
@@ -61,7 +60,7 @@ def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx
 @pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
 def test_predictions_are_as_documented(service: RunningService, label: str) -> None:
     register_formats(golden_octets(label.rpartition("/")[2]))
-    done = run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label))
+    done = run(load(service.url, EXAMPLES).include(name=label))
     # with 10 operations more than 2,000 cases
     expect_good(done, least_cases=200, least_good=30)
 
@@ -74,34 +73,29 @@ def test_inference_is_as_documented(service: RunningService, label: str) -> None
         for request in good_requests(name, str(LATEST[name].version), golden_row(golden_of(LATEST[name]), 0))
     ]
     register_formats([request.body for request in good if isinstance(request.body, bytes)])
-    done = run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label), good)
+    done = run(load(service.url, EXAMPLES).include(name=label), good)
     expect_good(done, least_cases=200, least_good=30, most_excused=0.4)
 
 
 @pytest.mark.parametrize("label", OTHERS)
 def test_everything_else_is_as_documented(service: RunningService, label: str) -> None:
-    expect_good(
-        run(load(service.url, **generation(EXAMPLES), **NO_LINKS).include(name=label)), least_cases=8, least_good=1
-    )
+    expect_good(run(load(service.url, EXAMPLES).include(name=label)), least_cases=8, least_good=1)
 
 
 def test_answers_in_bytes_are_as_documented(service: RunningService) -> None:
     register_formats(golden_octets("mlp"))
-    schema = load(service.url, headers={"Accept": OCTETS}, **generation(FEW_EXAMPLES), **NO_LINKS)
+    schema = load(service.url, FEW_EXAMPLES, headers={"Accept": OCTETS})
     expect_good(run(schema.include(name="POST /predict/mlp")), least_cases=100, least_good=20)
 
 
 def test_what_the_list_names_is_found(service: RunningService) -> None:
-    only_links = {"phases": {"enabled": False, "stateful": {"enabled": True, "max-steps": 4}}}
-    schema = load(service.url, **generation(FEW_EXAMPLES), **only_links).include(
-        name=["GET /models", "GET /models/{model}"]
-    )
+    schema = load(service.url, FEW_EXAMPLES, only_links=True).include(name=["GET /models", "GET /models/{model}"])
     expect_good(run(schema), least_cases=20, least_good=20)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, ""])
 def test_models_of_every_kind_are_as_documented(kinds: RunningService, kind: str) -> None:
     register_formats(octets_of(kind_golden(kind)) if kind else [])
-    schema = load(kinds.url, **generation(FEW_EXAMPLES), **NO_LINKS)
+    schema = load(kinds.url, FEW_EXAMPLES)
     done = run(schema.include(name=f"POST /predict/{kind}" if kind else "POST /predict"))
     expect_good(done, least_cases=50, least_good=10)

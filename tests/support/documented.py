@@ -90,26 +90,35 @@ class Run:
                     )
 
 
-def load(url: str, **project: Any) -> BaseSchema:
-    """Load the document of a service, for deterministic runs with every check on.
+def load(
+    url: str, max_examples: int, *, only_links: bool = False, headers: Mapping[str, str] | None = None
+) -> BaseSchema:
+    """Load the document of a service, for runs that are always the same, with every check on.
 
     Args:
         url: Of the service.
-        project: More of schemathesis' configuration.
+        max_examples: Random cases of an operation, beside those that go through every keyword of its schemas.
+        only_links: Whether to follow links from answers to other operations, instead of asking each by itself.
+        headers: Of every request.
     """
-    settings = {
+    # what was answered, and that may be a deadline that passed, has no part in what is asked next
+    alone = {"enabled": not only_links, "extra-data-sources": {"responses": False}}
+    config = {
         "continue-on-failure": True,
         "seed": SEED,
+        "headers": dict(headers or {}),
+        "generation": {"deterministic": True, "no-shrink": True, "database": "none", "max-examples": max_examples},
+        "phases": {
+            "examples": alone,
+            "coverage": alone,
+            "fuzzing": alone | {"error-feedback": {"enabled": False}},
+            "stateful": {"enabled": only_links, "max-steps": 4},
+        },
         "checks": {name: {"enabled": True} for name in CHECKS}
         # that a body holds too much is a refusal as well
         | {"negative_data_rejection": {"expected-statuses": ["400", "404", "413", "415", "422"]}},
     }
-    return schemathesis.openapi.from_url(f"{url}/openapi.json", config=SchemathesisConfig.from_dict(settings | project))
-
-
-def generation(max_examples: int) -> dict[str, Any]:
-    """Return the configuration of so many random cases, always the same ones."""
-    return {"generation": {"deterministic": True, "no-shrink": True, "database": "none", "max-examples": max_examples}}
+    return schemathesis.openapi.from_url(f"{url}/openapi.json", config=SchemathesisConfig.from_dict(config))
 
 
 def run(schema: BaseSchema, good: Sequence[GoodRequest] = ()) -> Run:
