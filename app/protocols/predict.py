@@ -28,6 +28,7 @@ from app.metrics import Metrics
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
 from app.protocols.decoders import Decoders
+from app.protocols.openapi import MAX_FORM_FIELDS
 from app.serving.service import Service
 from app.serving.versions import Version
 from app.tasks import Task, body_types
@@ -251,7 +252,8 @@ async def _uploaded_file(body: bytes, scope: Mapping[str, Any]) -> bytes:
         yield body
 
     try:
-        form = await _InMemoryParser(Headers(raw=scope["headers"]), stream(), max_files=1, max_fields=8).parse()
+        parser = _InMemoryParser(Headers(raw=scope["headers"]), stream(), max_files=1, max_fields=MAX_FORM_FIELDS)
+        form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as exc:
         raise MalformedBody(f"the body is no multipart/form-data: {getattr(exc, 'message', exc)}") from exc
     try:
