@@ -25,7 +25,8 @@ from app.protocols.answers import Answers
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor, predict_targets
 from app.protocols.open_inference import errors as open_inference
-from app.protocols.open_inference import infer_routes, routes
+from app.protocols.open_inference import infer_routes
+from app.protocols.open_inference import routes as control_routes
 from app.protocols.open_inference.infer_door import InferDoor, InferTarget
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.model import InferModel
@@ -57,8 +58,8 @@ class ZeroToOne(FastAPI):
     repository: Repository
     _limits: tasks.Limits
     _clock: Callable[[], float]
-    _default_model: str | None
-    _predictions: APIRouter
+    _settings: Settings
+    _named: APIRouter
     _is_mounted: bool = False
     _door: PredictDoor
     _infer_door: InferDoor
@@ -87,10 +88,10 @@ class ZeroToOne(FastAPI):
                 message["headers"] = [*message.get("headers", ()), *self.admission.receipts(ticket)]
             await send(message)
 
-        scope[TICKET] = ticket
         if ticket.refusal is not None:
-            await _error_response(ticket.refusal, scope)(scope, receive, send_with_receipts)
+            await _error_response(ticket.refusal, scope["path"], ticket)(scope, receive, send_with_receipts)
             return
+        scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
 
     def prepare(self, bundle: Bundle) -> Callable[[], None]:
@@ -114,11 +115,11 @@ class ZeroToOne(FastAPI):
         self._fast_paths[f"/predict/{name}"] = name
         self._infer_paths[f"/v2/models/{name}/infer"] = name
         if is_new and self._is_mounted:
-            self._route_predictions()
+            self._route_models()
 
-    def _route_predictions(self) -> None:
-        """Write the routes of the predict door, one for each model; they tell OpenAPI its types."""
-        routes = self._predictions
+    def _route_models(self) -> None:
+        """Write the routes that tell OpenAPI the names of the models and the types of each."""
+        routes = self._named
         routes.routes.clear()
         for name, task in self._tasks.items():
             manifest = self.catalog.models[name].contract
@@ -133,8 +134,13 @@ class ZeroToOne(FastAPI):
             "/predict",
             partial(self._predict, None),
             methods=["POST"],
-            **openapi.named_predict_route(self._tasks, self._default_model),
+            **openapi.named_predict_route(self._tasks, self._settings.default_model),
         )
+        routes.include_router(infer_routes.router(self._infer_door, self._tasks))
+        routes.include_router(control_routes.router(
+            self.catalog, self._tasks, self._settings, self.figures, self.admission, self.repository, clock=self._clock
+        ))
+        routes.include_router(models.router(self.catalog, self._tasks, self._settings))
         self.openapi_schema = None  # it is written anew when it is asked for
 
     async def _predict(self, model: str | None, request: Request) -> Response:
@@ -202,8 +208,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app._infer_paths, app._fast_paths = {}, {"/predict": None}
     app.repository = Repository(catalog, settings, doors=app, check_contract=app.check_contract)
     _admit_all(app, catalog)
-    app._default_model = settings.default_model
-    _mount(app, settings, figures)
+    app._settings = settings
+    _mount(app, figures)
     app._is_mounted = True
     return app
 
@@ -230,17 +236,12 @@ async def _load(app: ZeroToOne) -> None:
     memory.settle()
 
 
-def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
+def _mount(app: ZeroToOne, figures: Metrics) -> None:
     """Add the routes of every door, and the translation of errors that rise through FastAPI."""
-    app._predictions = APIRouter()
-    app._route_predictions()
-    app.include_router(app._predictions)
+    app._named = APIRouter()
+    app._route_models()
+    app.include_router(app._named)
     app.add_api_route("/predict/{model}", app._predict_named_in_path, methods=["POST"], include_in_schema=False)
-    app.include_router(infer_routes.router(app._infer_door))
-    app.include_router(
-        routes.router(app.catalog, app._tasks, settings, figures, app.admission, app.repository, clock=app._clock)
-    )
-    app.include_router(models.router(app.catalog, app._tasks, settings))
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
@@ -250,21 +251,20 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
 
 
 async def _on_error(request: Request, exc: Exception) -> Response:
-    return _error_response(exc, request.scope)
+    return _error_response(exc, request.url.path, request.scope[TICKET])
 
 
 async def _on_http_exception(request: Request, exc: Exception) -> Response:
-    """Write what Starlette's router refuses (404, 405) as a problem too."""
+    """Write what Starlette's router refuses (404, 405) in the form of its door too."""
     assert isinstance(exc, HTTPException)
-    detail = f"{request.method} {quoted(request.url.path)}: {exc.detail}"
-    if _is_open_inference(request.scope):
-        return Response(
-            open_inference.render_message(detail), exc.status_code, exc.headers, media_type=open_inference.MEDIA_TYPE
-        )
     phrase = HTTPStatus(exc.status_code).phrase
     code = phrase.lower().replace(" ", "_")
+    detail = f"{request.method} {quoted(request.url.path)}: {exc.detail}"
+    if _is_open_inference(request.url.path):
+        body = open_inference.render_message(detail)
+        return Response(body, exc.status_code, exc.headers, media_type=open_inference.MEDIA_TYPE)
     ticket: Ticket = request.scope[TICKET]
-    body = problem.Problem(
+    told = problem.Problem(
         type=f"urn:zero-to-one:problem:{code}",
         title=phrase,
         status=exc.status_code,
@@ -273,20 +273,18 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
         request_id=ticket.request_id.decode("ascii"),
     )
     return Response(
-        body.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
+        told.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
     )
 
 
-def _error_response(error: Exception, scope: Scope) -> Response:
-    """Write an error as the paths of its request do."""
-    ticket: Ticket = scope[TICKET]
-    render = open_inference.render if _is_open_inference(scope) else problem.render
+def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
+    render = open_inference.render if _is_open_inference(path) else problem.render
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers
     return response
 
 
-def _is_open_inference(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+def _is_open_inference(path: str) -> bool:
+    """Tell whether a path is one of the Open Inference Protocol, which has a form of its own for errors."""
     return path == "/v2" or path.startswith("/v2/")
