@@ -22,6 +22,7 @@ from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.answers import Answers
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor, predict_targets
+from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference import infer_routes
 from app.protocols.open_inference.infer_door import InferDoor, InferTarget
 from app.protocols.open_inference.inference import Inference
@@ -74,7 +75,7 @@ class ZeroToOne(FastAPI):
             await send(message)
 
         if ticket.refusal is not None:
-            await _problem_response(ticket.refusal, ticket)(scope, receive, send_with_receipts)
+            await _error_response(ticket.refusal, scope["path"], ticket)(scope, receive, send_with_receipts)
             return
         scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
@@ -205,7 +206,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
         **openapi.named_predict_route(app._tasks, settings.default_model),
     )
     app.add_api_route("/predict/{model}", predict_named_in_path, methods=["POST"], include_in_schema=False)
-    app.include_router(infer_routes.router(app._infer_door))
+    app.include_router(infer_routes.router(app._infer_door, app._tasks))
     app.include_router(models.router(app.catalog, app._tasks, settings))
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
     app.include_router(metrics.router(figures))
@@ -216,30 +217,40 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
 
 
 async def _on_error(request: Request, exc: Exception) -> Response:
-    return _problem_response(exc, request.scope[TICKET])
+    return _error_response(exc, request.url.path, request.scope[TICKET])
 
 
 async def _on_http_exception(request: Request, exc: Exception) -> Response:
-    """Write what Starlette's router refuses (404, 405) as a problem too."""
+    """Write what Starlette's router refuses (404, 405) in the form of its door too."""
     assert isinstance(exc, HTTPException)
     phrase = HTTPStatus(exc.status_code).phrase
     code = phrase.lower().replace(" ", "_")
+    detail = f"{request.method} {quoted(request.url.path)}: {exc.detail}"
+    if _is_open_inference(request.url.path):
+        body = open_inference.render_message(detail)
+        return Response(body, exc.status_code, exc.headers, media_type=open_inference.MEDIA_TYPE)
     ticket: Ticket = request.scope[TICKET]
-    body = problem.Problem(
+    told = problem.Problem(
         type=f"urn:zero-to-one:problem:{code}",
         title=phrase,
         status=exc.status_code,
-        detail=f"{request.method} {quoted(request.url.path)}: {exc.detail}",
+        detail=detail,
         code=code,
         request_id=ticket.request_id.decode("ascii"),
     )
     return Response(
-        body.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
+        told.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
     )
 
 
-def _problem_response(error: Exception, ticket: Ticket) -> Response:
-    status, headers, body = problem.render(error, ticket.request_id)
+def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
+    render = open_inference.render if _is_open_inference(path) else problem.render
+    status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers
     return response
+
+
+def _is_open_inference(path: str) -> bool:
+    """Tell whether a path is one of the Open Inference Protocol, which has a form of its own for errors."""
+    return path == "/v2" or path.startswith("/v2/")

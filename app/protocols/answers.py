@@ -85,13 +85,6 @@ class Answers:
         """The options of a request without a query."""
         return self._no_options
 
-    def is_large(self, answer: Answer) -> bool:
-        """Tell whether it takes so long to write that it is not to be done on the event loop."""
-        numbers = _count_numbers(answer.batch)
-        if numbers <= MAX_NUMBERS_ON_LOOP:  # of all rows of the batch
-            return False
-        return sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
-
     def to_json(self, version: str, answer: Answer, options: Any) -> Written:
         """Return the predictions as a JSON document; ``options`` as the task has parsed them."""
         return Written(
@@ -130,6 +123,13 @@ class Answers:
         if predictions is None:
             predictions = memo[_PREDICTIONS] = self._task.encode(answer.batch.outputs, options)
         return predictions[answer.start : answer.stop]
+
+
+def is_large(answer: Answer) -> bool:
+    """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
+    if _count_numbers(answer.batch) <= MAX_NUMBERS_ON_LOOP:  # of all rows of the batch
+        return False
+    return sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
 
 
 def parse_query(query_string: bytes) -> dict[str, str]:

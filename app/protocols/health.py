@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from app.protocols.openapi import RECEIPTS, responses
 from app.serving.catalog import Catalog
 
 
@@ -60,12 +61,16 @@ def router(catalog: Catalog, *, is_draining: Callable[[], bool]) -> APIRouter:
     routes = APIRouter(tags=["health"])
 
     @routes.head("/livez", include_in_schema=False)  # some load balancers ask so
-    @routes.get("/livez", summary="Is the event loop turning?")
+    @routes.get("/livez", summary="Is the event loop turning?", responses=responses())
     async def livez() -> Live:
         return Live()
 
     @routes.head("/readyz", include_in_schema=False)
-    @routes.get("/readyz", summary="Is every required model ready?", responses={503: {"model": Readiness}})
+    @routes.get(
+        "/readyz",
+        summary="Is every required model ready?",
+        responses=responses() | {503: {"model": Readiness, "description": "One is not.", "headers": RECEIPTS}},
+    )
     async def readyz(response: Response) -> Readiness:
         report = readiness(catalog, is_draining=is_draining())
         if report.status != "ready":

@@ -12,7 +12,17 @@ from typing import Any, ClassVar
 from app.admission import Admission, Receive, Ticket
 from app.errors import Fault, InvalidInput, ModelNotReady, ServingError, UnsupportedMedia, quoted
 from app.metrics import Histogram, Metrics
-from app.protocols.answers import BYTES, JSON, MAX_NUMBERS_ON_LOOP, Reply, Written, as_headers, head_of, parse_query
+from app.protocols.answers import (
+    BYTES,
+    JSON,
+    MAX_NUMBERS_ON_LOOP,
+    Reply,
+    Written,
+    as_headers,
+    head_of,
+    is_large,
+    parse_query,
+)
 from app.protocols.decoders import Decoders
 from app.protocols.open_inference import errors, http_answer, http_body
 from app.protocols.open_inference.inference import Inference
@@ -24,7 +34,7 @@ from app.serving.service import Service
 from app.serving.versions import Version
 from app.tasks import Task
 from app.tasks.decoding.strict_json import JsonLimits
-from app.tensors import Tensors, num_rows
+from app.tensors import Tensors
 
 logger = logging.getLogger("app.infer")
 
@@ -132,13 +142,15 @@ class InferDoor:
             answer = await self._service.predict(
                 version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
             )
-            written = await self._write(ticket, target.is_large(answer), lambda: target.write(number, answer, wanted))
+            written = await self._write(ticket, is_large(answer), lambda: target.write(number, answer, wanted))
             return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
         request = await self._read(ticket, target, body)
         response = await self._inference.infer(ticket, version, request, hung_up=lambda: _hung_up(receive))
         all_binary = request.parameters.get("binary_data_output") is True
-        is_large = sum(output.array.size for output in response.outputs) > MAX_NUMBERS_ON_LOOP
-        written = await self._write(ticket, is_large, lambda: write_response(response, all_binary=all_binary))
+        numbers = sum(output.array.size for output in response.outputs)
+        written = await self._write(
+            ticket, numbers > MAX_NUMBERS_ON_LOOP, lambda: write_response(response, all_binary=all_binary)
+        )
         return Reply(200, as_headers(head_of(written, number.encode(), response.parse_s, response)), written.body)
 
     async def _read(self, ticket: Ticket, target: "InferTarget", body: bytes) -> InferRequest:
@@ -147,8 +159,8 @@ class InferDoor:
             return http_body.parse(body, header_length, target.limits)
         return await self._decoders.run(ticket.deadline, http_body.parse, body, header_length, target.limits)
 
-    async def _write(self, ticket: Ticket, is_large: bool, write: Callable[[], Written]) -> Written:
-        return await self._decoders.run(ticket.deadline, write) if is_large else write()
+    async def _write(self, ticket: Ticket, takes_long: bool, write: Callable[[], Written]) -> Written:
+        return await self._decoders.run(ticket.deadline, write) if takes_long else write()
 
 
 class InferTarget:
@@ -178,14 +190,6 @@ class InferTarget:
         if ticket.content_type not in (JSON, BYTES, b""):
             return None
         return self.plans.read(body, ticket.inference_header_length)
-
-    def is_large(self, answer: Answer) -> bool:
-        """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
-        outputs = answer.batch.outputs.values()
-        return (
-            sum(array.size for array in outputs) // num_rows(answer.batch.outputs) * (answer.stop - answer.start)
-            > MAX_NUMBERS_ON_LOOP
-        )
 
     def write(self, version: str, answer: Answer, wanted: Any) -> Written:
         """Return the answer as it goes over the wire."""
