@@ -1,0 +1,108 @@
+"""KServe's first protocol, TensorFlow Serving's: ``/v1/models``, ``/v1/models/{m}``, ``/v1/models/{m}:predict``.
+
+Errors are ``{"error": "..."}``, and what is wrong with the values of a request is 400, as KServe's own servers have it
+(its second protocol is the Open Inference Protocol, a door of its own). Source: "V1 Protocol" in KServe's
+documentation, and its Python server.
+"""
+
+import json
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from app.errors import InvalidInput, ModelRejectedInput, UnknownModel
+from app.protocols import problem
+from app.protocols.manners import Headers, Manner
+from app.serving.catalog import Catalog
+from app.serving.versions import State
+
+DOOR = "v1"
+PREFIX = "/v1/models"
+
+
+class V1Models(BaseModel):
+    """Every model of the service."""
+
+    models: list[str]
+
+
+class V1Model(BaseModel):
+    """Whether a model answers."""
+
+    name: str
+    ready: bool
+
+
+class V1Error(BaseModel):
+    """What is wrong."""
+
+    error: str
+
+
+class V1NotReady(V1Model, V1Error):
+    """The model is there, and does not answer."""
+
+
+class KServe(Manner):
+    """KServe's."""
+
+    door = DOOR
+    is_platform = True
+
+    def render(self, error: Exception, request_id: bytes) -> tuple[int, Headers, bytes]:
+        """Write an error as KServe's clients read it; see :class:`app.protocols.manners.Manner`."""
+        status, headers, body = problem.render(error, request_id)
+        if isinstance(error, InvalidInput | ModelRejectedInput):
+            status = HTTPStatus.BAD_REQUEST
+        # the standard library's encoder: an error may quote a lone surrogate of the caller's, which others refuse
+        data = json.dumps({"error": json.loads(body)["detail"]}).encode("ascii")
+        kept = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
+        about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+        return status, kept + about, data
+
+
+def predict_path(model: str) -> str:
+    """Return the path that asks a model."""
+    return f"{PREFIX}/{model}:predict"
+
+
+def router(catalog: Catalog) -> APIRouter:
+    """Return the routes that predict nothing."""
+    routes = APIRouter(tags=["v1"])
+
+    @routes.get(PREFIX, summary="List the models (KServe V1)")
+    async def list_v1_models() -> V1Models:
+        return V1Models(models=list(catalog.models))
+
+    @routes.post(f"{PREFIX}/{{model}}:explain", include_in_schema=False)
+    async def explain(model: str) -> Response:
+        if model not in catalog.models:
+            return _error(HTTPStatus.NOT_FOUND, str(UnknownModel(model, tuple(catalog.models))))
+        return _error(HTTPStatus.NOT_IMPLEMENTED, f"this service explains nothing; ask POST {predict_path(model)}")
+
+    @routes.get(
+        f"{PREFIX}/{{model}}",
+        summary="Does a model answer? (KServe V1)",
+        responses={
+            404: {"model": V1Error, "description": "No such model."},
+            503: {"model": V1NotReady, "description": "The model is not ready."},
+        },
+    )
+    async def v1_model(model: str) -> Response:
+        if model not in catalog.models:
+            return _error(HTTPStatus.NOT_FOUND, str(UnknownModel(model, tuple(catalog.models))))
+        version = catalog.models[model].default
+        if version.state is State.READY:
+            return JSONResponse(V1Model(name=model, ready=True).model_dump())
+        reason = f"{version.label} is {version.state}" + (f": {version.reason}" if version.reason else "")
+        return JSONResponse(
+            V1NotReady(name=model, ready=False, error=reason).model_dump(), HTTPStatus.SERVICE_UNAVAILABLE
+        )
+
+    return routes
+
+
+def _error(status: HTTPStatus, message: str) -> Response:
+    return JSONResponse(V1Error(error=message).model_dump(), status)
