@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -20,8 +20,10 @@ from app.errors import BundleError, ServingError, quoted
 from app.metrics import Metrics
 from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.answers import Answers
+from app.protocols.clouds import documents, doors
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor
+from app.protocols.manners import PREDICT, Manner, Way
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
 from app.serving.service import Service
@@ -47,7 +49,8 @@ class ZeroToOne(FastAPI):
     direct: DirectDoor
     _door: PredictDoor
     _tasks: dict[str, Task]
-    _fast_paths: dict[str, str | None]
+    _manifests: dict[str, Manifest]
+    _fast_paths: dict[str, Way]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request and take it to its door."""
@@ -75,7 +78,7 @@ class ZeroToOne(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas |= openapi.components(self._tasks)
+            schemas |= openapi.components(self._tasks) | documents.components(self._manifests, self._tasks)
         return super().openapi()
 
 
@@ -107,17 +110,18 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         summary="Proven models over HTTP",
         version=__version__,
         lifespan=lifespan,
-        openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics")],
+        openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics", *doors.TAGS)],
     )
     app.admission, app.catalog, app.figures = admission, catalog, figures
     app._tasks = by_name
+    app._manifests = {name: _manifest(catalog, name) for name in by_name}
     service = Service(catalog, figures, clock=clock)
     answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
     app._door = PredictDoor(
         service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
     )
     app.direct = DirectDoor(service, by_name, answers, admission, figures, decoders=decoders)
-    app._fast_paths = {f"/predict/{name}": name for name in by_name} | {"/predict": None}
+    app._fast_paths = {f"/predict/{name}": Way(name) for name in by_name} | {"/predict": Way(None)}
     _mount(app, settings, figures)
     return app
 
@@ -155,36 +159,36 @@ async def _load(catalog: Catalog, by_name: Mapping[str, Task]) -> None:
 def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
     """Add the routes of every door, and the translation of errors that rise through FastAPI."""
 
-    async def predict_named_in_path(request: Request) -> Response:
-        return await respond(request, request.path_params["model"])
-
-    async def predict_named_in_body(request: Request) -> Response:
-        return await respond(request, None)
-
-    async def respond(request: Request, model: str | None) -> Response:
-        reply = await app._door.answer(request.scope[TICKET], model, request.scope, request.receive)
+    async def respond(request: Request, way: Way) -> Response:
+        reply = await app._door.answer(request.scope[TICKET], way, request.scope, request.receive)
         response = Response(reply.body, reply.status)
         response.raw_headers = list(reply.headers)
         return response
 
-    def predict_one(name: str) -> Callable[[Request], Awaitable[Response]]:
+    def predict_on(path: str, **documented: Any) -> None:
         async def predict(request: Request) -> Response:
-            return await respond(request, name)
+            return await respond(request, app._fast_paths[path])
 
-        return predict
+        app.add_api_route(path, predict, methods=["POST"], **documented)
+
+    def predict_unknown(path: str, manner: Manner) -> None:
+        async def predict(request: Request) -> Response:
+            return await respond(request, Way(request.path_params["model"], manner))
+
+        app.add_api_route(path, predict, methods=["POST"], include_in_schema=False)
 
     for name, task in app._tasks.items():
-        documented = openapi.predict_route(_manifest(app.catalog, name), task)
-        app.add_api_route(f"/predict/{name}", predict_one(name), methods=["POST"], **documented)
-    app.add_api_route(
-        "/predict",
-        predict_named_in_body,
-        methods=["POST"],
-        **openapi.named_predict_route(app._tasks, settings.default_model),
-    )
-    app.add_api_route("/predict/{model}", predict_named_in_path, methods=["POST"], include_in_schema=False)
+        predict_on(f"/predict/{name}", **openapi.predict_route(app._manifests[name], task))
+    predict_on("/predict", **openapi.named_predict_route(app._tasks, settings.default_model))
+    for door in doors.prediction_doors(app._manifests, app._tasks, settings):
+        app._fast_paths[door.path] = door.way
+        predict_on(door.path, **door.documented)
+    app._fast_paths = doors.ways(app._fast_paths, settings)
+    for path, manner in {"/predict/{model}": PREDICT, **doors.of_unknown_models()}.items():
+        predict_unknown(path, manner)
     app.include_router(models.router(app.catalog, app._tasks, settings))
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
+    app.include_router(doors.router(app.catalog, settings, is_draining=lambda: app.admission.is_draining))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
     app.add_exception_handler(ServingError, _on_error)

@@ -5,6 +5,7 @@ inference" (Vertex AI), "Use a custom container to deploy a model to an online e
 "Storage" (KServe), "Container runtime contract" (Cloud Run), "Manage environment variables" (Azure Container Apps).
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,10 +62,8 @@ def is_ours(route: str) -> bool:
 def _places(environ: Mapping[str, str]) -> Iterator[Path]:
     if told := environ.get(MODEL_PLACE_NAME):
         yield Path(told)
-        try:
+        with contextlib.suppress(OSError):  # no folder, or none that may be read: then the bundles are not there
             yield from sorted(path for path in Path(told).iterdir() if path.is_dir())
-        except OSError:
-            pass  # no folder, or none that may be read: then the bundles are not there
     yield from MODEL_PLACES
 
 

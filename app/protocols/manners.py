@@ -41,10 +41,12 @@ class Manner:
         door: Its label in the metrics.
         is_platform: Whether a JSON body may hold ``"parameters"`` beside its instances, and whether the only model
             answers where nothing names one.
+        naming: What a caller who has named no model is told, beside that the body may.
     """
 
     door: ClassVar[str] = DOOR
     is_platform: ClassVar[bool] = False
+    naming: ClassVar[str] = "or ask POST /predict/{model}, or ?model="
 
     def read(self, headers: Iterable[tuple[bytes, bytes]]) -> Asked:
         """Return what the headers of a request ask for. Never raises."""
@@ -63,6 +65,8 @@ class Manner:
 
 
 PREDICT = Manner()
+# of platforms that hand on the body alone
+IN_PARAMETERS = 'or name it in "parameters"'
 
 
 class Way(NamedTuple):

@@ -141,7 +141,7 @@ def _version(value: object) -> str | None:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise _wrong_type(MEMBER, "version", message=f"expected a version, as 2 or \"2\", found {kind_of(value)}")
+    raise _wrong_type(MEMBER, "version", message=f'expected a version, as 2 or "2", found {kind_of(value)}')
 
 
 def _wrong_type(*place: str, message: str) -> InvalidInput:

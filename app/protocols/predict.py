@@ -28,7 +28,7 @@ from app.metrics import Metrics
 from app.protocols import parameters
 from app.protocols.answers import BYTES, JSON, Answers, Written, as_headers, head_of, parse_query
 from app.protocols.decoders import Decoders
-from app.protocols.manners import NOTHING, PREDICT, Asked, Manner, Way
+from app.protocols.manners import NOTHING, Asked, Manner, Way
 from app.protocols.parameters import Parameters
 from app.serving.service import Service
 from app.serving.versions import Version
@@ -97,9 +97,7 @@ class PredictDoor:
         self._parse_s = {name: metrics.stage_s[name, "parse"] for name in tasks}
         self._json_limits = JsonLimits.loosest(task.json_limits for task in tasks.values())
 
-    async def serve(
-        self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def serve(self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request as an ASGI application does."""
         status, headers, body = await self.answer(ticket, way, scope, receive)
         headers += self._admission.receipts(ticket)
@@ -121,7 +119,7 @@ class PredictDoor:
         try:
             if ticket.refusal is not None:
                 raise ticket.refusal
-            query = parse_query(scope["query_string"]) | asked.options
+            query = parse_query(scope["query_string"]) | dict(asked.options)
             number = query.pop("version", None)
             model = asked.model if model is None else model
             default = query.pop("model", None) if model is None else None
@@ -268,7 +266,7 @@ class PredictDoor:
             Fault(
                 pointer="#/model",
                 code="missing" if name is None else "wrong_type",
-                message=f'expected "model": one of {", ".join(known)}; or ask POST /predict/{{model}}, or ?model=',
+                message=f'expected "model": one of {", ".join(known)}; {manner.naming}',
             )
         )
 

@@ -4,7 +4,7 @@ Liveness and readiness are asked where the deployment's ``inference_config`` say
 "Use a custom container to deploy a model to an online endpoint".
 """
 
-from app.protocols.manners import Manner
+from app.protocols.manners import IN_PARAMETERS, Manner
 
 DOOR = "azureml"
 SCORE = "/score"
@@ -15,3 +15,4 @@ class AzureML(Manner):
 
     door = DOOR
     is_platform = True
+    naming = IN_PARAMETERS

@@ -5,21 +5,22 @@ Errors are ``{"error": "..."}``, and what is wrong with the values of a request 
 documentation, and its Python server.
 """
 
-import json
 from http import HTTPStatus
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from app.errors import InvalidInput, ModelRejectedInput, UnknownModel
-from app.protocols import problem
-from app.protocols.manners import Headers, Manner
+from app.errors import UnknownModel
+from app.protocols.manners import IN_PARAMETERS, Headers, Manner
+from app.protocols.open_inference import errors as open_inference
+from app.protocols.open_inference.errors import ErrorAnswer
 from app.serving.catalog import Catalog
 from app.serving.versions import State
 
 DOOR = "v1"
 PREFIX = "/v1/models"
+VERBS = (":predict", ":explain")
 
 
 class V1Models(BaseModel):
@@ -35,13 +36,7 @@ class V1Model(BaseModel):
     ready: bool
 
 
-class V1Error(BaseModel):
-    """What is wrong."""
-
-    error: str
-
-
-class V1NotReady(V1Model, V1Error):
+class V1NotReady(V1Model, ErrorAnswer):
     """The model is there, and does not answer."""
 
 
@@ -50,17 +45,11 @@ class KServe(Manner):
 
     door = DOOR
     is_platform = True
+    naming = IN_PARAMETERS
 
     def render(self, error: Exception, request_id: bytes) -> tuple[int, Headers, bytes]:
         """Write an error as KServe's clients read it; see :class:`app.protocols.manners.Manner`."""
-        status, headers, body = problem.render(error, request_id)
-        if isinstance(error, InvalidInput | ModelRejectedInput):
-            status = HTTPStatus.BAD_REQUEST
-        # the standard library's encoder: an error may quote a lone surrogate of the caller's, which others refuse
-        data = json.dumps({"error": json.loads(body)["detail"]}).encode("ascii")
-        kept = [(name, value) for name, value in headers if name not in (b"content-type", b"content-length")]
-        about = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-        return status, kept + about, data
+        return open_inference.render(error, request_id)
 
 
 def predict_path(model: str) -> str:
@@ -84,13 +73,16 @@ def router(catalog: Catalog) -> APIRouter:
 
     @routes.get(
         f"{PREFIX}/{{model}}",
+        response_model=V1Model,
         summary="Does a model answer? (KServe V1)",
         responses={
-            404: {"model": V1Error, "description": "No such model."},
+            **open_inference.responses(404),
             503: {"model": V1NotReady, "description": "The model is not ready."},
         },
     )
     async def v1_model(model: str) -> Response:
+        if model.endswith(VERBS):  # a path that is there, and not for this method
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         if model not in catalog.models:
             return _error(HTTPStatus.NOT_FOUND, str(UnknownModel(model, tuple(catalog.models))))
         version = catalog.models[model].default
@@ -105,4 +97,4 @@ def router(catalog: Catalog) -> APIRouter:
 
 
 def _error(status: HTTPStatus, message: str) -> Response:
-    return JSONResponse(V1Error(error=message).model_dump(), status)
+    return JSONResponse(ErrorAnswer(error=message).model_dump(), status)

@@ -21,6 +21,11 @@ _ATTRIBUTES, _TARGET = ATTRIBUTES.lower().encode(), TARGET.lower().encode()
 _ARCHIVE = ".tar.gz"
 
 
+def invoke_path(model: str) -> str:
+    """Return the path that asks a model of a multi-model endpoint."""
+    return f"/models/{model}/invoke"
+
+
 class SageMaker(Manner):
     """SageMaker's.
 
@@ -30,6 +35,7 @@ class SageMaker(Manner):
 
     door = DOOR
     is_platform = True
+    naming = f"or say {ATTRIBUTES}: model=NAME"
 
     def __init__(self, options: Iterable[str]) -> None:
         self._known = {"model", "version", "tensor", *options}

@@ -4,7 +4,7 @@ Vertex AI hands the body of a caller's ``predict`` on, ``{"instances": [...], "p
 ``"predictions"`` of the answer. Source: "Custom container requirements for inference".
 """
 
-from app.protocols.manners import Manner
+from app.protocols.manners import IN_PARAMETERS, Manner
 
 DOOR = "vertex"
 
@@ -14,3 +14,4 @@ class Vertex(Manner):
 
     door = DOOR
     is_platform = True
+    naming = IN_PARAMETERS
