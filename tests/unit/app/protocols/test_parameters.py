@@ -57,8 +57,8 @@ def test_a_version_that_is_none_is_refused(version: object) -> None:
 def test_two_names_of_a_model_have_to_be_the_same() -> None:
     document = {"model": "cnn", "parameters": {"model": "cnn"}}
     assert parameters.part(document) == ({"model": "cnn"}, Parameters("cnn"))
-    with pytest.raises(InvalidInput, match="#/parameters/model: .*'cnn', found 'mlp'"):
+    with pytest.raises(InvalidInput, match=r"#/parameters/model: .*'cnn', found 'mlp'"):
         parameters.part(document | {"parameters": {"model": "mlp"}})
-    with pytest.raises(InvalidInput, match="#/parameters/model: expected 'cnn'.*'mlp'"):
+    with pytest.raises(InvalidInput, match=r"#/parameters/model: expected 'cnn'.*'mlp'"):
         Parameters("mlp").expect("cnn")
     assert Parameters().expect("cnn") == Parameters("cnn").expect("cnn") == "cnn"
