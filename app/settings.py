@@ -15,7 +15,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from app import cpus, platforms
 from app.errors import SettingsError
@@ -164,8 +163,7 @@ class Settings(BaseModel):
     def _route_is_free(cls, route: str | None, info: ValidationInfo) -> str | None:
         fits = platforms.READY_DOORS if info.field_name == "health_route" else platforms.PREDICTION_DOORS
         if route is not None and platforms.is_ours(route) and not fits.fullmatch(route):
-            message = "the service answers this path otherwise already; take another one"
-            raise PydanticCustomError("taken_route", message)
+            raise ValueError("the service answers this path otherwise already; take another one")
         return route
 
     @model_validator(mode="after")
@@ -215,9 +213,8 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as exc:
             faults = "; ".join(
-                f"{variables[str(error['loc'][0])]}={error['input']!r}: {error['msg']}"
-                if error["loc"]
-                else error["msg"].removeprefix("Value error, ")
+                (f"{variables[str(error['loc'][0])]}={error['input']!r}: " if error["loc"] else "")
+                + error["msg"].removeprefix("Value error, ")
                 for error in exc.errors()
             )
             raise SettingsError(faults) from exc
