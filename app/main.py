@@ -22,8 +22,13 @@ from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.answers import Answers
 from app.protocols.clouds import documents, doors
 from app.protocols.decoders import Decoders
-from app.protocols.direct import DirectDoor
+from app.protocols.direct import DirectDoor, predict_targets
 from app.protocols.manners import PREDICT, Manner, Way
+from app.protocols.open_inference import errors as open_inference
+from app.protocols.open_inference import infer_routes
+from app.protocols.open_inference.infer_door import InferDoor, InferTarget
+from app.protocols.open_inference.inference import Inference
+from app.protocols.open_inference.model import InferModel
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
 from app.serving.service import Service
@@ -48,9 +53,11 @@ class ZeroToOne(FastAPI):
     figures: Metrics
     direct: DirectDoor
     _door: PredictDoor
+    _infer_door: InferDoor
     _tasks: dict[str, Task]
     _manifests: dict[str, Manifest]
     _fast_paths: dict[str, Way]
+    _infer_paths: dict[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request and take it to its door."""
@@ -61,6 +68,9 @@ class ZeroToOne(FastAPI):
         if scope["method"] == "POST" and scope["path"] in self._fast_paths:
             await self._door.serve(ticket, self._fast_paths[scope["path"]], scope, receive, send)
             return
+        if scope["method"] == "POST" and scope["path"] in self._infer_paths:
+            await self._infer_door.serve(ticket, self._infer_paths[scope["path"]], scope, receive, send)
+            return
 
         async def send_with_receipts(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -68,7 +78,7 @@ class ZeroToOne(FastAPI):
             await send(message)
 
         if ticket.refusal is not None:
-            await _problem_response(ticket.refusal, ticket)(scope, receive, send_with_receipts)
+            await _error_response(ticket.refusal, scope["path"], ticket)(scope, receive, send_with_receipts)
             return
         scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
@@ -120,7 +130,20 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app._door = PredictDoor(
         service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
     )
-    app.direct = DirectDoor(service, by_name, answers, admission, figures, decoders=decoders)
+    models = {name: InferModel(_manifest(catalog, name), task) for name, task in by_name.items()}
+    infer_targets = {name: InferTarget(model, by_name[name], figures) for name, model in models.items()}
+    app._infer_door = InferDoor(
+        service,
+        Inference(service, models, figures, decoders=decoders),
+        infer_targets,
+        admission,
+        figures,
+        decoders=decoders,
+    )
+    targets = predict_targets(by_name, answers, figures)
+    targets |= {f"/v2/models/{name}/infer".encode(): target for name, target in infer_targets.items()}
+    app.direct = DirectDoor(service, targets, admission, figures, decoders=decoders)
+    app._infer_paths = {f"/v2/models/{name}/infer": name for name in by_name}
     app._fast_paths = {f"/predict/{name}": Way(name) for name in by_name} | {"/predict": Way(None)}
     _mount(app, settings, figures)
     return app
@@ -186,6 +209,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
     app._fast_paths = doors.ways(app._fast_paths, settings)
     for path, manner in {"/predict/{model}": PREDICT, **doors.of_unknown_models()}.items():
         predict_unknown(path, manner)
+    app.include_router(infer_routes.router(app._infer_door, app._tasks))
     app.include_router(models.router(app.catalog, app._tasks, settings))
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
     app.include_router(doors.router(app.catalog, settings, is_draining=lambda: app.admission.is_draining))
@@ -197,30 +221,40 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
 
 
 async def _on_error(request: Request, exc: Exception) -> Response:
-    return _problem_response(exc, request.scope[TICKET])
+    return _error_response(exc, request.url.path, request.scope[TICKET])
 
 
 async def _on_http_exception(request: Request, exc: Exception) -> Response:
-    """Write what Starlette's router refuses (404, 405) as a problem too."""
+    """Write what Starlette's router refuses (404, 405) in the form of its door too."""
     assert isinstance(exc, HTTPException)
     phrase = HTTPStatus(exc.status_code).phrase
     code = phrase.lower().replace(" ", "_")
+    detail = f"{request.method} {quoted(request.url.path)}: {exc.detail}"
+    if _has_errors_of_kserve(request.url.path):
+        body = open_inference.render_message(detail)
+        return Response(body, exc.status_code, exc.headers, media_type=open_inference.MEDIA_TYPE)
     ticket: Ticket = request.scope[TICKET]
-    body = problem.Problem(
+    told = problem.Problem(
         type=f"urn:zero-to-one:problem:{code}",
         title=phrase,
         status=exc.status_code,
-        detail=f"{request.method} {quoted(request.url.path)}: {exc.detail}",
+        detail=detail,
         code=code,
         request_id=ticket.request_id.decode("ascii"),
     )
     return Response(
-        body.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
+        told.model_dump_json(exclude_none=True), exc.status_code, exc.headers, media_type=problem.MEDIA_TYPE
     )
 
 
-def _problem_response(error: Exception, ticket: Ticket) -> Response:
-    status, headers, body = problem.render(error, ticket.request_id)
+def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
+    render = open_inference.render if _has_errors_of_kserve(path) else problem.render
+    status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers
     return response
+
+
+def _has_errors_of_kserve(path: str) -> bool:
+    """Tell whether a path is one of the Open Inference Protocol or of KServe's first, which share a form for errors."""
+    return path in ("/v1/models", "/v2") or path.startswith(("/v1/models/", "/v2/"))

@@ -1,11 +1,12 @@
 """``GET /livez`` and ``GET /readyz``: for whoever restarts the process, and for whoever sends it traffic."""
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from app.protocols.openapi import RECEIPTS, responses
 from app.serving.catalog import Catalog
 
 IsDraining: TypeAlias = Callable[[], bool]
@@ -65,17 +66,26 @@ def answer_ready(catalog: Catalog, response: Response, *, is_draining: bool) -> 
     return report
 
 
+def ready_responses() -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that answers with readiness."""
+    return responses() | {503: {"model": Readiness, "description": "One is not.", "headers": RECEIPTS}}
+
+
 def router(catalog: Catalog, *, is_draining: IsDraining) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["health"])
 
     @routes.head("/livez", include_in_schema=False)  # some load balancers ask so
-    @routes.get("/livez", summary="Is the event loop turning?")
+    @routes.get("/livez", summary="Is the event loop turning?", responses=responses())
     async def livez() -> Live:
         return Live()
 
     @routes.head("/readyz", include_in_schema=False)
-    @routes.get("/readyz", summary="Is every required model ready?", responses={503: {"model": Readiness}})
+    @routes.get(
+        "/readyz",
+        summary="Is every required model ready?",
+        responses=ready_responses(),
+    )
     async def readyz(response: Response) -> Readiness:
         return answer_ready(catalog, response, is_draining=is_draining())
 

@@ -26,9 +26,10 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.protocols import parameters
-from app.protocols.answers import BYTES, JSON, Answers, Written, as_headers, head_of, parse_query
+from app.protocols.answers import BYTES, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
 from app.protocols.decoders import Decoders
 from app.protocols.manners import NOTHING, Asked, Manner, Way
+from app.protocols.openapi import MAX_FORM_FIELDS
 from app.protocols.parameters import Parameters
 from app.serving.service import Service
 from app.serving.versions import Version
@@ -45,14 +46,6 @@ _UTF8 = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 _UNREAD = object()
 
 Send = Callable[[Any], Awaitable[None]]
-
-
-class Reply(NamedTuple):
-    """A whole answer."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
 
 
 class _Read(NamedTuple):
@@ -182,7 +175,7 @@ class PredictDoor:
         def write() -> Written:
             return answers.to_bytes(answer, tensor) if ticket.wants_bytes else answers.to_json(number, answer, options)
 
-        written = await self._decoders.run(ticket.deadline, write) if answers.is_large(answer) else write()
+        written = await self._decoders.run(ticket.deadline, write) if is_large(answer) else write()
         return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
 
     def _wishes(self, name: str, query: dict[str, str], asked: Asked, more: Parameters) -> tuple[str, Any]:
@@ -298,7 +291,8 @@ async def _uploaded_file(body: bytes, scope: Mapping[str, Any]) -> bytes:
         yield body
 
     try:
-        form = await _InMemoryParser(Headers(raw=scope["headers"]), stream(), max_files=1, max_fields=8).parse()
+        parser = _InMemoryParser(Headers(raw=scope["headers"]), stream(), max_files=1, max_fields=MAX_FORM_FIELDS)
+        form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as exc:
         raise MalformedBody(f"the body is no multipart/form-data: {getattr(exc, 'message', exc)}") from exc
     try:

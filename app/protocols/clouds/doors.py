@@ -49,14 +49,15 @@ def prediction_doors(
         return Door(path, Way(None, manner), documents.of_any(manner.door, platform, tasks, default))
 
     aws = sagemaker.SageMaker({name for task in tasks.values() for name in task.options_model.model_fields})
-    yield of_any(sagemaker.INVOCATIONS, aws, "SageMaker")
+    invocations = of_any(sagemaker.INVOCATIONS, aws, "SageMaker")
+    yield invocations._replace(documented=sagemaker.with_attributes(invocations.documented))
     yield of_any(azureml.SCORE, azureml.AzureML(), "Azure Machine Learning")
     if settings.predict_route is not None and not is_ours(settings.predict_route):
         yield of_any(settings.predict_route, vertex.Vertex(), "Vertex AI")
     first_protocol = kserve.KServe()
     for name, task in tasks.items():
         documented = documents.of_model(aws.door, "SageMaker", manifests[name], task)
-        yield Door(sagemaker.invoke_path(name), Way(name, aws), documented)
+        yield Door(sagemaker.invoke_path(name), Way(name, aws), sagemaker.with_attributes(documented))
         documented = documents.of_model(first_protocol.door, "KServe V1", manifests[name], task)
         ok = {200: documented["responses"][200]}
         documented["responses"] = ok | open_inference.responses(400, 404, 413, 415, 503, 504)
@@ -95,8 +96,9 @@ def router(catalog: Catalog, settings: Settings, *, is_draining: health.IsDraini
         paths[route] = (vertex.DOOR, "as the settings ask")
     for path, (door, platform) in paths.items():
         summary = f"Is every required model ready? ({platform})"
-        responses: dict[int | str, dict[str, Any]] = {503: {"model": Readiness}}
-        routes.add_api_route(path, ready, methods=["GET"], summary=summary, tags=[door], responses=responses)
+        routes.add_api_route(
+            path, ready, methods=["GET"], summary=summary, tags=[door], responses=health.ready_responses()
+        )
         routes.add_api_route(path, ready, methods=["HEAD"], include_in_schema=False)
     routes.include_router(kserve.router(catalog))
     return routes

@@ -7,6 +7,7 @@ InvokeEndpoint in the API reference.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from app.protocols.manners import NOTHING, Asked, Headers, Manner
 from app.serving.versions import Version
@@ -24,6 +25,25 @@ _ARCHIVE = ".tar.gz"
 def invoke_path(model: str) -> str:
     """Return the path that asks a model of a multi-model endpoint."""
     return f"/models/{model}/invoke"
+
+
+def with_attributes(documented: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that document a route, the attributes among its headers and among those of its answers."""
+    schema = {"type": "string", "pattern": "^[!-~]*$", "maxLength": MAX_ATTRIBUTES_BYTES}
+    asked = {
+        "name": ATTRIBUTES,
+        "in": "header",
+        "schema": schema,
+        "description": "Pairs with commas between, `model=cnn,version=2,top_k=3`; what is none of ours is passed back.",
+    }
+    extra = documented["openapi_extra"]
+    header = {ATTRIBUTES: {"schema": {"type": "string"}, "description": "Who answered, and what is passed back."}}
+    responses = {
+        status: response | {"headers": response.get("headers", {}) | header}
+        for status, response in documented["responses"].items()
+    }
+    extra = extra | {"parameters": [*extra["parameters"], asked]}
+    return documented | {"responses": responses, "openapi_extra": extra}
 
 
 class SageMaker(Manner):
