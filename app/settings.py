@@ -1,5 +1,6 @@
 """Frozen settings from the environment; a name that starts with ``ZTO_`` and is not known is an error."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,21 +11,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from app import cpus
+from app import cpus, platforms
 from app.errors import SettingsError
 
 PREFIX = "ZTO_"
 # the exit status of whoever cannot start with its settings
 EXIT_BAD_SETTINGS = 2
 MAX_WORKERS, MAX_THREADS = 256, 1024
-# platforms set these without a prefix; the prefixed name wins
-PLATFORM_NAMES = ("MODELS_DIR", "PORT", "WORKERS")
 # of all models, or of the one before the equals sign
 _BACKEND = r"([a-z0-9][a-z0-9_-]{0,63}=)?[a-z][a-z0-9_]*(-[a-z0-9_]+)?"
 
@@ -41,9 +41,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; also PORT. 0 takes a free one.")
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65_535,
+        description="Port to listen on; also AIP_HTTP_PORT, SAGEMAKER_BIND_TO_PORT, CONTAINER_APP_PORT or PORT, in "
+        "this order. 0 takes a free one.",
+    )
     models_dir: Path = Field(
-        default=Path("models"), description="Folder of the bundles, <name>/<version>/; also MODELS_DIR."
+        default=Path("models"),
+        description="Folder of the bundles, <name>/<version>/; also MODELS_DIR. Where neither is set, the first of "
+        "AZUREML_MODEL_DIR, /opt/ml/model and /mnt/models that holds bundles.",
     )
     backend: str = Field(
         default="auto",
@@ -74,6 +82,17 @@ class Settings(BaseModel):
         default=(), description="Models that /readyz waits for, by comma; default: every bundle found at start-up."
     )
     default_model: str | None = Field(default=None, description="Answers a body of POST /predict that names no model.")
+    health_route: str | None = Field(
+        default=None,
+        pattern=platforms.ROUTE_PATTERN,
+        description="A further path that answers as GET /readyz does; also AIP_HEALTH_ROUTE.",
+    )
+    predict_route: str | None = Field(
+        default=None,
+        pattern=platforms.ROUTE_PATTERN,
+        description="A further path that predicts, as Vertex AI asks: instances and parameters; also "
+        "AIP_PREDICT_ROUTE.",
+    )
     workers: int = Field(
         default=1,
         ge=1,
@@ -119,6 +138,12 @@ class Settings(BaseModel):
         "X-Client-ID; of a list the last entry counts. Set it only where a proxy of yours sets that header. Without "
         "it, a client is an address.",
     )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Who may load and unload models, and list them: whoever sends Authorization: Bearer with this key. "
+        "Without it, nobody may.",
+    )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(
         default=0.5, ge=0, description="Seconds between SIGTERM (unready, Connection: close) and closing the port."
@@ -140,6 +165,21 @@ class Settings(BaseModel):
         if value != "auto":
             return value
         return min(MAX_THREADS, max(1, cpus.num_cores() // info.data.get("workers", 1)))
+
+    @field_validator("admin_key")
+    @classmethod
+    def _key_fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("a key has visible ASCII characters and no blanks, since it is sent in a header")
+        return value
+
+    @field_validator("health_route", "predict_route")
+    @classmethod
+    def _route_is_free(cls, route: str | None, info: ValidationInfo) -> str | None:
+        fits = platforms.READY_DOORS if info.field_name == "health_route" else platforms.PREDICTION_DOORS
+        if route is not None and platforms.is_ours(route) and not fits.fullmatch(route):
+            raise ValueError("the service answers this path otherwise already; take another one")
+        return route
 
     @model_validator(mode="after")
     def _largest_request_fits_the_queue(self) -> Self:
@@ -175,22 +215,33 @@ class Settings(BaseModel):
         Raises:
             SettingsError: A ``ZTO_`` name is unknown, or a value impossible; every fault is named.
         """
-        variables = {name.lower(): name for name in PLATFORM_NAMES if name in environ}
+        variables = platforms.named(environ)
         ours = {name: name[len(PREFIX) :].lower() for name in environ if name.upper().startswith(PREFIX)}
         unknown = [name for name, field in ours.items() if field not in cls.model_fields or name != name.upper()]
         if unknown:
             raise SettingsError("; ".join(f"unknown setting {name}{_hint(ours[name], cls)}" for name in unknown))
         variables |= {field: name for name, field in ours.items()}
+        values: dict[str, object] = {field: environ[name] for field, name in variables.items()}
+        if "models_dir" not in values and (place := platforms.models_place(environ)) is not None:
+            values["models_dir"] = place
         try:
-            return cls.model_validate({field: environ[name] for field, name in variables.items()})
+            return cls.model_validate(values)
         except ValidationError as exc:
             faults = "; ".join(
-                f"{variables[str(error['loc'][0])]}={error['input']!r}: {error['msg']}"
-                if error["loc"]
-                else error["msg"].removeprefix("Value error, ")
+                (
+                    f"{variables[str(error['loc'][0])]}{_shown(str(error['loc'][0]), error['input'])}: "
+                    if error["loc"]
+                    else ""
+                )
+                + error["msg"].removeprefix("Value error, ")
                 for error in exc.errors()
             )
             raise SettingsError(faults) from exc
+
+
+def _shown(field: str, value: object) -> str:
+    """Return a value that is impossible as it is told; a secret is not."""
+    return "" if field == "admin_key" else f"={value!r}"
 
 
 def _hint(field: str, settings: type[Settings]) -> str:

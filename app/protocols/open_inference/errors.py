@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from app import errors
 from app.errors import ServingError
-from app.protocols import problem
+from app.protocols import openapi, problem
 
 MEDIA_TYPE = "application/json"
 
@@ -68,7 +68,10 @@ def render_message(message: str) -> bytes:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route for the given error statuses."""
-    return {status: {"model": ErrorAnswer, "description": _TOLD[status]} for status in statuses}
+    return {
+        status: {"model": ErrorAnswer, "description": _TOLD[status], "headers": openapi.headers_of(status)}
+        for status in statuses
+    }
 
 
 def _describe(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -271,3 +271,4 @@ def test_the_key_and_the_name_of_the_client_go_with_every_request(caller: Caller
     assert asked.headers["authorization"] == "Bearer secret"
     assert asked.headers["x-team"] == "blue"
     assert asked.headers["user-agent"].startswith("zero-to-one-client/")
+    assert asked.headers["accept-encoding"] == "identity"

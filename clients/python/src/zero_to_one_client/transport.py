@@ -13,6 +13,9 @@ from zero_to_one_client.flows import HttpRequest, HttpResponse
 # idle seconds after which a connection is not used again; fewer than the service's 75 by default, so that it is not the
 # one to close it under a request
 _KEEP_ALIVE_S = 60.0
+# httpx asks for compressed answers by itself; answers are short or numbers, and cost more to compress than to send. Who
+# sits behind a slow line asks for gzip with the headers of the client
+_HEADERS: Mapping[str, str] = {"accept": "*/*", "accept-encoding": "identity"}
 
 # of httpx's tree, what can come out of sending a request and reading its answer; a test holds it against the whole tree
 TRANSLATIONS: Mapping[type[Exception], type[ClientError]] = {
@@ -90,7 +93,7 @@ def settings(
     key = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
     return {
         "base_url": address(url),
-        "headers": {"user-agent": f"zero-to-one-client/{version}", "accept": "*/*"} | key | dict(headers),
+        "headers": {**_HEADERS} | {"user-agent": f"zero-to-one-client/{version}"} | key | dict(headers),
         "limits": httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=_KEEP_ALIVE_S
         ),
