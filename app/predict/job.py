@@ -25,7 +25,7 @@ from app.predict.sources import Reading, Source
 from app.settings import Settings
 
 # how much may be lost when the process is killed, and how much when the machine is
-NOTE_EVERY_S = 1.0
+NOTE_EVERY_S = 0.2
 SYNC_EVERY_S = 10.0
 # a chunk is large enough that what a chunk costs does not count, and small enough that a few fit any memory
 CHUNK_ROWS = 1024

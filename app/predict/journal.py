@@ -142,7 +142,7 @@ class Journal:
         """Forget what was there, and write the head."""
         self._file.truncate(0)
         self._append({"schema_version": SCHEMA_VERSION, **head})
-        self.head, self._ends = dict(head), []
+        self.head, self._ends, self._head_end = dict(head), [], self._file.tell()
         self.sync()
 
     def agree(self, paths: Mapping[str, Path]) -> Progress:
