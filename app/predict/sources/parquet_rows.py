@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.predict.errors import BadUse, Stopped
-from app.predict.fields import Field, expect_columns, from_values
+from app.predict.fields import expect_columns, from_values
 from app.predict.rows import Block, Chunk, Row
 from app.predict.sources import Reading, file_identity, kept_columns
 from app.tasks import Task
@@ -105,7 +105,7 @@ class ParquetRows:
         """Return one array where the columns allow it; see :class:`app.predict.sources.Source`."""
         import pyarrow as pa
 
-        table = pa.Table.from_batches(chunk.content).combine_chunks()
+        table = pa.Table.from_batches(chunk.content)
         columns = {name: _one(table.column(name)) for name in self._columns}
         own = self._reading.id_column
         ids = None if own is None else columns[own].to_pylist()
@@ -113,7 +113,7 @@ class ParquetRows:
         array = self._array(columns, task)
         if array is not None:
             return Block(array, ids, kept)
-        values = {field.column: _values(columns[field.column], self._shape_of(field, task)) for field in self._fields}
+        values = {field.column: self._values(columns[field.column], task) for field in self._fields}
         return [
             Row(
                 from_values(self._fields, dict(zip(values, cells, strict=True)), self._path.parent),
@@ -132,7 +132,8 @@ class ParquetRows:
             return None
         assert task.raw is not None
         if len(self._fields) == 1:
-            array = _flat(columns[self._fields[0].column], shape)
+            column = columns[self._fields[0].column]
+            array = _bytes(column, shape, task.raw.dtype) if _is_bytes(column.type) else _flat(column, shape)
         elif all(field.kind == "number" for field in self._fields):
             numbers = [columns[field.column] for field in self._fields]
             if any(pa.types.is_boolean(each.type) or each.null_count or not _is_number(each.type) for each in numbers):
@@ -142,8 +143,18 @@ class ParquetRows:
             return None
         return array if array is not None and _fits(array.dtype, task.raw.dtype) else None
 
-    def _shape_of(self, field: Field, task: Task) -> tuple[int, ...] | None:
-        return task.raw.row_shape if task.raw is not None and len(self._fields) == 1 else None
+    def _values(self, array: "pa.Array", task: Task) -> list[Any]:
+        """Return a column as Python holds it; what is flat takes the shape of a row where it has all its numbers."""
+        values: list[Any] = array.to_pylist()
+        shape = task.raw.row_shape if task.raw is not None and len(self._fields) == 1 else None
+        if shape is None:
+            return values
+        assert task.raw is not None
+        if _is_bytes(array.type) and (dtype := _dtype_of(array.type.byte_width, shape, task.raw.dtype)) is not None:
+            return [value and np.frombuffer(value, dtype).reshape(shape).tolist() for value in values]
+        if len(shape) < 2 or not _is_list(array.type) or _is_list(array.type.value_type):
+            return values
+        return [value and _nested(value, shape) for value in values]
 
     def close(self) -> None:
         """Close the file."""
@@ -158,6 +169,8 @@ def open_source(path: Path, reading: Reading) -> ParquetRows:
 def _one(column: "pa.ChunkedArray") -> "pa.Array":
     import pyarrow as pa
 
+    if column.num_chunks == 1:
+        return column.chunk(0)  # combining would copy it
     whole = column.combine_chunks()
     return whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
 
@@ -197,12 +210,28 @@ def _flat(array: "pa.Array", shape: tuple[int, ...]) -> Array | None:
     return found.reshape(count, *shape)
 
 
-def _values(array: "pa.Array", shape: tuple[int, ...] | None) -> list[Any]:
-    """Return a column as Python holds it; of flat lists, those that have all numbers of a row take its shape."""
-    values: list[Any] = array.to_pylist()
-    if shape is None or len(shape) < 2 or not _is_list(array.type) or _is_list(array.type.value_type):
-        return values
-    return [_nested(value, shape) if value is not None else None for value in values]
+def _is_bytes(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_fixed_size_binary(kind))
+
+
+def _dtype_of(width: int, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> "np.dtype[Any] | None":
+    """Return what rows of so many bytes hold: the numbers of the input as they lie in memory, or one byte each."""
+    numbers = math.prod(shape)
+    if width == numbers * dtype.itemsize:
+        return dtype
+    return np.dtype(np.uint8) if width == numbers and dtype.kind == "f" else None
+
+
+def _bytes(array: "pa.Array", shape: tuple[int, ...], wanted: "np.dtype[Any]") -> Array | None:
+    """Return a column of plain bytes, all of one width, as one array; a view."""
+    width = array.type.byte_width
+    dtype = _dtype_of(width, shape, wanted)
+    if dtype is None or array.null_count:
+        return None
+    data = memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width]
+    return np.frombuffer(data, dtype).reshape(len(array), *shape)
 
 
 def _nested(value: list[Any], shape: tuple[int, ...]) -> Any:
