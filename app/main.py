@@ -58,6 +58,7 @@ class ZeroToOne(FastAPI):
             await super().__call__(scope, receive, send)
             return
         ticket = scope.get(TICKET) or self.admission.admit(scope)
+        send = self.doors.compression.sending(ticket, scope["method"], send)
         if scope["method"] == "POST":
             doors, path = self.doors, scope["path"]
             if (way := doors.ways.get(path)) is not None:
@@ -100,8 +101,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     """
     figures = Metrics()
     catalog = Catalog(settings, figures, clock=clock)
-    admission = Admission(settings, figures, clock=clock)
     decoders = Decoders(clock=clock)
+    admission = Admission(settings, figures, clock=clock, offload=decoders.run)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
     doors.open()
 
