@@ -1,9 +1,8 @@
 """``create_app(settings)``: reads the manifests, mounts the doors; the lifespan loads and proves."""
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -12,30 +11,20 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from app import __version__, memory, tasks
+from app import __version__, memory
 from app.admission import TICKET, Admission, Ticket
-from app.bundle.golden import GoldenRows
-from app.bundle.manifest import Manifest
-from app.errors import BundleError, ServingError, quoted
+from app.doors import Doors
+from app.errors import ServingError, quoted
 from app.metrics import Metrics
-from app.protocols import health, metrics, models, openapi, page, problem
-from app.protocols.answers import Answers
-from app.protocols.clouds import documents, doors
+from app.protocols import health, metrics, openapi, page, problem
+from app.protocols.clouds import documents
+from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
-from app.protocols.direct import DirectDoor, predict_targets
-from app.protocols.manners import PREDICT, Manner, Way
+from app.protocols.direct import DirectDoor
 from app.protocols.open_inference import errors as open_inference
-from app.protocols.open_inference import infer_routes
-from app.protocols.open_inference.infer_door import InferDoor, InferTarget
-from app.protocols.open_inference.inference import Inference
-from app.protocols.open_inference.model import InferModel
-from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
-from app.serving.service import Service
+from app.serving.repository import Repository
 from app.settings import Settings
-from app.tasks import Task
-
-logger = logging.getLogger("app.main")
 
 
 class ZeroToOne(FastAPI):
@@ -45,19 +34,23 @@ class ZeroToOne(FastAPI):
         admission: Lets every request in.
         catalog: The models.
         figures: What is counted.
-        direct: Takes plain predictions straight from their connections.
+        doors: Who answers.
     """
 
     admission: Admission
     catalog: Catalog
     figures: Metrics
-    direct: DirectDoor
-    _door: PredictDoor
-    _infer_door: InferDoor
-    _tasks: dict[str, Task]
-    _manifests: dict[str, Manifest]
-    _fast_paths: dict[str, Way]
-    _infer_paths: dict[str, str]
+    doors: Doors
+
+    @property
+    def direct(self) -> DirectDoor:
+        """Takes plain predictions straight from their connections."""
+        return self.doors.direct
+
+    @property
+    def repository(self) -> Repository:
+        """Loads and unloads models."""
+        return self.doors.repository
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request and take it to its door."""
@@ -65,12 +58,14 @@ class ZeroToOne(FastAPI):
             await super().__call__(scope, receive, send)
             return
         ticket = scope.get(TICKET) or self.admission.admit(scope)
-        if scope["method"] == "POST" and scope["path"] in self._fast_paths:
-            await self._door.serve(ticket, self._fast_paths[scope["path"]], scope, receive, send)
-            return
-        if scope["method"] == "POST" and scope["path"] in self._infer_paths:
-            await self._infer_door.serve(ticket, self._infer_paths[scope["path"]], scope, receive, send)
-            return
+        if scope["method"] == "POST":
+            doors, path = self.doors, scope["path"]
+            if (way := doors.ways.get(path)) is not None:
+                await doors.predict.serve(ticket, way, scope, receive, send)
+                return
+            if (model := doors.infer_paths.get(path)) is not None:
+                await doors.infer.serve(ticket, model, scope, receive, send)
+                return
 
         async def send_with_receipts(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -85,11 +80,16 @@ class ZeroToOne(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, the bodies of the prediction doors included."""
+        doors = self.doors
+        if self._documented != doors.edition:  # a model has come since
+            self._documented, self.openapi_schema = doors.edition, None
         if self.openapi_schema is None:
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas |= openapi.components(self._tasks) | documents.components(self._manifests, self._tasks)
+            schemas |= openapi.components(doors.tasks) | documents.components(doors.manifests, doors.tasks)
         return super().openapi()
+
+    _documented: int = 0
 
 
 def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> ZeroToOne:
@@ -100,14 +100,14 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     """
     figures = Metrics()
     catalog = Catalog(settings, figures, clock=clock)
-    limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
-    by_name = _create_tasks(catalog, limits)
     admission = Admission(settings, figures, clock=clock)
     decoders = Decoders(clock=clock)
+    doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
+    doors.open()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(catalog, by_name))
+        loading = asyncio.create_task(_load(catalog, doors))
         yield
         loading.cancel()
         with suppress(asyncio.CancelledError):
@@ -120,104 +120,26 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         summary="Proven models over HTTP",
         version=__version__,
         lifespan=lifespan,
-        openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics", *doors.TAGS)],
-    )
-    app.admission, app.catalog, app.figures = admission, catalog, figures
-    app._tasks = by_name
-    app._manifests = {name: _manifest(catalog, name) for name in by_name}
-    service = Service(catalog, figures, clock=clock)
-    answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
-    app._door = PredictDoor(
-        service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
-    )
-    models = {name: InferModel(_manifest(catalog, name), task) for name, task in by_name.items()}
-    infer_targets = {name: InferTarget(model, by_name[name], figures) for name, model in models.items()}
-    app._infer_door = InferDoor(
-        service,
-        Inference(service, models, figures, decoders=decoders),
-        infer_targets,
-        admission,
-        figures,
-        decoders=decoders,
-    )
-    targets = predict_targets(by_name, answers, figures)
-    targets |= {f"/v2/models/{name}/infer".encode(): target for name, target in infer_targets.items()}
-    app.direct = DirectDoor(service, targets, admission, figures, decoders=decoders)
-    app._infer_paths = {f"/v2/models/{name}/infer": name for name in by_name}
-    app._fast_paths = {f"/predict/{name}": Way(name) for name in by_name} | {"/predict": Way(None)}
-    _mount(app, settings, figures)
-    return app
-
-
-def _create_tasks(catalog: Catalog, limits: tasks.Limits) -> dict[str, Task]:
-    """Create the task of every model, that of its highest version; a version that does not fit its task has failed."""
-    by_name: dict[str, Task] = {}
-    for version in catalog.versions():
-        if version.bundle is None:
-            continue
-        try:
-            by_name[version.ref.name] = tasks.create(version.bundle, limits)
-        except Exception as exc:  # whatever it is, it is this version's alone
-            if not isinstance(exc, BundleError):
-                logger.exception("%s: unexpected failure while its task was created", version.label)
-            version.bundle = None
-            version.fail(str(exc) or type(exc).__name__)
-    return by_name
-
-
-def _manifest(catalog: Catalog, name: str) -> Manifest:
-    manifest = catalog.models[name].manifest
-    assert manifest is not None  # what has a task has a manifest
-    return manifest
-
-
-async def _load(catalog: Catalog, by_name: Mapping[str, Task]) -> None:
-    def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
-        tasks.check_contract(by_name[manifest.name], golden)
-
-    await catalog.load(check_contract)
-    memory.settle()
-
-
-def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
-    """Add the routes of every door, and the translation of errors that rise through FastAPI."""
-
-    async def respond(request: Request, way: Way) -> Response:
-        reply = await app._door.answer(request.scope[TICKET], way, request.scope, request.receive)
-        response = Response(reply.body, reply.status)
-        response.raw_headers = list(reply.headers)
-        return response
-
-    def predict_on(path: str, **documented: Any) -> None:
-        async def predict(request: Request) -> Response:
-            return await respond(request, app._fast_paths[path])
-
-        app.add_api_route(path, predict, methods=["POST"], **documented)
-
-    def predict_unknown(path: str, manner: Manner) -> None:
-        async def predict(request: Request) -> Response:
-            return await respond(request, Way(request.path_params["model"], manner))
-
-        app.add_api_route(path, predict, methods=["POST"], include_in_schema=False)
-
-    for name, task in app._tasks.items():
-        predict_on(f"/predict/{name}", **openapi.predict_route(app._manifests[name], task))
-    predict_on("/predict", **openapi.named_predict_route(app._tasks, settings.default_model))
-    for door in doors.prediction_doors(app._manifests, app._tasks, settings):
-        app._fast_paths[door.path] = door.way
-        predict_on(door.path, **door.documented)
-    app._fast_paths = doors.ways(app._fast_paths, settings)
-    for path, manner in {"/predict/{model}": PREDICT, **doors.of_unknown_models()}.items():
-        predict_unknown(path, manner)
-    app.include_router(infer_routes.router(app._infer_door, app._tasks))
-    app.include_router(models.router(app.catalog, app._tasks, settings))
-    app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
-    app.include_router(doors.router(app.catalog, settings, is_draining=lambda: app.admission.is_draining))
+        openapi_tags=[
+            {"name": name}
+            for name in ("predict", "open inference", "models", "health", "metrics", *clouds.TAGS)
+        ],
+    )  # fmt: skip
+    app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
+    app.include_router(doors.routes)
+    app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
+    app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
     app.add_exception_handler(ServingError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_error)
+    return app
+
+
+async def _load(catalog: Catalog, doors: Doors) -> None:
+    await catalog.load(doors.check_contract)
+    memory.settle()
 
 
 async def _on_error(request: Request, exc: Exception) -> Response:

@@ -61,7 +61,7 @@ class PredictDoor:
 
     Args:
         service: The data plane.
-        tasks: By name of the model.
+        tasks: By name of the model; more may come.
         answers: Likewise.
         admission: Whose tickets the requests hold.
         metrics: Told of every answer.
@@ -87,8 +87,6 @@ class PredictDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._default_model = default_model
-        self._parse_s = {name: metrics.stage_s[name, "parse"] for name in tasks}
-        self._json_limits = JsonLimits.loosest(task.json_limits for task in tasks.values())
 
     async def serve(self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request as an ASGI application does."""
@@ -166,7 +164,7 @@ class PredictDoor:
         if tensors is None:
             tensors = await self._decode(ticket, task, body, read.document, scope)
         parse_s = self._service.clock() - ticket.received_at
-        self._parse_s[name].observe(parse_s)
+        self._metrics.stage_s[name, "parse"].observe(parse_s)
         answer = await self._service.predict(
             version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
         )
@@ -194,11 +192,14 @@ class PredictDoor:
             places = dict.fromkeys(asked.options, asked.place)
             raise parameters.blame(exc, places | {each: parameters.place_of(each) for each in more.options}) from exc
 
+    def _json_limits(self) -> JsonLimits:
+        return JsonLimits.loosest(task.json_limits for task in self._tasks.values())
+
     async def _part(self, ticket: Ticket, body: bytes) -> "_Read":
         """Take the parameters out of a JSON body, where it may hold any."""
         if ticket.content_type not in (JSON, b"") or not parameters.may_hold(body):
             return _Read()
-        document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits)
+        document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits())
         document, found = parameters.part(document)
         return _Read(document=document, parameters=found)
 
@@ -247,7 +248,7 @@ class PredictDoor:
             tensors = self._tasks[guess].decode_fast(body) if guess is not None and guess in self._tasks else None
             if guess is not None and tensors is not None:
                 return guess, _Read(tensors=tensors)
-            document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits)
+            document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits())
             name = document.get("model") if isinstance(document, dict) else None
         if name is None:
             name = asked or self._default_model
