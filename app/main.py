@@ -137,9 +137,17 @@ class ZeroToOne(FastAPI):
             **openapi.named_predict_route(self._tasks, self._settings.default_model),
         )
         routes.include_router(infer_routes.router(self._infer_door, self._tasks))
-        routes.include_router(control_routes.router(
-            self.catalog, self._tasks, self._settings, self.figures, self.admission, self.repository, clock=self._clock
-        ))
+        routes.include_router(
+            control_routes.router(
+                self.catalog,
+                self._tasks,
+                self._settings,
+                self.figures,
+                self.admission,
+                self.repository,
+                clock=self._clock,
+            )
+        )
         routes.include_router(models.router(self.catalog, self._tasks, self._settings))
         self.openapi_schema = None  # it is written anew when it is asked for
 
