@@ -356,10 +356,10 @@ def test_load_and_unload_under_load_answer_everybody(models: Path) -> None:
 
 
 def test_what_waits_when_a_model_is_unloaded_is_still_answered(tmp_path: Path) -> None:
-    dummy_bundle(tmp_path, behavior={"sleep_s": 0.15}, max_rows=1, rows=2)
-    with serve(tmp_path, admin_key=KEY, run_on="thread") as running, closing(client_of(running)) as client:
+    dummy_bundle(tmp_path, max_wait_ms=2000)  # so long a batch waits for company, which does not come
+    with serve(tmp_path, admin_key=KEY) as running, closing(client_of(running)) as client:
         statuses: list[int] = []
-        callers = [threading.Thread(target=lambda: statuses.append(predict(running).status_code)) for _ in range(5)]
+        callers = [threading.Thread(target=lambda: statuses.append(predict(running).status_code)) for _ in range(4)]
         for caller in callers:
             caller.start()
         metrics = f"{running.url}/metrics"
@@ -367,7 +367,7 @@ def test_what_waits_when_a_model_is_unloaded_is_still_answered(tmp_path: Path) -
         client.unload_model("dummy", headers=ADMIN)
         for caller in callers:
             caller.join(30)
-        assert statuses == [200] * 5
+        assert statuses == [200] * 4
         assert predict(running).status_code == 503
 
 
