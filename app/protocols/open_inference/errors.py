@@ -32,6 +32,7 @@ _TOLD: dict[int, str] = {
     503: "Not ready, or overloaded; `Retry-After` says when to come back.",
     504: "The deadline passed.",
 }
+_OF_ADMISSION = (400, 413, 415)
 
 
 class ErrorAnswer(BaseModel):
@@ -73,6 +74,12 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"model": ErrorAnswer, "description": _TOLD[status], "headers": openapi.headers_of(status)}
         for status in statuses
     }
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that answers in JSON: admission may refuse the head of any request."""
+    ok: dict[int | str, dict[str, Any]] = {200: {"headers": openapi.RECEIPTS}}
+    return ok | responses(*sorted({*statuses, *_OF_ADMISSION}))
 
 
 def _describe(body: bytes) -> list[tuple[bytes, bytes]]:
