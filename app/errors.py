@@ -44,7 +44,8 @@ class Fault:
 
     Attributes:
         pointer: Where: a JSON pointer as a URI fragment (RFC 6901, section 6), ``#`` for the whole body,
-            or the name of a query parameter or header behind ``query:`` or ``header:``.
+            or the name of a query parameter, header, input or output behind ``query:``, ``header:``, ``input:`` or
+            ``output:``.
         code: Stable, for programs: ``wrong_shape``, ``out_of_range``, ...
         message: For people: what was found, and what is expected.
     """

@@ -5,7 +5,7 @@ A task module offers ``create(bundle, limits) -> Task``; its name is the ``kind`
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -16,6 +16,7 @@ from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.errors import BundleError, RequestError
 from app.tasks.decoding import raw
+from app.tasks.decoding.named import NamedRows
 from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tensors import LENGTHS, Array, Tensors, take, trim
@@ -29,6 +30,22 @@ class Limits:
     max_image_pixels: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NaturalInput:
+    """What stands for the tensors of a model where a door takes elements of bytes: a text, a picture's file.
+
+    Attributes:
+        name: Of the input.
+        description: What one element is.
+        decode: From the elements, one for each row, to the inputs of the manifest; raises :class:`InvalidInput`, with
+            faults that name the input.
+    """
+
+    name: str
+    description: str
+    decode: Callable[[Sequence[bytes]], Tensors]
+
+
 class Task(Protocol):
     """One model's translation between bodies and tensors. Pure: it keeps nothing between calls.
 
@@ -39,6 +56,8 @@ class Task(Protocol):
         media_types: What a raw body may be, beside JSON; empty where the task takes JSON only.
         json_limits: What its largest good JSON body holds.
         raw: Reads bodies of plain bytes; None where the inputs of the model are not one array.
+        named: Reads named tensors.
+        natural: What a row may come as instead of its tensors, beside JSON; None where there is no such thing.
     """
 
     request_model: type[BaseModel]
@@ -47,6 +66,8 @@ class Task(Protocol):
     media_types: tuple[str, ...]
     json_limits: JsonLimits
     raw: RawRows | None
+    named: NamedRows
+    natural: NaturalInput | None
 
     def decode_fast(self, body: bytes) -> Tensors | None:
         """Return the tensors of a plain, valid JSON body; None where there is any doubt, and never a fault.

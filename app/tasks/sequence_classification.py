@@ -7,14 +7,14 @@ import numpy as np
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest, SequenceClassification
 from app.errors import InvalidInput, UnsupportedMedia
-from app.tasks import Limits
+from app.tasks import Limits, NaturalInput
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.series import series_type
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
-from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER, expect_ragged_input, pad
+from app.tasks.shared.ragged import MAX_ARRAYS_TOGETHER, expect_ragged_input, pad, ragged_rows
 from app.tensors import Tensors
 
 INPUT = "sequence"
@@ -53,6 +53,10 @@ class SequenceClassificationTask(LabelAnswers):
             has_lengths=True,
             max_rows=1,
         )
+        self.named = ragged_rows(
+            manifest, low=spec.low, high=spec.high, lengths=range(spec.min_length, spec.max_length + 1), limits=limits
+        )
+        self.natural: NaturalInput | None = None
         self.request_model = request_model(manifest, limits, sequence=(series_type(spec), ...))
 
     def decode_fast(self, body: bytes) -> Tensors | None:

@@ -10,8 +10,9 @@ from pydantic import MISSING, AfterValidator, BaseModel, ConfigDict, Field, With
 from app.bundle.loader import Bundle
 from app.bundle.manifest import GenericTensors, Manifest, TensorBounds, TensorSpec
 from app.errors import BundleError, Fault, InvalidInput, UnsupportedMedia, quoted
-from app.tasks import Limits
+from app.tasks import Limits, NaturalInput
 from app.tasks.decoding.faults import MAX_MEMBERS, pointer
+from app.tasks.decoding.named import InputRule, NamedRows
 from app.tasks.decoding.numbers import custom_fault
 from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
@@ -53,6 +54,20 @@ class TensorsTask:
         self._most_numbers = max(MAX_NUMBERS_TOGETHER, sum(math.prod(row.most) for row in self._rows))
         self.json_limits = self._limits_of_json()
         self.raw = self._raw_rows()
+        self.named = NamedRows(
+            [
+                InputRule(
+                    spec=row.spec,
+                    low=row.low,
+                    high=row.high,
+                    lengths={axis: range(1, most + 1) for axis, most in settings.max_lengths.items()},
+                )
+                for row in self._rows
+            ],
+            max_rows=limits.max_instances,
+            max_numbers=self._most_numbers + limits.max_instances,
+        )
+        self.natural: NaturalInput | None = None
         prefix = type_prefix(manifest)
         # the names may be any text, so they are aliases, and Python's own names are numbers
         fields: dict[str, Any] = {

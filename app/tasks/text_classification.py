@@ -7,18 +7,19 @@ from pydantic import Field
 
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest, TextClassification
-from app.errors import BundleError, Fault, InvalidInput
+from app.errors import BundleError, Fault, InvalidInput, TooManyInstances
 from app.preprocess.text import TextPreparation, TextRefused, TokenizerRefused
-from app.tasks import Limits
+from app.tasks import Limits, NaturalInput
 from app.tasks.decoding.fast_json import FastDecoder
+from app.tasks.decoding.named import input_pointer
 from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tasks.shared.labels import LabelAnswers
-from app.tasks.shared.ragged import expect_ragged_input, pad
+from app.tasks.shared.ragged import expect_ragged_input, pad, ragged_rows
 from app.tensors import Tensors
 
-INPUT = "tokens"
+INPUT, NATURAL_INPUT = "tokens", "text"
 # a body of this many bytes is tokenized on the event loop, where that takes 2 ms at most; a longer one
 # on a thread, and so is one beyond ASCII: some characters stand for twenty once they are normalized
 MAX_BYTES_ON_LOOP = 4096
@@ -60,6 +61,16 @@ class TextClassificationTask(LabelAnswers):
             has_lengths=True,
             max_rows=1,
         )
+        self.named = ragged_rows(
+            manifest,
+            low=0,
+            high=preparation.vocab_size - 1,
+            lengths=range(1, settings.text.max_tokens + 1),
+            limits=limits,
+        )
+        self.natural: NaturalInput | None = NaturalInput(
+            name=NATURAL_INPUT, description=f"any text, UTF-8; {self.conversion()}", decode=self._decode_texts
+        )
         text = Annotated[str, Field(min_length=1, description=f"any text; {self.conversion()}")]
         self.request_model = request_model(manifest, limits, text=(text, ...))
 
@@ -79,12 +90,7 @@ class TextClassificationTask(LabelAnswers):
         """Validate whatever is there; see :class:`app.tasks.Task`."""
         instances = read_instances(self.request_model, document, self._limits)
         texts = [instance.text for instance in instances]
-        most = max(MAX_CHARS_TOGETHER, self._spec.max_chars)
-        if (count := sum(min(len(text), self._spec.max_chars) for text in texts)) > most:
-            message = (
-                f"the texts of one request may have {most} characters together, not {count}; send several requests"
-            )
-            raise InvalidInput(Fault(pointer="#/instances", code="too_many_characters", message=message))
+        self._expect_affordable(texts, at="#/instances")
         return self._tensors(texts)
 
     def decode_file(self, data: bytes) -> Tensors:
@@ -97,6 +103,31 @@ class TextClassificationTask(LabelAnswers):
         if not text:
             raise InvalidInput(Fault(pointer="#", code="string_too_short", message="the text is empty"))
         return self._tensors([text], at="#")
+
+    def _decode_texts(self, values: Sequence[bytes]) -> Tensors:
+        place = input_pointer(NATURAL_INPUT)
+        if len(values) > self._limits.max_instances:
+            raise TooManyInstances(len(values), self._limits.max_instances)
+        texts = []
+        for index, value in enumerate(values):
+            try:
+                texts.append(value.decode())
+            except UnicodeDecodeError as exc:
+                message = f"element {index} is not UTF-8: {exc.reason} at byte {exc.start}"
+                raise InvalidInput(Fault(pointer=place, code="not_utf8", message=message)) from exc
+            if not value:
+                message = f"element {index} is empty"
+                raise InvalidInput(Fault(pointer=place, code="string_too_short", message=message))
+        self._expect_affordable(texts, at=place)
+        return self._tensors(texts, at=f"{place}/{{index}}")
+
+    def _expect_affordable(self, texts: Sequence[str], *, at: str) -> None:
+        most = max(MAX_CHARS_TOGETHER, self._spec.max_chars)
+        if (count := sum(min(len(text), self._spec.max_chars) for text in texts)) > most:
+            message = (
+                f"the texts of one request may have {most} characters together, not {count}; send several requests"
+            )
+            raise InvalidInput(Fault(pointer=at, code="too_many_characters", message=message))
 
     def conversion(self) -> str:
         """Say where texts are cut; see :class:`app.tasks.Task`."""

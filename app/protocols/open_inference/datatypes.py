@@ -21,6 +21,7 @@ DTYPES: Final[dict[str, "np.dtype[np.generic]"]] = {
 }
 # known, and of no dtype of NumPy's
 BYTES, BF16 = "BYTES", "BF16"
+KNOWN: Final = frozenset((*DTYPES, BYTES, BF16))
 _NAMES: Final = {dtype.name: name for name, dtype in DTYPES.items()}
 
 

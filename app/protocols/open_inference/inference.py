@@ -1,14 +1,38 @@
 """One request for inference, whichever wire it came by: tensors are checked, run by the data plane, and answered."""
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 
 from app.admission import Ticket
-from app.protocols.open_inference.messages import InferRequest, InferResponse
+from app.errors import Fault, InvalidInput
+from app.metrics import Metrics
+from app.protocols.decoders import Decoders
+from app.protocols.open_inference.messages import InferRequest, InferResponse, Parameter
+from app.protocols.open_inference.model import InferModel
+from app.serving.service import Service
 from app.serving.versions import Version
+
+# a request of more numbers is read on a thread
+MAX_NUMBERS_ON_LOOP = 50_000
 
 
 class Inference:
-    """The data plane in the words of the protocol; its doors translate only."""
+    """The data plane in the words of the protocol; its doors translate only.
+
+    Args:
+        service: The data plane.
+        models: By name.
+        metrics: Told how long requests take to read.
+        decoders: Where texts, pictures and large tensors are read, off the event loop.
+    """
+
+    def __init__(
+        self, service: Service, models: Mapping[str, InferModel], metrics: Metrics, *, decoders: Decoders
+    ) -> None:
+        self._service = service
+        self._models = models
+        self._metrics = metrics
+        self._decoders = decoders
 
     async def infer(
         self,
@@ -21,7 +45,7 @@ class Inference:
         """Return the answer to a request.
 
         Args:
-            ticket: From admission; its deadline holds.
+            ticket: From admission; its deadline holds, or that of the request's parameter ``timeout``, microseconds.
             version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
             request: As it came; nothing of it is checked.
             hung_up: Returns when the caller has gone.
@@ -32,4 +56,39 @@ class Inference:
             Overloaded, ModelNotReady, DeadlineExceeded, ModelRejectedInput, BackendFailed, ClientGone: As
                 :meth:`app.serving.service.Service.predict` raises them.
         """
-        raise NotImplementedError
+        model = self._models[version.ref.name]
+        deadline = min(ticket.deadline, ticket.received_at + _timeout_s(request.parameters))
+        requested = model.requested(request.outputs)
+        is_natural = model.takes_natural(request)
+        if not is_natural:
+            model.expect_good(request)
+        # before the data cost anything
+        self._service.expect_room(version, deadline=deadline, client=ticket.client)
+        if is_natural or sum(math.prod(tensor.shape) for tensor in request.inputs) > MAX_NUMBERS_ON_LOOP:
+            tensors = await self._decoders.run(deadline, model.read, request)
+        else:
+            tensors = model.read(request)
+        parse_s = self._service.clock() - ticket.received_at
+        self._metrics.stage_s[model.name, "parse"].observe(parse_s)
+        answer = await self._service.predict(
+            version, tensors, deadline=deadline, client=ticket.client, hung_up=hung_up
+        )  # fmt: skip
+        return InferResponse(
+            model=model.name,
+            version=str(version.ref.version),
+            id=request.id,
+            outputs=model.answer(answer, requested),
+            parse_s=parse_s,
+            queue_s=answer.queue_s,
+            compute_s=answer.compute_s,
+            batch_rows=answer.batch_rows,
+        )
+
+
+def _timeout_s(parameters: Mapping[str, Parameter]) -> float:
+    """Return the seconds that a request gives itself, as Triton's clients say it: ``timeout``, in microseconds."""
+    timeout = parameters.get("timeout", 0)
+    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
+        message = f"expected whole microseconds, found {str(timeout)[:32]!r}"
+        raise InvalidInput(Fault(pointer="parameter:timeout", code="out_of_range", message=message))
+    return timeout / 1e6 if timeout else math.inf

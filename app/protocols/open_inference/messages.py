@@ -5,13 +5,12 @@ Sources: https://github.com/open-inference/open-inference-protocol, and Triton's
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from app.tensors import Array
 
 Parameter: TypeAlias = bool | int | float | str
-BYTES = "BYTES"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class InferRequest:
     inputs: tuple[InputTensor, ...]
     outputs: tuple[RequestedOutput, ...] = ()
     id: str = ""
-    parameters: Mapping[str, Parameter]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from app.tensors import Array
 MAX_FAULTS_PER_PICTURE = 8
 # how many pictures of the most pixels one request may hold
 LARGEST_PICTURES = 4
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 def picture_type(spec: ImageInput) -> Any:
@@ -101,6 +102,22 @@ def describe(spec: ImageInput) -> str:
     else:
         resize = f"another size is stretched to {size} ({conversion.resize} filter)"
     return f"color {color}, transparency is put on {conversion.background}, {resize}"
+
+
+def encoded_picture(data: bytes) -> bytes:
+    """Return the file of a picture that comes as it is, or as base64, bare or as a ``data:`` URL.
+
+    Raises:
+        ImageRefused: It is none of these.
+    """
+    if data.startswith(_MAGIC):
+        return data
+    if data.startswith(b"data:"):
+        data = data.partition(b",")[2]
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise ImageRefused("not_base64", f"expected a {' or '.join(FORMATS)} file or base64, found {exc}") from exc
 
 
 def _from_base64(text: str, spec: ImageInput, budget: PixelBudget) -> Array:

@@ -7,9 +7,10 @@ from pydantic import Field, PlainValidator, WithJsonSchema, create_model
 
 from app.bundle.manifest import Feature, Manifest
 from app.errors import BundleError, UnsupportedMedia
-from app.tasks import Limits
+from app.tasks import Limits, NaturalInput
 from app.tasks.decoding.fast_json import FastDecoder
 from app.tasks.decoding.faults import MAX_MEMBERS
+from app.tasks.decoding.named import InputRule, NamedRows
 from app.tasks.decoding.numbers import number_fault
 from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
@@ -47,6 +48,12 @@ class FeatureRequests:
             values=1 + instances * len(features),
         )
         self.raw = RawRows(manifest.inputs[0], low=self._low_F, high=self._high_F, max_rows=instances)
+        self.named = NamedRows(
+            [InputRule(spec=manifest.inputs[0], low=self._low_F, high=self._high_F)],
+            max_rows=instances,
+            max_numbers=instances * len(features),
+        )
+        self.natural: NaturalInput | None = None
         row: Any = create_model(f"{type_prefix(manifest)}Features", __config__=STRICT, **_fields(features))
         self.request_model = request_model(manifest, limits, features=(row, ...))
 

@@ -2,21 +2,25 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, Fault, InvalidInput
+from app.errors import BundleError, Fault, InvalidInput, TooManyInstances
 from app.preprocess.image import ImageInput, ImageRefused, decode_image
-from app.tasks import Limits
+from app.tasks import Limits, NaturalInput
 from app.tasks.decoding.fast_json import FastDecoder
-from app.tasks.decoding.pictures import PixelBudget, describe, picture_type
+from app.tasks.decoding.named import InputRule, NamedRows, input_pointer
+from app.tasks.decoding.pictures import PixelBudget, describe, encoded_picture, picture_type
 from app.tasks.decoding.raw import RawRows
 from app.tasks.decoding.strict_json import JsonLimits
 from app.tasks.shared.bodies import read_instances, request_model
 from app.tensors import Tensors
+
+NATURAL_INPUT = "image"
 
 
 class PictureRequests:
@@ -46,6 +50,16 @@ class PictureRequests:
             values=1 + instances * image.height * image.width,
         )
         self.raw = RawRows(manifest.inputs[0], low=image.low, high=image.high, max_rows=instances)
+        self.named = NamedRows(
+            [InputRule(spec=manifest.inputs[0], low=image.low, high=image.high)],
+            max_rows=instances,
+            max_numbers=instances * image.height * image.width,
+        )
+        self.natural: NaturalInput | None = NaturalInput(
+            name=NATURAL_INPUT,
+            description=f"a PNG or JPEG file, as it is or as base64; {self.conversion()}",
+            decode=self._decode_files,
+        )
         self.request_model = request_model(manifest, limits, image=(picture_type(image), ...))
 
     def decode_fast(self, body: bytes) -> Tensors | None:
@@ -67,6 +81,19 @@ class PictureRequests:
         except ImageRefused as exc:
             raise InvalidInput(Fault(pointer="#", code=exc.code, message=str(exc))) from exc
         return {self._input_name: pixels_HW[None]}
+
+    def _decode_files(self, files: Sequence[bytes]) -> Tensors:
+        if len(files) > self._limits.max_instances:
+            raise TooManyInstances(len(files), self._limits.max_instances)
+        budget = PixelBudget(self._limits.max_image_pixels)
+        pictures = []
+        for index, data in enumerate(files):
+            try:
+                pictures.append(budget.decode(encoded_picture(data), self._image))
+            except ImageRefused as exc:
+                fault = Fault(pointer=input_pointer(NATURAL_INPUT), code=exc.code, message=f"element {index}: {exc}")
+                raise InvalidInput(fault) from exc
+        return {self._input_name: np.stack(pictures)}
 
     def conversion(self) -> str:
         """Say what is done to pictures of another size or mode; see :class:`app.tasks.Task`."""

@@ -1,11 +1,14 @@
 """Rows of different lengths: one input that is filled up with zeros, and beside it their ``lengths``."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from app.bundle.manifest import DType, Manifest
 from app.errors import BundleError, Fault, InvalidInput
+from app.tasks import Limits
+from app.tasks.decoding.named import InputRule, NamedRows
 from app.tensors import LENGTHS, Array, Tensors, concat_padded
 
 # of all rows of one request together, as they are padded; a single row may have more where its manifest says so
@@ -31,6 +34,32 @@ def expect_ragged_input(manifest: Manifest, name: str, dtype: DType, *axes: int)
     if set(specs) != {name, LENGTHS} or (specs[name].dtype, specs[name].shape[2:]) != (dtype, axes):
         shape = ", ".join(("batch", name, *map(str, axes)))
         raise BundleError(f"{manifest.task.kind} takes the inputs {name!r}, {dtype} ({shape}), and {LENGTHS!r}")
+
+
+def ragged_rows(manifest: Manifest, *, low: float, high: float, lengths: range, limits: Limits) -> NamedRows:
+    """Return the reader of the named tensors of a ragged input and its ``lengths``.
+
+    Args:
+        manifest: Whose inputs; those that :func:`expect_ragged_input` has accepted.
+        low: Least number that is accepted.
+        high: Greatest number that is accepted.
+        lengths: That a row may have.
+        limits: What one request may hold.
+    """
+    rules = [
+        InputRule(spec=spec, low=lengths.start, high=lengths.stop - 1)
+        if spec.name == LENGTHS
+        else InputRule(spec=spec, low=low, high=high, lengths={str(spec.shape[1]): lengths})
+        for spec in manifest.inputs
+    ]
+    longest = max(
+        (lengths.stop - 1) * math.prod(axis for axis in spec.shape[2:] if isinstance(axis, int))
+        for spec in manifest.inputs
+        if spec.name != LENGTHS
+    )
+    # `lengths` themselves are numbers too
+    most = max(MAX_NUMBERS_TOGETHER, longest) + limits.max_instances
+    return NamedRows(rules, max_rows=limits.max_instances, max_numbers=most)
 
 
 def pad(name: str, rows: Sequence[Array]) -> Tensors:
