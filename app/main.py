@@ -22,6 +22,8 @@ from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.answers import Answers
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor
+from app.protocols.open_inference.inference import Inference
+from app.protocols.open_inference.model import InferModel
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
 from app.serving.service import Service
@@ -39,12 +41,14 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         direct: Takes plain predictions straight from their connections.
+        inference: The data plane in the words of the Open Inference Protocol.
     """
 
     admission: Admission
     catalog: Catalog
     figures: Metrics
     direct: DirectDoor
+    inference: Inference
     _door: PredictDoor
     _tasks: dict[str, Task]
     _fast_paths: dict[str, str | None]
@@ -112,6 +116,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.admission, app.catalog, app.figures = admission, catalog, figures
     app._tasks = by_name
     service = Service(catalog, figures, clock=clock)
+    infer_models = {name: InferModel(_manifest(catalog, name), task) for name, task in by_name.items()}
+    app.inference = Inference(service, infer_models, figures, decoders=decoders)
     answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
     app._door = PredictDoor(
         service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model

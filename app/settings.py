@@ -42,6 +42,13 @@ class Settings(BaseModel):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; also PORT. 0 takes a free one.")
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of the Open Inference Protocol over gRPC, which needs the extra grpc; 0 takes a free one. "
+        "Unset: no gRPC.",
+    )
     models_dir: Path = Field(
         default=Path("models"), description="Folder of the bundles, <name>/<version>/; also MODELS_DIR."
     )
