@@ -34,6 +34,8 @@ TICKET = "zto.ticket"
 
 REQUEST_ID_HEADER = b"x-request-id"
 DEADLINE_HEADER = b"x-request-timeout-ms"
+# of the Open Inference Protocol
+INFERENCE_HEADER = b"inference-header-content-length"
 MAX_TIMEOUT_MS = 3_600_000
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -46,6 +48,7 @@ _KNOWN_HEADERS = (
     b"content-length",
     b"accept",
     b"content-encoding",
+    INFERENCE_HEADER,
     REQUEST_ID_HEADER,
     DEADLINE_HEADER,
 )
@@ -64,6 +67,7 @@ class Ticket:
         content_type: Of the body, in lower case without parameters; empty where none is stated.
         content_length: Of the body as stated; None where it comes in chunks.
         wants_bytes: Whether the answer is asked for as bytes (``Accept: application/octet-stream``).
+        inference_header_length: What the caller says of the length of its JSON, where the bytes of tensors follow it.
         client: Who asks, for fairness between clients: its address, or what the operator's header says.
         refusal: Why it is not let in; None where it is.
     """
@@ -74,6 +78,7 @@ class Ticket:
     content_type: bytes = b""
     content_length: int | None = None
     wants_bytes: bool = False
+    inference_header_length: bytes | None = None
     client: str = ""
     refusal: RequestError | None = None
 
@@ -116,7 +121,7 @@ class Admission:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
         return ticket
 
-    def _admit_header(self, ticket: Ticket, name: bytes, value: bytes) -> None:
+    def _admit_header(self, ticket: Ticket, name: bytes, value: bytes) -> None:  # noqa: C901  a table soon
         if name == b"content-length":
             self._admit_length(ticket, value)
         elif name == b"content-type":
@@ -134,6 +139,8 @@ class Admission:
                 ticket.request_id = value
         elif name == DEADLINE_HEADER:
             self._admit_deadline(ticket, value)
+        elif name == INFERENCE_HEADER:
+            ticket.inference_header_length = value
         if name == self._client_header:  # which may be one of the others
             # of a list the last entry, which the nearest proxy wrote: those before it are the caller's own words
             ticket.client = value.rpartition(b",")[2].strip()[-MAX_CLIENT_BYTES:].decode("latin-1")

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from app.admission import TICKET, Ticket
 from app.errors import ClientGone
-from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target, Wish
+from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
 from app.serving.jobs import Job
 from app.wire import Refusal, WireProtocol
 
@@ -46,7 +46,7 @@ class DirectCycle:
     more_body = False
     message_event = _NobodyWaits()
 
-    def __init__(self, protocol: "DirectProtocol", ticket: Ticket, wish: Wish, keep_alive: bool) -> None:
+    def __init__(self, protocol: "DirectProtocol", ticket: Ticket, wish: Any, keep_alive: bool) -> None:
         self._protocol = protocol
         self.ticket = ticket
         self.wish = wish
@@ -77,7 +77,7 @@ class _Held:
 
     __slots__ = ("body", "target", "ticket", "timer", "wish")
 
-    def __init__(self, target: Target, wish: Wish, ticket: Ticket) -> None:
+    def __init__(self, target: Target, wish: Any, ticket: Ticket) -> None:
         self.target = target
         self.wish = wish
         self.ticket = ticket

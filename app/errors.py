@@ -14,8 +14,11 @@
     │   ├── TooManyInstances   more instances than one request may hold
     │   ├── TooManyValues      more arrays, objects or values than any good request holds
     │   ├── UnsupportedMedia   a media type that this door does not read
+    │   ├── WrongKey           the admin key is missing or wrong
+    │   ├── NotAllowed         nobody may ask this of this service, as it is set up
     │   ├── UnknownModel       no model of that name
     │   ├── UnknownVersion     the model has no such version
+    │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -154,6 +157,20 @@ class UnsupportedMedia(RequestError):
     title = "Unsupported media type"
 
 
+class WrongKey(RequestError):
+    """The request needs the admin key, and has none or another one."""
+
+    code = "wrong_key"
+    title = "Wrong key"
+
+
+class NotAllowed(RequestError):
+    """Nobody may ask this of the service as it is set up; the message names the setting."""
+
+    code = "not_allowed"
+    title = "Not allowed"
+
+
 class UnknownModel(RequestError):
     """No model of that name is served."""
 
@@ -172,6 +189,13 @@ class UnknownVersion(RequestError):
 
     def __init__(self, model: str, version: str, known: tuple[str, ...]) -> None:
         super().__init__(f"model {model!r} has no version {quoted(version)!r}; it has: {', '.join(known)}")
+
+
+class NotLoaded(RequestError):
+    """A model was asked to be loaded, and has no version that could be; the message says why."""
+
+    code = "not_loaded"
+    title = "Not loaded"
 
 
 class ClientGone(RequestError):

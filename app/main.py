@@ -21,7 +21,9 @@ from app.metrics import Metrics
 from app.protocols import health, metrics, models, openapi, page, problem
 from app.protocols.answers import Answers
 from app.protocols.decoders import Decoders
-from app.protocols.direct import DirectDoor
+from app.protocols.direct import DirectDoor, predict_targets
+from app.protocols.open_inference import infer_routes
+from app.protocols.open_inference.infer_door import InferDoor, InferTarget
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.model import InferModel
 from app.protocols.predict import PredictDoor
@@ -50,8 +52,10 @@ class ZeroToOne(FastAPI):
     direct: DirectDoor
     inference: Inference
     _door: PredictDoor
+    _infer_door: InferDoor
     _tasks: dict[str, Task]
     _fast_paths: dict[str, str | None]
+    _infer_paths: dict[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit a request and take it to its door."""
@@ -61,6 +65,9 @@ class ZeroToOne(FastAPI):
         ticket = scope.get(TICKET) or self.admission.admit(scope)
         if scope["method"] == "POST" and scope["path"] in self._fast_paths:
             await self._door.serve(ticket, self._fast_paths[scope["path"]], scope, receive, send)
+            return
+        if scope["method"] == "POST" and scope["path"] in self._infer_paths:
+            await self._infer_door.serve(ticket, self._infer_paths[scope["path"]], scope, receive, send)
             return
 
         async def send_with_receipts(message: Message) -> None:
@@ -116,13 +123,18 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.admission, app.catalog, app.figures = admission, catalog, figures
     app._tasks = by_name
     service = Service(catalog, figures, clock=clock)
-    infer_models = {name: InferModel(_manifest(catalog, name), task) for name, task in by_name.items()}
-    app.inference = Inference(service, infer_models, figures, decoders=decoders)
     answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
     app._door = PredictDoor(
         service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
     )
-    app.direct = DirectDoor(service, by_name, answers, admission, figures, decoders=decoders)
+    models = {name: InferModel(_manifest(catalog, name), task) for name, task in by_name.items()}
+    infer_targets = {name: InferTarget(model, by_name[name], figures) for name, model in models.items()}
+    app.inference = Inference(service, models, figures, decoders=decoders)
+    app._infer_door = InferDoor(service, app.inference, infer_targets, admission, figures, decoders=decoders)
+    targets = predict_targets(by_name, answers, figures)
+    targets |= {f"/v2/models/{name}/infer".encode(): target for name, target in infer_targets.items()}
+    app.direct = DirectDoor(service, targets, admission, figures, decoders=decoders)
+    app._infer_paths = {f"/v2/models/{name}/infer": name for name in by_name}
     app._fast_paths = {f"/predict/{name}": name for name in by_name} | {"/predict": None}
     _mount(app, settings, figures)
     return app
@@ -189,6 +201,7 @@ def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
         **openapi.named_predict_route(app._tasks, settings.default_model),
     )
     app.add_api_route("/predict/{model}", predict_named_in_path, methods=["POST"], include_in_schema=False)
+    app.include_router(infer_routes.router(app._infer_door))
     app.include_router(models.router(app.catalog, app._tasks, settings))
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
     app.include_router(metrics.router(figures))

@@ -5,7 +5,7 @@ with the batch for the other requests in it.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -31,12 +31,39 @@ class Written(NamedTuple):
     Attributes:
         media_type: Of the body.
         body: Its bytes.
-        tensor: Where the body is a tensor: its name, dtype and shape; empty otherwise.
+        lines: Header lines of its own.
     """
 
     media_type: bytes
     body: bytes
-    tensor: bytes = b""
+    lines: bytes = b""
+
+
+class Reply(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Timed(Protocol):
+    """What is told of the way of a request, in seconds."""
+
+    @property
+    def queue_s(self) -> float:
+        """Until its first row was taken."""
+        ...
+
+    @property
+    def compute_s(self) -> float:
+        """That its batches took."""
+        ...
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of the last of these."""
+        ...
 
 
 class Answers:
@@ -79,7 +106,7 @@ class Answers:
         array = answer.batch.outputs[tensor][answer.start : answer.stop]
         shape = ",".join(map(str, array.shape))
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        told = f"{tensor}; dtype={array.dtype.name}; shape={shape}".encode()
+        told = f"x-tensor: {tensor}; dtype={array.dtype.name}; shape={shape}\r\n".encode()
         return Written(BYTES, array.tobytes(), told)
 
     def tensor(self, asked: str | None) -> str:
@@ -110,14 +137,13 @@ def parse_query(query_string: bytes) -> dict[str, str]:
     return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
 
 
-def head_of(written: Written, version: bytes, parse_s: float, answer: Answer) -> bytes:
+def head_of(written: Written, version: bytes, parse_s: float, answer: Timed) -> bytes:
     """Return the header lines of an answer, but for those of admission."""
-    tensor = b"x-tensor: %b\r\n" % written.tensor if written.tensor else b""
     return (
         b"content-type: %b\r\ncontent-length: %d\r\n%bx-model-version: %b\r\n"
         b'server-timing: parse;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, batch;desc="rows=%d"\r\n'
     ) % (
-        written.media_type, len(written.body), tensor, version,
+        written.media_type, len(written.body), written.lines, version,
         parse_s * 1e3, answer.queue_s * 1e3, answer.compute_s * 1e3, answer.batch_rows,
     )  # fmt: skip
 

@@ -44,11 +44,50 @@ class Exchange(Protocol):
     """
 
     ticket: Ticket
-    wish: "Wish"
+    wish: Any
     job: Job | None
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the answer; called once. The header lines are all but those of the server itself."""
+        ...
+
+
+class Target(Protocol):
+    """The requests that a door has for one model, and how it reads and answers them.
+
+    Attributes:
+        door: Its name in the metrics.
+        model: Who answers: its highest version that is ready.
+        parse_s: Told how long requests take to read.
+    """
+
+    @property
+    def door(self) -> str: ...  # noqa: D102  above
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+
+    @property
+    def parse_s(self) -> Histogram: ...  # noqa: D102
+
+    def wish(self, query: bytes) -> Any:
+        """Return what a query asks for; None where it is wrong, or asks for another version."""
+        ...
+
+    def decode(self, ticket: Ticket, wish: Any, body: bytes) -> tuple[Tensors, Any] | None:
+        """Return the tensors of a body, and what is wanted back; None where there is any doubt."""
+        ...
+
+    def is_large(self, answer: Answer) -> bool:
+        """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
+        ...
+
+    def write(self, version: str, answer: Answer, wanted: Any) -> Written:
+        """Return the answer as it goes over the wire."""
+        ...
+
+    def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Return status, headers and body of an error."""
         ...
 
 
@@ -65,14 +104,15 @@ class Wish(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What the door has at hand of one model."""
+class PredictTarget:
+    """One model at the predict door; see :class:`Target`."""
 
     model: str
     task: Task
     answers: Answers
     parse_s: Histogram
     wishes: dict[bytes, Wish]
+    door: str = DOOR
 
     def wish(self, query: bytes) -> Wish | None:
         """Return what a query asks for; None where it is wrong, or asks for another version. Good ones are kept."""
@@ -82,6 +122,31 @@ class Target:
                 self.wishes.clear()
             self.wishes[query] = found
         return found
+
+    def decode(self, ticket: Ticket, wish: Wish, body: bytes) -> tuple[Tensors, Wish | str] | None:
+        """Return the tensors of a body, and what is wanted back: the name of an output where it is to be bytes."""
+        tensors: Tensors | None = None
+        if ticket.content_type == JSON:
+            tensors = self.task.decode_fast(body)
+        elif ticket.content_type == BYTES and self.task.raw is not None:
+            tensors = self.task.raw.decode_fast(body)
+        if tensors is None:
+            return None
+        return tensors, wish.tensor if ticket.wants_bytes else wish
+
+    def is_large(self, answer: Answer) -> bool:
+        """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
+        return self.answers.is_large(answer)
+
+    def write(self, version: str, answer: Answer, wanted: Wish | str) -> Written:
+        """Return the answer as it goes over the wire."""
+        if isinstance(wanted, str):
+            return self.answers.to_bytes(answer, wanted)
+        return self.answers.to_json(version, answer, wanted.options)
+
+    def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Return status, headers and body of an error."""
+        return problem.render(error, request_id)
 
     def _read(self, query: bytes) -> Wish | None:
         named = parse_query(query)
@@ -99,8 +164,7 @@ class DirectDoor:
 
     Args:
         service: The data plane.
-        tasks: By name of the model.
-        answers: Likewise.
+        targets: By the target of the request line.
         admission: Told of refusals.
         metrics: Told of every answer.
         decoders: Where large answers are written, off the event loop.
@@ -112,8 +176,7 @@ class DirectDoor:
     def __init__(
         self,
         service: Service,
-        tasks: Mapping[str, Task],
-        answers: Mapping[str, Answers],
+        targets: Mapping[bytes, Target],
         admission: Admission,
         metrics: Metrics,
         *,
@@ -124,14 +187,9 @@ class DirectDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
-        self._receipts: dict[Version, tuple[tuple[str, str, str, str], bytes, str]] = {}
+        self._receipts: dict[tuple[str, Version], tuple[tuple[str, str, str, str], bytes, str]] = {}
         self._refused: list[tuple[Exchange, bytes, bytes]] = []
-        self.targets = {
-            f"/predict/{name}".encode(): Target(
-                model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"], wishes={}
-            )
-            for name, task in tasks.items()
-        }
+        self.targets = dict(targets)
 
     def start(self, target: Target, body: bytes, exchange: Exchange) -> bool:
         """Take a request, or leave it.
@@ -151,85 +209,106 @@ class DirectDoor:
         try:
             # before the body costs anything
             self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
-            tensors = _decode(target.task, ticket.content_type, body)
-            if tensors is None:
+            decoded = target.decode(ticket, exchange.wish, body)
+            if decoded is None:
                 return False
+            tensors, wanted = decoded
             parse_s = self._service.clock() - ticket.received_at
             target.parse_s.observe(parse_s)
             job = Job(
                 tensors,
                 num_rows(tensors),
                 deadline=ticket.deadline,
-                on_done=partial(self._finish, target, version, exchange, parse_s),
+                on_done=partial(self._finish, target, version, exchange, parse_s, wanted),
                 client=ticket.client,
             )
             self._service.enqueue(version, job)
         except Overloaded as exc:  # many of them may come at once, and each has to cost little
-            self._refuse(version, exchange, exc)
+            self._refuse(target, version, exchange, exc)
             return True
         except ServingError:
             return False
         except Exception as exc:  # a defect, and the connection waits for an answer all the same
-            asyncio.get_running_loop().call_soon(self._refuse, version, exchange, exc)
+            asyncio.get_running_loop().call_soon(self._refuse, target, version, exchange, exc)
             return True
         exchange.job = job
         return True
 
-    def _finish(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Outcome) -> None:
+    def _finish(
+        self, target: Target, version: Version, exchange: Exchange, parse_s: float, wanted: Any, outcome: Outcome
+    ) -> None:
         """Write what became of a request."""
         if not isinstance(outcome, Answer):
-            self._refuse(version, exchange, outcome)
+            self._refuse(target, version, exchange, outcome)
             return
         try:
-            self._answer(target, version, exchange, parse_s, outcome)
+            self._answer(target, version, exchange, parse_s, wanted, outcome)
         except Exception as exc:
-            self._refuse(version, exchange, exc)
+            self._refuse(target, version, exchange, exc)
 
-    def _answer(self, target: Target, version: Version, exchange: Exchange, parse_s: float, outcome: Answer) -> None:
+    def _answer(
+        self, target: Target, version: Version, exchange: Exchange, parse_s: float, wanted: Any, outcome: Answer
+    ) -> None:
         self._service.observe(version, outcome)
-        write = partial(_write, target.answers, self._receipts_of(version)[2], outcome, exchange)
-        if target.answers.is_large(outcome):
+        number = self._receipts_of(target, version)[2]
+        if target.is_large(outcome):
+            write = partial(target.write, number, outcome, wanted)
             task = asyncio.get_running_loop().create_task(
-                self._respond_from_thread(version, exchange, parse_s, outcome, write)
+                self._respond_from_thread(target, version, exchange, parse_s, outcome, write)
             )
             self._writing.add(task)  # the loop itself keeps no task alive
             task.add_done_callback(self._writing.discard)
             return
-        self._respond(version, exchange, parse_s, outcome, write())
+        self._respond(target, version, exchange, parse_s, outcome, target.write(number, outcome, wanted))
 
     async def _respond_from_thread(
-        self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, write: Callable[[], Written]
+        self,
+        target: Target,
+        version: Version,
+        exchange: Exchange,
+        parse_s: float,
+        answer: Answer,
+        write: Callable[[], Written],
     ) -> None:
         try:
             written = await self._decoders.run(exchange.ticket.deadline, write)
         except asyncio.CancelledError:
-            self._refuse(version, exchange, ModelNotReady("the service is shutting down"))
+            self._refuse(target, version, exchange, ModelNotReady("the service is shutting down"))
             raise
         except Exception as exc:
-            self._refuse(version, exchange, exc)
+            self._refuse(target, version, exchange, exc)
         else:
-            self._respond(version, exchange, parse_s, answer, written)
+            self._respond(target, version, exchange, parse_s, answer, written)
 
-    def _receipts_of(self, version: Version) -> tuple[tuple[str, str, str, str], bytes, str]:
+    def _receipts_of(self, target: Target, version: Version) -> tuple[tuple[str, str, str, str], bytes, str]:
         """Return what counts a good answer of a version, and the number of the version in bytes and in words."""
-        found = self._receipts.get(version)
+        found = self._receipts.get((target.door, version))
         if found is None:
             number = str(version.ref.version)
-            found = self._receipts[version] = (DOOR, version.ref.name, number, "200"), number.encode(), number
+            found = (target.door, version.ref.name, number, "200"), number.encode(), number
+            self._receipts[target.door, version] = found
         return found
 
-    def _respond(self, version: Version, exchange: Exchange, parse_s: float, answer: Answer, written: Written) -> None:
-        counted_as, number, _ = self._receipts_of(version)
+    def _respond(
+        self,
+        target: Target,
+        version: Version,
+        exchange: Exchange,
+        parse_s: float,
+        answer: Answer,
+        written: Written,
+    ) -> None:
+        counted_as, number, _ = self._receipts_of(target, version)
         self._metrics.requests[counted_as] += 1
         head = head_of(written, number, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
         exchange.respond(200, head, written.body)
 
-    def _refuse(self, version: Version, exchange: Exchange, error: Exception) -> None:
+    def _refuse(self, target: Target, version: Version, exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, ServingError):
             logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
         self._admission.count_refusal(error)
-        status, headers, body = problem.render(error, exchange.ticket.request_id)
-        self._metrics.requests[(DOOR, version.ref.name, str(version.ref.version), str(status))] += 1
+        status, headers, body = target.render(error, exchange.ticket.request_id)
+        self._metrics.requests[(target.door, version.ref.name, str(version.ref.version), str(status))] += 1
         head = as_lines(headers) + self._admission.receipt_lines(exchange.ticket)
         if isinstance(error, Overloaded):
             self._refuse_together(exchange, head, body)
@@ -251,17 +330,17 @@ class DirectDoor:
                 logger.exception("a refusal could not be written")
 
 
-def _decode(task: Task, content_type: bytes, body: bytes) -> Tensors | None:
-    """Return the tensors of a body; None where there is any doubt."""
-    if content_type == JSON:
-        return task.decode_fast(body)
-    if content_type == BYTES and task.raw is not None:
-        return task.raw.decode_fast(body)
-    return None
+def predict_targets(tasks: Mapping[str, Task], answers: Mapping[str, Answers], metrics: Metrics) -> dict[bytes, Target]:
+    """Return the targets of the predict door, one for each model.
 
-
-def _write(answers: Answers, version: str, answer: Answer, exchange: Exchange) -> Written:
-    wish = exchange.wish
-    if exchange.ticket.wants_bytes:
-        return answers.to_bytes(answer, wish.tensor)
-    return answers.to_json(version, answer, wish.options)
+    Args:
+        tasks: By name of the model.
+        answers: Likewise.
+        metrics: Told of every request.
+    """
+    return {
+        f"/predict/{name}".encode(): PredictTarget(
+            model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"], wishes={}
+        )
+        for name, task in tasks.items()
+    }

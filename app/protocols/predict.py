@@ -26,7 +26,7 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_headers, head_of, parse_query
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, parse_query
 from app.protocols.decoders import Decoders
 from app.serving.service import Service
 from app.serving.versions import Version
@@ -43,14 +43,6 @@ _UTF8 = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 _UNREAD = object()
 
 Send = Callable[[Any], Awaitable[None]]
-
-
-class Reply(NamedTuple):
-    """A whole answer."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
 
 
 class _Read(NamedTuple):

@@ -24,8 +24,11 @@ STATUS: dict[type[ServingError], int] = {
     errors.TooManyInstances: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyValues: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.WrongKey: HTTPStatus.UNAUTHORIZED,
+    errors.NotAllowed: HTTPStatus.FORBIDDEN,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
+    errors.NotLoaded: HTTPStatus.BAD_REQUEST,
     errors.ClientGone: CLIENT_CLOSED_REQUEST,
     errors.Unanswered: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -77,15 +80,22 @@ def render(error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, 
     }
     if faults := _faults(error):
         body["errors"] = [{"pointer": f.pointer, "code": f.code, "detail": f.message} for f in faults]
-    headers: list[tuple[bytes, bytes]] = []
-    if isinstance(error, Overloaded):
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
-    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append((b"retry-after", b"1"))
     # the standard library's encoder: an error may quote a lone surrogate of the caller's, which others refuse
     data = json.dumps(body).encode("ascii")
+    headers = advice(error, status)
     headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(data))]
     return status, headers, data
+
+
+def advice(error: Exception, status: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers that tell a caller what to do about an error: when to come back, how to be let in."""
+    if isinstance(error, Overloaded):
+        return [(b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return [(b"retry-after", b"1")]
+    if status == HTTPStatus.UNAUTHORIZED:
+        return [(b"www-authenticate", b"Bearer")]
+    return []
 
 
 def _faults(error: ServingError) -> tuple[Fault, ...]:

@@ -6,7 +6,7 @@ Sources: https://github.com/open-inference/open-inference-protocol, and Triton's
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from app.tensors import Array
 
@@ -65,8 +65,7 @@ class InferRequest:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputTensor:
+class OutputTensor(NamedTuple):
     """One output of an answer.
 
     Attributes:

@@ -187,8 +187,8 @@ def _classes(array: Array, most: int, labels: Sequence[str]) -> Array:
     classes = np.empty(best_BK.shape, object)
     for place, index in np.ndenumerate(best_BK):
         value = rows_BC[place[0], index]
-        label = f":{labels[index]}" if labels else ""
-        classes[place] = f"{value}:{index}{label}".encode()
+        label = f":{labels[int(index)]}" if labels else ""
+        classes[place] = f"{value!s}:{index}{label}".encode()
     return classes
 
 

@@ -18,6 +18,8 @@ from app.errors import Fault, InvalidInput, TooManyInstances, quoted
 from app.tensors import LENGTHS, Array, Tensors
 
 MAX_FAULTS = 8
+# of the rows of one request, in JSON: an array costs the parser far more than a number
+MAX_ARRAYS_TOGETHER = 2**18
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -61,14 +63,24 @@ class NamedRows:
         rules: One for each input of the manifest, ``lengths`` included.
         max_rows: Most rows of one request.
         max_numbers: Most numbers that all inputs may hold together.
+
+    Attributes:
+        rules: By name of the input.
+        max_numbers: As above.
     """
 
     def __init__(self, rules: Sequence[InputRule], *, max_rows: int, max_numbers: int) -> None:
         self.rules = {rule.spec.name: rule for rule in rules}
         self._max_rows = max_rows
-        self._max_numbers = max_numbers
+        self.max_numbers = max_numbers
         self._has_lengths = LENGTHS in self.rules
         self._others = tuple(name for name in self.rules if name != LENGTHS)
+
+    @property
+    def max_arrays(self) -> int:
+        """Arrays that the JSON of the largest request holds, where its data are nested as their shapes are."""
+        arrays = sum(_arrays_of_row(rule) for rule in self.rules.values())
+        return len(self.rules) + min(self._max_rows * arrays, max(MAX_ARRAYS_TOGETHER, arrays))
 
     def expect_shapes(self, shapes: Shapes) -> None:
         """Hold the stated shapes against the model, and against each other.
@@ -89,12 +101,12 @@ class NamedRows:
                 raise InvalidInput(_fault(name, "wrong_shape", f"{count} rows, and {first!r} has {rows[first]}"))
         self.expect_rows(rows[first])
         self._expect_same_axes(shapes)
-        if (numbers := sum(math.prod(shape) for shape in shapes.values())) > self._max_numbers:
+        if (numbers := sum(math.prod(shape) for shape in shapes.values())) > self.max_numbers:
             raise InvalidInput(
                 _fault(
                     max(shapes, key=lambda name: math.prod(shapes[name])),
                     "too_many_numbers",
-                    f"the tensors of one request may have {self._max_numbers} numbers together, not {numbers}; send "
+                    f"the tensors of one request may have {self.max_numbers} numbers together, not {numbers}; send "
                     "several requests",
                 )
             )
@@ -164,7 +176,7 @@ class NamedRows:
         for name, shape in shapes.items():
             rule = self.rules[name]
             expected = rule.spec.shape
-            told = f"expected the shape [{', '.join(map(_axis, expected))}]"
+            told = f"expected the shape [{', '.join(map(str, expected))}]"
             if len(shape) != len(expected):
                 yield _fault(name, "wrong_shape", f"{told}, found [{_listed(shape)}]")
                 continue
@@ -221,12 +233,16 @@ def _fault(name: str, code: str, message: str) -> Fault:
     return Fault(pointer=input_pointer(name), code=code, message=message)
 
 
+def _arrays_of_row(rule: InputRule) -> int:
+    longest = [
+        axis if isinstance(axis, int) else rule.lengths[axis].stop - 1 if axis in rule.lengths else 1
+        for axis in rule.spec.shape[1:]
+    ]
+    return sum(math.prod(longest[:depth]) for depth in range(len(longest)))
+
+
 def _shown(bound: "np.number[Any]") -> str:
     return f"{bound:g}" if isinstance(bound, np.floating) else str(bound)
-
-
-def _axis(axis: str | int) -> str:
-    return "-1" if isinstance(axis, str) else str(axis)
 
 
 def _listed(shape: Sequence[int]) -> str:

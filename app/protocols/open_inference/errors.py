@@ -1,0 +1,75 @@
+"""Errors in the form of the Open Inference Protocol: ``{"error": "..."}``, and the status of each.
+
+The same errors as on every other door, with the same statuses but where the protocol knows better: it has one status,
+400, for whatever is wrong with the tensors of a request.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app import errors
+from app.errors import ServingError
+from app.protocols import problem
+
+MEDIA_TYPE = "application/json"
+
+# what the protocol calls otherwise than the other doors do
+_STATUS: dict[type[ServingError], int] = {
+    errors.InvalidInput: HTTPStatus.BAD_REQUEST,
+    errors.ModelRejectedInput: HTTPStatus.BAD_REQUEST,
+}
+_TOLD: dict[int, str] = {
+    400: "The request is malformed, or its values are not what is taken; the message names them.",
+    401: "The admin key is missing or wrong.",
+    403: "This service has no admin key, so nobody may ask this.",
+    404: "No such model or version.",
+    413: "The body, or what it holds, is too large.",
+    415: "The body has an encoding that is not read.",
+    503: "Not ready, or overloaded; `Retry-After` says when to come back.",
+    504: "The deadline passed.",
+}
+
+
+class ErrorAnswer(BaseModel):
+    """Any error, as the protocol writes it."""
+
+    error: str = Field(description="What is wrong, and how to mend it; for people.")
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status of an error. What is not a :class:`ServingError` is a defect of ours, a 500."""
+    if not isinstance(error, ServingError):
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    return _STATUS.get(type(error), problem.STATUS[type(error)])
+
+
+def message_of(error: Exception, request_id: bytes) -> str:
+    """Return what is told of an error; of a defect of ours, only where its story is."""
+    if isinstance(error, ServingError):
+        return str(error) or error.title
+    return f"the service failed; its log tells of request {request_id.decode('ascii')}"
+
+
+def render(error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return status, headers and body of an error, as :func:`app.protocols.problem.render` does."""
+    status = status_of(error)
+    body = render_message(message_of(error, request_id))
+    return status, [*problem.advice(error, status), *_describe(body)], body
+
+
+def render_message(message: str) -> bytes:
+    """Return a message as the body of an error."""
+    # the standard library's encoder: an error may quote a lone surrogate of the caller's, which others refuse
+    return json.dumps({"error": message}).encode("ascii")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route for the given error statuses."""
+    return {status: {"model": ErrorAnswer, "description": _TOLD[status]} for status in statuses}
+
+
+def _describe(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
