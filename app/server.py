@@ -126,7 +126,10 @@ class Server(uvicorn.Server):
 
     async def _stop_opening(self) -> None:
         """Let no further connection open, since the port is about to be closed."""
-        await draining.stop_opening(sock for server in self.servers for sock in server.sockets)
+        with contextlib.ExitStack() as opened:
+            listeners = [] if self._grpc is None else self._grpc.listeners()
+            others = [opened.enter_context(listener) for listener in listeners]
+            await draining.stop_opening([*(sock for server in self.servers for sock in server.sockets), *others])
 
     def _cut(self) -> None:
         """Answer everybody who still waits, with 503."""

@@ -1,8 +1,9 @@
 """What every call passes, whatever it asks: admission, and the translation of errors."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NoReturn, TypeAlias, TypeVar
 from urllib.parse import unquote
 
@@ -31,6 +32,8 @@ class Door:
 
     def __init__(self, admission: Admission, settings: Settings) -> None:
         self._admission = admission
+        self._answers_open = asyncio.Event()
+        self._answers_open.set()
         self._heeded = _HEEDED | ({settings.client_header.lower()} if settings.client_header else set())
 
     def ticket_of(self, context: Context) -> Ticket:
@@ -62,6 +65,7 @@ class Door:
                 if ticket.refusal is not None:
                     raise ticket.refusal
                 answered = await answer(ticket, self.parse(request_type, data), context)
+                await self.may_answer()
             except asyncio.CancelledError:
                 self.count(ClientGone("the caller has given up"))
                 raise
@@ -72,6 +76,22 @@ class Door:
 
         # bytes, not messages: what cannot be read is told in our words
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    @contextlib.contextmanager
+    def holding_answers(self) -> Iterator[None]:
+        """Let nothing be written that is larger than an error."""
+        self._answers_open.clear()
+        try:
+            yield
+        finally:
+            self._answers_open.set()
+
+    async def may_answer(self) -> None:
+        """Return when answers are not held back."""
+        if (
+            not self._answers_open.is_set()
+        ):  # seldom, and waiting costs something even where there is nothing to wait for
+            await self._answers_open.wait()
 
     def parse(self, request_type: type[Request], data: bytes) -> Request:
         """Return a message.

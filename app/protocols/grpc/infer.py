@@ -10,6 +10,7 @@ from app.errors import ClientGone, ModelNotReady
 from app.metrics import Metrics
 from app.protocols.grpc import codec, statuses
 from app.protocols.grpc.door import Context, Door
+from app.protocols.grpc.gathering import Gathering
 from app.protocols.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
@@ -40,6 +41,7 @@ class InferDoor:
         self._catalog = catalog
         self._metrics = metrics
         self._closing = closing
+        self._gathering = Gathering()
 
     async def infer(self, ticket: Ticket, message: ModelInferRequest, context: Context) -> bytes:
         """Return the answer to a request as it is written; raises what :meth:`Inference.infer` does."""
@@ -48,6 +50,7 @@ class InferDoor:
         status = grpc.StatusCode.CANCELLED
         try:
             version = self._catalog.resolve(message.model_name, message.model_version or None)
+            await self._gathering.join()
             response = await self._inference.infer(ticket, version, codec.parse(message), hung_up=_never)
             answer = codec.serialize(response, is_typed=codec.has_typed_contents(message))
             status = grpc.StatusCode.OK
@@ -65,7 +68,9 @@ class InferDoor:
 
         async def write() -> None:
             while (answering := await in_order.get()) is not None:
-                await context.write((await answering).SerializeToString())
+                answer = (await answering).SerializeToString()
+                await self._door.may_answer()
+                await context.write(answer)
 
         # whoever leaves cancels this task, and with it the group
         async with asyncio.TaskGroup() as group:

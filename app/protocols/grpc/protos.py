@@ -18,7 +18,7 @@ DESCRIPTORS = Path(__file__).with_name("protos.binpb")
 def _read() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
-        pool.Add(file)
+        pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 

@@ -1,8 +1,10 @@
 """gRPC's server, on the event loop of the others and over the same data plane."""
 
 import asyncio
+import contextlib
 import gc
 import logging
+import socket
 from typing import Any, TypeAlias
 
 import grpc
@@ -10,7 +12,7 @@ import grpc
 from app.admission import Admission
 from app.errors import SettingsError
 from app.metrics import Metrics
-from app.protocols.grpc import ports, statuses
+from app.protocols.grpc import farewell, ports, statuses
 from app.protocols.grpc.calls import Calls
 from app.protocols.grpc.door import Door
 from app.protocols.grpc.health import HealthDoor
@@ -25,6 +27,9 @@ logger = logging.getLogger("app.grpc")
 SERVICE = "inference.GRPCInferenceService"
 # calls at once on one connection; whoever has more waits for the first
 MAX_STREAMS = 1024
+# a call that a client made just before it learned of the end is on its way for less
+LINGER_S = 0.5
+_LOOK_S = 0.02
 _SHARED_MEMORY = "shared memory; send the data in the request"
 # what Triton's clients can ask for and no model here has any use of
 _NOT_OFFERED = {
@@ -54,7 +59,7 @@ class GrpcServer:
         self, settings: Settings, admission: Admission, catalog: Catalog, metrics: Metrics, inference: Inference
     ) -> None:
         self._settings = settings
-        door = Door(admission, settings)
+        self._door = door = Door(admission, settings)
         self._closing = asyncio.Event()
         infer = InferDoor(door, inference, catalog, metrics, self._closing)
         calls = Calls(door, admission, catalog)
@@ -67,6 +72,7 @@ class GrpcServer:
         }
         self._handlers = {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()} | health.handlers()
         self._server: grpc.aio.Server | None = None
+        self._port = 0
 
     async def start(self) -> None:
         """Take connections.
@@ -98,18 +104,43 @@ class GrpcServer:
             ) from exc
         await server.start()
         self._server = server
+        self._port = port
         logger.info("gRPC on %s:%d", shown, port)
 
+    def listeners(self) -> list[socket.socket]:
+        """Return duplicates of the sockets that connections are taken from; none before the start."""
+        return [] if self._server is None else farewell.listeners_on(self._port)
+
     async def stop(self, within_s: float) -> None:
-        """Take no more calls, and return when those on their way are answered, or cut after ``within_s``."""
-        self._closing.set()
+        """Send the clients away, and return when the calls on their way are answered, or cut after ``within_s``.
+
+        No further connection may be opened any more.
+        """
         server, self._server = self._server, None
         if server is None:
             return
+        with contextlib.ExitStack() as opened:
+            connections = [opened.enter_context(each) for each in farewell.connections_on(self._port)]
+            with self._door.holding_answers():
+                await farewell.send_away(connections)
+        self._closing.set()
+        await self._expect_gone(LINGER_S)
         await server.stop(within_s)
         del server
         # calls that were aborted hold themselves, and with them the thread that waits for events
         gc.collect()
+
+    async def _expect_gone(self, within_s: float) -> None:
+        """Return when every client has gone, or the time is over."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + within_s
+        while loop.time() < ends_at:
+            left = farewell.connections_on(self._port)
+            for connection in left:
+                connection.close()
+            if not left:
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
