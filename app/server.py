@@ -156,9 +156,11 @@ def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
     from app.protocols.grpc import ports
 
     ports.expect_installed()
+    from app.protocols.grpc.calls import CallsDoor
     from app.protocols.grpc.server import GrpcServer
 
-    return GrpcServer(settings, app.admission, app.catalog, app.figures, app.inference)
+    calls = CallsDoor(app.admission, app.catalog, app.figures, app.repository, app.tasks, settings)
+    return GrpcServer(settings, app.admission, app.catalog, app.figures, app.inference, calls)
 
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:

@@ -18,7 +18,7 @@ DESCRIPTORS = Path(__file__).with_name("protos.binpb")
 def _read() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
-        pool.AddSerializedFile(file.SerializeToString())
+        pool.Add(file)  # type: ignore[no-untyped-call]  # the stubs leave it so
     return pool
 
 
@@ -27,7 +27,7 @@ _POOL = _read()
 
 def messages_of(proto: str) -> dict[str, type[Message]]:
     """Return the classes of the messages of one proto by their names, those inside other messages left out."""
-    file = _POOL.FindFileByName(f"{PACKAGE}/{proto}")
+    file = _POOL.FindFileByName(f"{PACKAGE}/{proto}")  # type: ignore[no-untyped-call]
     return {
         name: message_factory.GetMessageClass(descriptor)
         for name, descriptor in file.message_types_by_name.items()

@@ -13,7 +13,7 @@ from app.admission import Admission
 from app.errors import SettingsError
 from app.metrics import Metrics
 from app.protocols.grpc import farewell, ports, statuses
-from app.protocols.grpc.calls import Calls
+from app.protocols.grpc.calls import CallsDoor
 from app.protocols.grpc.door import Door
 from app.protocols.grpc.health import HealthDoor
 from app.protocols.grpc.infer import InferDoor
@@ -53,21 +53,27 @@ class GrpcServer:
         catalog: The models.
         metrics: Told of every answer.
         inference: The data plane.
+        calls: Answers whatever is no inference.
     """
 
     def __init__(
-        self, settings: Settings, admission: Admission, catalog: Catalog, metrics: Metrics, inference: Inference
+        self,
+        settings: Settings,
+        admission: Admission,
+        catalog: Catalog,
+        metrics: Metrics,
+        inference: Inference,
+        calls: CallsDoor,
     ) -> None:
         self._settings = settings
         self._door = door = Door(admission, settings)
         self._closing = asyncio.Event()
         infer = InferDoor(door, inference, catalog, metrics, self._closing)
-        calls = Calls(door, admission, catalog)
         health = HealthDoor((SERVICE,), calls.is_ready, self._closing)
         handlers: dict[str, Handler] = {
             "ModelInfer": door.unary(ModelInferRequest, infer.infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer.stream),
-            **calls.handlers(),
+            **calls.handlers(door),
             **{name: statuses.not_offered(what) for name, what in _NOT_OFFERED.items()},
         }
         self._handlers = {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()} | health.handlers()

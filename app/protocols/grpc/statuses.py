@@ -18,8 +18,11 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.TooManyInstances: StatusCode.INVALID_ARGUMENT,
     errors.TooManyValues: StatusCode.INVALID_ARGUMENT,
     errors.UnsupportedMedia: StatusCode.INVALID_ARGUMENT,
+    errors.WrongKey: StatusCode.UNAUTHENTICATED,
+    errors.NotAllowed: StatusCode.PERMISSION_DENIED,
     errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.UnknownVersion: StatusCode.NOT_FOUND,
+    errors.NotLoaded: StatusCode.FAILED_PRECONDITION,
     errors.ClientGone: StatusCode.CANCELLED,
     # UNAVAILABLE is what clients and proxies try again, RESOURCE_EXHAUSTED often is not
     errors.Unanswered: StatusCode.UNAVAILABLE,
