@@ -90,6 +90,7 @@ class Server(uvicorn.Server):
             await self._open_other_doors()
 
     async def _open_other_doors(self) -> None:
+        """Take connections of gRPC, where it is on; does nothing more when it is called again."""
         if self._grpc is None:
             return
         try:
@@ -127,9 +128,12 @@ class Server(uvicorn.Server):
     async def _stop_opening(self) -> None:
         """Let no further connection open, since the port is about to be closed."""
         with contextlib.ExitStack() as opened:
-            listeners = [] if self._grpc is None else self._grpc.listeners()
-            others = [opened.enter_context(listener) for listener in listeners]
-            await draining.stop_opening([*(sock for server in self.servers for sock in server.sockets), *others])
+            copies = [] if self._grpc is None else self._grpc.listeners()
+            await draining.stop_opening([*self._left_listeners(), *(opened.enter_context(copy) for copy in copies)])
+
+    def _left_listeners(self) -> list[socket.socket]:
+        """Return the sockets of HTTP that nobody takes connections from once this server ends."""
+        return [sock for server in self.servers for sock in server.sockets]
 
     def _cut(self) -> None:
         """Answer everybody who still waits, with 503."""

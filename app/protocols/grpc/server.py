@@ -81,11 +81,13 @@ class GrpcServer:
         self._port = 0
 
     async def start(self) -> None:
-        """Take connections.
+        """Take connections; does nothing more when it is called again.
 
         Raises:
             SettingsError: The port is taken, or the address is not here.
         """
+        if self._server is not None:
+            return
         settings, is_shared = self._settings, self._settings.workers > 1
         assert settings.grpc_port is not None
         if not is_shared:  # else the parent of the workers has looked
