@@ -56,16 +56,24 @@ async def send_away(connections: list[socket.socket]) -> None:
 
 def _sockets_on(port: int, *, is_listening: bool) -> list[socket.socket]:
     found: list[socket.socket] = []
-    for name in os.listdir(_FDS) if os.path.isdir(_FDS) else ():
+    for number in _socket_numbers():
         with contextlib.suppress(OSError):  # closed meanwhile
-            if not os.readlink(f"{_FDS}/{name}").startswith("socket:"):
-                continue
-            copy = socket.socket(fileno=os.dup(int(name)))
+            copy = socket.socket(fileno=os.dup(number))
             if _is_on(copy, port, is_listening=is_listening):
                 found.append(copy)
             else:
                 copy.close()
     return found
+
+
+def _socket_numbers() -> list[int]:
+    """Return a descriptor of every open socket, each once; before any is copied, or copies would be among them."""
+    by_inode: dict[str, int] = {}
+    for name in os.listdir(_FDS) if os.path.isdir(_FDS) else ():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if (inode := os.readlink(f"{_FDS}/{name}")).startswith("socket:"):
+                by_inode[inode] = int(name)
+    return list(by_inode.values())
 
 
 def _is_on(copy: socket.socket, port: int, *, is_listening: bool) -> bool:
