@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -22,9 +22,11 @@ from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor
 from app.protocols.open_inference import errors as open_inference
+from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
 from app.serving.repository import Repository
 from app.settings import Settings
+from app.tasks import Task
 
 
 class ZeroToOne(FastAPI):
@@ -46,6 +48,16 @@ class ZeroToOne(FastAPI):
     def direct(self) -> DirectDoor:
         """Takes plain predictions straight from their connections."""
         return self.doors.direct
+
+    @property
+    def inference(self) -> Inference:
+        """The data plane in the words of the Open Inference Protocol."""
+        return self.doors.inference
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The tasks by the name of their model; more may come."""
+        return self.doors.tasks
 
     @property
     def repository(self) -> Repository:

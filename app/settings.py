@@ -48,6 +48,13 @@ class Settings(BaseModel):
         description="Port to listen on; also AIP_HTTP_PORT, SAGEMAKER_BIND_TO_PORT, CONTAINER_APP_PORT or PORT, in "
         "this order. 0 takes a free one.",
     )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of the Open Inference Protocol over gRPC, which needs the extra grpc; 0 takes a free one. "
+        "Unset: no gRPC.",
+    )
     models_dir: Path = Field(
         default=Path("models"),
         description="Folder of the bundles, <name>/<version>/; also MODELS_DIR. Where neither is set, the first of "
