@@ -116,7 +116,7 @@ class Answers:
         return asked
 
     def _predictions(self, answer: Answer, options: Any) -> list[dict[str, Any]]:
-        if options is not self._no_options or _count_numbers(answer.batch) > MAX_NUMBERS_ON_LOOP:
+        if options is not self._no_options or count_numbers(answer.batch) > MAX_NUMBERS_ON_LOOP:
             return self._task.encode(answer.outputs, options)
         memo = answer.batch.memo
         predictions: list[dict[str, Any]] | None = memo.get(_PREDICTIONS)
@@ -127,7 +127,7 @@ class Answers:
 
 def is_large(answer: Answer) -> bool:
     """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
-    if _count_numbers(answer.batch) <= MAX_NUMBERS_ON_LOOP:  # of all rows of the batch
+    if count_numbers(answer.batch) <= MAX_NUMBERS_ON_LOOP:  # of all rows of the batch
         return False
     return sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
 
@@ -158,7 +158,7 @@ def as_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-def _count_numbers(batch: Batch) -> int:
+def count_numbers(batch: Batch) -> int:
     """Return how many numbers the outputs of a batch hold."""
     numbers: int | None = batch.memo.get(_NUMBERS)
     if numbers is None:

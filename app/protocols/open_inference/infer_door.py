@@ -19,12 +19,14 @@ from app.protocols.answers import (
     Reply,
     Written,
     as_headers,
+    count_numbers,
     head_of,
     is_large,
     parse_query,
 )
 from app.protocols.decoders import Decoders
 from app.protocols.open_inference import errors, http_answer, http_body
+from app.protocols.open_inference.batch_bytes import BatchBytes, are_bytes
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.messages import InferRequest, InferResponse
 from app.protocols.open_inference.model import InferModel
@@ -34,13 +36,14 @@ from app.serving.service import Service
 from app.serving.versions import Version
 from app.tasks import Task
 from app.tasks.decoding.strict_json import JsonLimits
-from app.tensors import Tensors
+from app.tensors import Tensors, num_rows
 
 logger = logging.getLogger("app.infer")
 
 DOOR = "v2"
 # of any model: the JSON of a request has its numbers, its tensors, and a few members of each
 _SLACK = 4096
+_BYTES_OF = "bytes of"
 # a larger body is read on a thread
 MAX_BODY_BYTES_ON_LOOP = 256 * 1024
 
@@ -193,8 +196,26 @@ class InferTarget:
 
     def write(self, version: str, answer: Answer, wanted: Any) -> Written:
         """Return the answer as it goes over the wire."""
+        if count_numbers(answer.batch) <= MAX_NUMBERS_ON_LOOP:
+            batch = self._batch_bytes(version, answer, wanted)
+            if batch is not None:
+                return batch.rows(answer.start, answer.stop, wanted.id)
         outputs = self._model.answer(answer, wanted.outputs)
         return http_answer.write(self.model, version, wanted.id, outputs, all_binary=wanted.all_binary)
+
+    def _batch_bytes(self, version: str, answer: Answer, wanted: Wanted) -> BatchBytes | None:
+        """Return the outputs of the whole batch as bytes; None where not all are wanted so."""
+        outputs, memo = wanted.outputs, answer.batch.memo
+        # all requests of a plan share this tuple, and what is kept under its id keeps it alive
+        key = f"{_BYTES_OF} {id(outputs)}"
+        found: tuple[object, BatchBytes | None] | None = memo.get(key)
+        if found is None:
+            batch = None
+            if are_bytes(outputs, all_binary=wanted.all_binary):
+                whole = answer._replace(start=0, stop=num_rows(answer.batch.outputs))
+                batch = BatchBytes(self.model, version, self._model.answer(whole, outputs))
+            found = memo[key] = outputs, batch
+        return found[1]
 
     def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Return status, headers and body of an error."""
