@@ -1,12 +1,14 @@
 """The OpenAPI document and the service agree: cases are made of the document by the thousand, with every check on."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 import schemathesis
 
 from app.tensors import Tensors
+from tests.support.bundles import dummy_bundle
 from tests.support.committed import LATEST, NAMES
 from tests.support.documented import INFER, OCTETS, GoodRequest, Run, load, octets_of, register_formats, run
 from tests.support.kinds import KINDS, kind_bundle, kind_golden
@@ -20,6 +22,25 @@ OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GE
 OTHERS += ["GET /ping", "GET /v1/models", "GET /v1/models/{model}"]
 PLATFORMS = ["POST /invocations", "POST /score"]
 PLATFORMS += [path for name in NAMES for path in (f"POST /models/{name}/invoke", f"POST /v1/models/{name}:predict")]
+CONTROL = [
+    "GET /v2",
+    "GET /v2/health/live",
+    "GET /v2/health/ready",
+    "GET /v2/models/stats",
+    "GET /v2/models/{model}",
+    "GET /v2/models/{model}/config",
+    "GET /v2/models/{model}/ready",
+    "GET /v2/models/{model}/stats",
+    "GET /v2/models/{model}/versions/{version}",
+    "GET /v2/models/{model}/versions/{version}/config",
+    "GET /v2/models/{model}/versions/{version}/ready",
+    "GET /v2/models/{model}/versions/{version}/stats",
+]
+REPOSITORY = [
+    "POST /v2/repository/index",
+    "POST /v2/repository/models/{model}/load",
+    "POST /v2/repository/models/{model}/unload",
+]
 # random cases of an operation, beside those that go through every keyword of its schemas
 EXAMPLES, FEW_EXAMPLES, FEWEST_EXAMPLES = 100, 25, 10
 
@@ -57,7 +78,7 @@ def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx
     document = client.get("/openapi.json").json()
     schemathesis.openapi.from_dict(document).validate()
     asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    assert asked == {"POST /predict", *PREDICT, *INFER, *PLATFORMS, *OTHERS}
+    assert asked == {"POST /predict", *PREDICT, *INFER, *PLATFORMS, *OTHERS, *CONTROL, *REPOSITORY}
 
 
 @pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
@@ -87,9 +108,18 @@ def test_inference_is_as_documented(service: RunningService, label: str) -> None
     expect_good(done, least_cases=200, least_good=30, most_excused=0.4)
 
 
-@pytest.mark.parametrize("label", OTHERS)
+@pytest.mark.parametrize("label", [*OTHERS, *CONTROL])
 def test_everything_else_is_as_documented(service: RunningService, label: str) -> None:
     expect_good(run(load(service.url, EXAMPLES).include(name=label)), least_cases=8, least_good=1)
+
+
+@pytest.mark.parametrize("label", REPOSITORY)
+def test_commands_are_as_documented(tmp_path: Path, label: str) -> None:
+    key = "open-sesame-1"
+    dummy_bundle(tmp_path)
+    with serve(tmp_path, backend="dummy", admin_key=key) as running:
+        schema = load(running.url, FEW_EXAMPLES, headers={"Authorization": f"Bearer {key}"})
+        expect_good(run(schema.include(name=label)), least_cases=20, least_good=1)
 
 
 def test_answers_in_bytes_are_as_documented(service: RunningService) -> None:
