@@ -27,8 +27,9 @@ ARG PIP_EXTRA_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_PYTHON=/venv/bin/python PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements/constraints.txt .
-COPY --from=wanted /wanted/service.txt .
-RUN python -m venv --without-pip /venv && pip install --no-cache-dir -c constraints.txt -r service.txt && pip check
+COPY --from=wanted /wanted/service.txt /wanted/grpc.txt ./
+RUN python -m venv --without-pip /venv \
+    && pip install --no-cache-dir -c constraints.txt -r service.txt -r grpc.txt && pip check
 
 FROM libraries AS libraries-torch
 COPY --from=wanted /wanted/torch.txt .
@@ -79,7 +80,8 @@ CMD ["list"]
 # MODELS_DIR and not ZTO_MODELS_DIR: the prefixed name wins, so either can be given to a container.
 FROM runtime AS serving
 ENV ZTO_HOST=0.0.0.0 MODELS_DIR=/srv/models
-EXPOSE 8000
+# gRPC is off until ZTO_GRPC_PORT is set; 8001 is what its clients expect
+EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "app", "health"]
 CMD ["python", "-m", "app", "serve"]

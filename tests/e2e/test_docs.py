@@ -55,6 +55,7 @@ OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"
 PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
+LOCAL_GRPC = "localhost:8001"
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 # paths that FastAPI serves and OpenAPI does not list
@@ -94,7 +95,7 @@ def on_each(*kinds: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
-    with serve(ROOT / "models") as running:
+    with serve(ROOT / "models", grpc_port=0) as running:
         yield running
 
 
@@ -156,6 +157,7 @@ def test_scripts_run_and_new_files_are_taken(
         NEW_FILES[str(Path(name).parent)](Path(name), block.text, tmp_path, monkeypatch)
         return
     script = block.text.replace(LOCAL, service.url.removeprefix("http://"))
+    script = script.replace(LOCAL_GRPC, service.grpc_target)
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
