@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
 # tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`
 PYTEST := $(BIN)/python -m pytest
-SOURCES := app training tests benchmarks
+SOURCES := app training tests benchmarks clients
 PROTOS := app/protocols/grpc
 protoc = $(BIN)/python -m grpc_tools.protoc --proto_path=. --pyi_out=$(or $(1),.) \
 	--descriptor_set_out=$(1)$(PROTOS)/protos.binpb $(PROTOS)/*.proto
@@ -39,6 +39,7 @@ check: $(VENV)/.dev ## format, lint, types, import directions, generated files
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd clients/python/src && $(abspath $(BIN))/lint-imports --config ../pyproject.toml
 	$(BIN)/python -m app schema | diff - models/manifest.schema.json
 	@rm -rf build/protos && mkdir -p build/protos/$(PROTOS)
 	$(call protoc,build/protos/)

@@ -67,6 +67,7 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self.servers = []  # as uvicorn does only when it has started
+        self._head_timeout_s = settings.head_timeout_s
         self._grpc = _grpc_server(app, settings)
         self._drain_s = settings.drain_s
         self._shutdown_s = settings.shutdown_s
@@ -101,12 +102,13 @@ class Server(uvicorn.Server):
             raise SystemExit(EXIT_BAD_SETTINGS) from exc
 
     async def on_tick(self, counter: int) -> bool:
-        """Hang up on connections that have been idle for too long; once a second."""
+        """Hang up on connections that have been idle for too long, or sent too slowly; once a second."""
         if counter % _TICKS_PER_S == 0:
-            since = asyncio.get_running_loop().time() - self.config.timeout_keep_alive
+            now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, DirectProtocol)
-                connection.close_if_idle(since)
+                connection.close_if_idle(now - self.config.timeout_keep_alive)
+                connection.hurry(now, now - self._head_timeout_s)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

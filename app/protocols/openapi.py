@@ -1,6 +1,7 @@
 """The OpenAPI types of the prediction doors: one route per model, with an example that works when it is sent."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -11,33 +12,60 @@ from app.protocols.problem import MEDIA_TYPE, Problem
 from app.tasks import Task
 from app.tasks.decoding import raw
 
+# beside the file of an upload
+MAX_FORM_FIELDS = 8
+
 _REF = "#/components/schemas/{model}"
 
-_RECEIPTS: dict[str, Any] = {
-    "X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's own, or a new one."},
+# what every answer carries, whatever it is
+RECEIPTS: dict[str, Any] = {
+    "X-Request-ID": {
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=@-]{1,128}$"},
+        "description": "The caller's own, or a new one.",
+    },
 }
-_PREDICTION_RECEIPTS: dict[str, Any] = _RECEIPTS | {
-    "X-Model-Version": {"schema": {"type": "string"}, "description": "The version that answered."},
-    "X-Tensor": {
-        "schema": {"type": "string"},
-        "description": "Name, dtype and shape of an answer in bytes: `probabilities; dtype=float32; shape=1,10`.",
+_RETRY_AFTER: dict[str, Any] = {
+    "Retry-After": {
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "Seconds after which it is worth another try.",
+    },
+}
+# what every answer of a model carries
+ANSWER_RECEIPTS: dict[str, Any] = RECEIPTS | {
+    "X-Model-Version": {
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+        "description": "The version that answered.",
     },
     "Server-Timing": {
+        "required": True,
         "schema": {"type": "string"},
         "description": "Milliseconds for `parse`, `queue` and `compute`, and the rows of the `batch`.",
     },
 }
+_TENSOR: dict[str, Any] = {
+    "X-Tensor": {
+        "schema": {"type": "string", "pattern": "^[^;]+; dtype=[a-z0-9]+; shape=[0-9]+(,[0-9]+)*$"},
+        "description": "Name, dtype and shape of an answer in bytes: `probabilities; dtype=float32; shape=1,10`.",
+    },
+}
 _BINARY = {"type": "string", "format": "binary"}
+_TEXT = {"type": "string", "minLength": 1}
 _STATUSES = {
     400: "The body is malformed.",
     404: "No such model or version.",
+    408: "The body did not come within the deadline; the connection is closed.",
     413: "The body, or the number of instances, is too large.",
-    415: "The model does not take this media type.",
+    415: "The model does not take this media type, or the body is encoded as neither gzip nor deflate.",
     422: "Values are invalid; `errors` names every fault.",
     503: "The model is not ready, its queue is full, or no answer is to be expected within the deadline; `Retry-After` "
     "says when to come back.",
     504: "The deadline passed.",
 }
+# a body or a header that no route takes
+_OF_ADMISSION = (413, 415, 422)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -46,10 +74,20 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": _STATUSES[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}},
-            "headers": _RECEIPTS,
+            "headers": headers_of(status),
         }
         for status in statuses
     }
+
+
+def headers_of(status: int) -> dict[str, Any]:
+    """Return what an error of a status carries, on whatever door."""
+    return RECEIPTS | _RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else RECEIPTS
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that reads no body: admission may refuse the head of any request."""
+    return {200: {"headers": RECEIPTS}} | problems(*statuses, *_OF_ADMISSION)
 
 
 def predict_route(manifest: Manifest, task: Task) -> dict[str, Any]:
@@ -62,7 +100,7 @@ def predict_route(manifest: Manifest, task: Task) -> dict[str, Any]:
         "tags": ["predict"],
         "responses": _answers(_ref(task.response_model)),
         "openapi_extra": {
-            "parameters": [*_parameters(task.options_model), _tensor_parameter(manifest)],
+            "parameters": [*_parameters(task.options_model, version=manifest.version), _tensor_parameter(manifest)],
             "requestBody": {"required": True, "content": content | _files(task)},
         },
     }
@@ -119,17 +157,26 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _answers(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    ok = {"description": "Predictions, one per instance.", "headers": _PREDICTION_RECEIPTS}
+    ok = {"description": "Predictions, one per instance.", "headers": ANSWER_RECEIPTS | _TENSOR}
     content = {"application/json": {"schema": schema}, raw.MEDIA_TYPE: {"schema": _BINARY}}
     return {200: ok | {"content": content}} | problems(*_STATUSES)
 
 
 def _files(task: Task) -> dict[str, Any]:
     """Describe the bodies that are files or bytes: a raw one of each media type, and an upload."""
-    form = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
-    bodies: dict[str, Any] = {media_type: {"schema": _BINARY} for media_type in task.media_types}
+    bodies: dict[str, Any] = {
+        media_type: {"schema": _TEXT if media_type.startswith("text/") else _BINARY} for media_type in task.media_types
+    }
     if task.media_types:
-        bodies["multipart/form-data"] = {"schema": form}
+        bodies["multipart/form-data"] = {
+            "schema": {
+                "type": "object",
+                "properties": {"file": _BINARY},
+                "required": ["file"],
+                "maxProperties": 1 + MAX_FORM_FIELDS,
+            },
+            "encoding": {"file": {"contentType": ", ".join(task.media_types)}},
+        }
     if task.raw is not None:
         bodies[raw.MEDIA_TYPE] = {"schema": _BINARY | {"description": task.raw.describe()}}
     return bodies
@@ -157,18 +204,19 @@ def _tensor_parameter(manifest: Manifest | None) -> dict[str, Any]:
     }
 
 
-def _parameters(*options: type[BaseModel]) -> list[dict[str, Any]]:
+def _parameters(*options: type[BaseModel], version: int | None = None) -> list[dict[str, Any]]:
+    number: dict[str, Any] = {"type": "string", "pattern": "^[1-9][0-9]*$"}
     parameters: list[dict[str, Any]] = [
         {
             "name": "version",
             "in": "query",
-            "schema": {"type": "string"},
+            "schema": number if version is None else number | {"examples": [str(version)]},
             "description": "The version to ask; without it the highest that is ready.",
         },
         {
             "name": "X-Request-Timeout-Ms",
             "in": "header",
-            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS, "examples": [30_000]},
             "description": "Milliseconds that the caller waits; 504 past it.",
         },
     ]

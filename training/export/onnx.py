@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
@@ -91,7 +92,8 @@ def strip_traces(model: onnx.ModelProto) -> None:
     graph = model.graph
     del model.metadata_props[:]
     model.doc_string = ""
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    parts: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in parts:
         del part.metadata_props[:]
         part.doc_string = ""
 

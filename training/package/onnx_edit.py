@@ -5,6 +5,7 @@ The nodes are written into the user's own graph, in its own operator set, so not
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -207,7 +208,8 @@ def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
 
 def _names(graph: GraphProto) -> Iterator[str]:
     """Yield the names of all values, those of subgraphs too, which share them."""
-    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+    values: list[Any] = [*graph.input, *graph.output, *graph.initializer]
+    yield from (value.name for value in values)
     for node in graph.node:
         yield from (*node.input, *node.output)
         for subgraph in _subgraphs(node):
@@ -215,7 +217,8 @@ def _names(graph: GraphProto) -> Iterator[str]:
 
 
 def _rename(graph: GraphProto, old: str, new: str) -> None:
-    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+    values: list[Any] = [*graph.input, *graph.output, *graph.initializer, *graph.value_info]
+    for value in values:
         if value.name == old:
             value.name = new
     for node in graph.node:

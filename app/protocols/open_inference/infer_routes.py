@@ -1,14 +1,16 @@
 """The routes of :class:`~app.protocols.open_inference.infer_door.InferDoor` in FastAPI, with its OpenAPI types."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from app.admission import MAX_TIMEOUT_MS, TICKET
 from app.protocols.open_inference import errors
 from app.protocols.open_inference.http_body import InferenceRequest, Parameters
 from app.protocols.open_inference.infer_door import InferDoor
+from app.protocols.openapi import ANSWER_RECEIPTS
 
 _BINARY = {"type": "string", "format": "binary"}
 _DATATYPE = Literal[
@@ -35,10 +37,13 @@ class InferenceResponse(BaseModel):
     outputs: list[ResponseOutput]
 
 
-def router(door: InferDoor) -> APIRouter:
-    """Return the routes."""
+def router(door: InferDoor, models: Iterable[str]) -> APIRouter:
+    """Return the routes, which know the names of the models."""
     routes = APIRouter(tags=["open inference"])
     documented = _documented()
+    # of no type of Python's: whatever else is asked for is answered as unknown
+    Model: TypeAlias = Annotated[str, Path(json_schema_extra={"enum": list(models)})]
+    Version: TypeAlias = Annotated[str, Path(json_schema_extra={"pattern": "^[1-9][0-9]*$", "examples": ["1"]})]
 
     async def infer(request: Request, model: str, version: str | None = None) -> Response:
         reply = await door.answer(request.scope[TICKET], model, version, request.scope, request.receive)
@@ -46,10 +51,10 @@ def router(door: InferDoor) -> APIRouter:
         response.raw_headers = list(reply.headers)
         return response
 
-    async def infer_default(request: Request, model: str) -> Response:
+    async def infer_default(request: Request, model: Model) -> Response:
         return await infer(request, model)
 
-    async def infer_version(request: Request, model: str, version: str) -> Response:
+    async def infer_version(request: Request, model: Model, version: Version) -> Response:
         return await infer(request, model, version)
 
     routes.add_api_route("/v2/models/{model}/infer", infer_default, methods=["POST"], **documented)
@@ -73,7 +78,10 @@ def _documented() -> dict[str, Any]:
     }
     schema = InferenceRequest.model_json_schema()
     definitions = schema.pop("$defs")
-    schema["properties"]["inputs"]["items"] = definitions["RequestInput"]
+    tensor = definitions["RequestInput"]
+    tensor["properties"]["datatype"]["enum"] = list(get_args(_DATATYPE))
+    tensor["properties"]["shape"]["items"]["minimum"] = 1
+    schema["properties"]["inputs"]["items"] = tensor
     schema["properties"]["outputs"]["items"] = definitions["RequestOutput"]
     return {
         "summary": "Infer with named tensors",
@@ -85,7 +93,13 @@ def _documented() -> dict[str, Any]:
                 "model": InferenceResponse,
                 "description": "The outputs; behind the JSON the bytes of those that were asked for as such.",
                 "content": {"application/octet-stream": {"schema": _BINARY}},
-                "headers": {"Inference-Header-Content-Length": {"schema": {"type": "integer"}}},
+                "headers": ANSWER_RECEIPTS
+                | {
+                    "Inference-Header-Content-Length": {
+                        "schema": {"type": "integer", "minimum": 1},
+                        "description": "Bytes of the JSON at the beginning of the body, where others follow it.",
+                    }
+                },
             },
             **errors.responses(400, 404, 413, 415, 503, 504),
         },

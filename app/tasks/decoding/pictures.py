@@ -19,6 +19,9 @@ MAX_FAULTS_PER_PICTURE = 8
 LARGEST_PICTURES = 4
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
+# whole groups of four, the last one padded
+_BASE64 = "^(data:[^,]*,)?([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+
 
 def picture_type(spec: ImageInput) -> Any:
     """Return the annotated type of one picture: a validator to float32 ``(height, width)``, and its JSON schema.
@@ -79,8 +82,9 @@ def _json_schema(spec: ImageInput) -> dict[str, Any]:
             },
             {
                 "type": "string",
+                "format": "base64-picture",
                 "contentEncoding": "base64",
-                "pattern": "^(data:[^,]*,)?[A-Za-z0-9+/]+={0,2}$",
+                "pattern": _BASE64,
                 "description": f"a {' or '.join(FORMATS)} file as base64, bare or as a data: URL; {describe(spec)}",
             },
         ],

@@ -1,0 +1,111 @@
+"""The OpenAPI document and the service agree: cases are made of the document by the thousand, with every check on."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import schemathesis
+
+from app.tensors import Tensors
+from tests.support.committed import LATEST, NAMES
+from tests.support.documented import INFER, OCTETS, GoodRequest, Run, load, octets_of, register_formats, run
+from tests.support.kinds import KINDS, kind_bundle, kind_golden
+from tests.support.open_inference import binary_body, golden_of, golden_row, inputs_of
+from tests.support.server import RunningService, serve
+
+pytestmark = pytest.mark.slow
+
+PREDICT = [f"POST /predict/{name}" for name in NAMES]
+OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /metrics"]
+OTHERS += ["GET /ping", "GET /v1/models", "GET /v1/models/{model}"]
+PLATFORMS = ["POST /invocations", "POST /score"]
+PLATFORMS += [path for name in NAMES for path in (f"POST /models/{name}/invoke", f"POST /v1/models/{name}:predict")]
+# random cases of an operation, beside those that go through every keyword of its schemas
+EXAMPLES, FEW_EXAMPLES, FEWEST_EXAMPLES = 100, 25, 10
+
+
+def expect_good(done: Run, *, least_cases: int, least_good: int, most_excused: float = 0.25) -> None:
+    """Expect no fault, and that neither the document nor the excuses have made the checks empty."""
+    assert not done.faults, "\n\n".join(done.faults[:3])
+    assert done.answers.total() >= least_cases
+    assert sum(count for (_, status), count in done.answers.items() if status == 200) >= least_good
+    assert done.excused.total() <= done.answers.total() * most_excused
+
+
+def golden_octets(name: str) -> list[bytes]:
+    return octets_of(golden_of(LATEST[name])) if name in LATEST else []
+
+
+def good_requests(model: str, version: str, tensors: Tensors) -> Iterator[GoodRequest]:
+    """Yield requests for inference of all four ways, with numbers in and out as JSON and as bytes."""
+    for more in ({}, {"id": "1", "parameters": {"binary_data_output": True}}):
+        yield GoodRequest(model=model, version=version, body={"inputs": inputs_of(tensors)} | more)
+        body, headers = binary_body(tensors, **more)
+        yield GoodRequest(model=model, version=version, body=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    models = tmp_path_factory.mktemp("kinds")
+    for kind in KINDS:
+        kind_bundle(models, kind)
+    with serve(models, backend="dummy", default_model="tensors") as running:
+        yield running
+
+
+def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    schemathesis.openapi.from_dict(document).validate()
+    asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert asked == {"POST /predict", *PREDICT, *INFER, *PLATFORMS, *OTHERS}
+
+
+@pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
+def test_predictions_are_as_documented(service: RunningService, label: str) -> None:
+    register_formats(golden_octets(label.rpartition("/")[2]))
+    done = run(load(service.url, EXAMPLES).include(name=label))
+    # with 10 operations more than 2,000 cases
+    expect_good(done, least_cases=200, least_good=30)
+
+
+@pytest.mark.parametrize("label", PLATFORMS)
+def test_predictions_for_platforms_are_as_documented(service: RunningService, label: str) -> None:
+    name = next((name for name in NAMES if f"/{name}/" in label or f"/{name}:" in label), "")
+    register_formats(golden_octets(name))
+    expect_good(run(load(service.url, FEWEST_EXAMPLES).include(name=label)), least_cases=100, least_good=20)
+
+
+@pytest.mark.parametrize("label", INFER)
+def test_inference_is_as_documented(service: RunningService, label: str) -> None:
+    good = [
+        request
+        for name in NAMES
+        for request in good_requests(name, str(LATEST[name].version), golden_row(golden_of(LATEST[name]), 0))
+    ]
+    register_formats([request.body for request in good if isinstance(request.body, bytes)])
+    done = run(load(service.url, EXAMPLES).include(name=label), good)
+    expect_good(done, least_cases=200, least_good=30, most_excused=0.4)
+
+
+@pytest.mark.parametrize("label", OTHERS)
+def test_everything_else_is_as_documented(service: RunningService, label: str) -> None:
+    expect_good(run(load(service.url, EXAMPLES).include(name=label)), least_cases=8, least_good=1)
+
+
+def test_answers_in_bytes_are_as_documented(service: RunningService) -> None:
+    register_formats(golden_octets("mlp"))
+    schema = load(service.url, FEW_EXAMPLES, headers={"Accept": OCTETS})
+    expect_good(run(schema.include(name="POST /predict/mlp")), least_cases=100, least_good=20)
+
+
+def test_what_the_list_names_is_found(service: RunningService) -> None:
+    schema = load(service.url, FEW_EXAMPLES, only_links=True).include(name=["GET /models", "GET /models/{model}"])
+    expect_good(run(schema), least_cases=20, least_good=20)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ""])
+def test_models_of_every_kind_are_as_documented(kinds: RunningService, kind: str) -> None:
+    register_formats(octets_of(kind_golden(kind)) if kind else [])
+    schema = load(kinds.url, FEW_EXAMPLES)
+    done = run(schema.include(name=f"POST /predict/{kind}" if kind else "POST /predict"))
+    expect_good(done, least_cases=50, least_good=10)
