@@ -5,6 +5,7 @@ service is leaving. It stands before FastAPI's own middleware, which the fast wa
 """
 
 import asyncio
+import hmac
 import itertools
 import os
 import re
@@ -19,9 +20,11 @@ from app.errors import (
     DeadlineExceeded,
     Fault,
     InvalidInput,
+    NotAllowed,
     Overloaded,
     RequestError,
     UnsupportedMedia,
+    WrongKey,
 )
 from app.metrics import Metrics
 from app.settings import Settings
@@ -96,6 +99,7 @@ class Admission:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value().encode("ascii")
         self._max_body_bytes = settings.max_body_bytes
         self._max_bytes_on_their_way = settings.max_incoming_bytes
         self._bytes_on_their_way = 0
@@ -197,6 +201,26 @@ class Admission:
         """Return the receipts as they are written."""
         close = b"connection: close\r\n" if self.is_draining else b""
         return b"x-request-id: %b\r\n%b" % (ticket.request_id, close)
+
+    def expect_admin(self, authorization: bytes | None) -> None:
+        """Let only those on who have the admin key.
+
+        Args:
+            authorization: The value of the request's header; None where it has none.
+
+        Raises:
+            NotAllowed: This service has no admin key.
+            WrongKey: The request has none, or another one.
+        """
+        if self._admin_key is None:
+            raise NotAllowed(
+                "this service has no admin key; set ZTO_ADMIN_KEY, and send it as Authorization: Bearer KEY"
+            )
+        scheme, _, key = (authorization or b"").partition(b" ")
+        # takes as long whether the first byte is wrong or the last
+        if not hmac.compare_digest(key.strip(), self._admin_key) or scheme.lower() != b"bearer":
+            told = "the admin key is wrong" if authorization else "this needs the admin key"
+            raise WrongKey(f"{told}; send it as Authorization: Bearer KEY")
 
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""

@@ -3,18 +3,20 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, memory, tasks
 from app.admission import TICKET, Admission, Ticket
 from app.bundle.golden import GoldenRows
+from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, ServingError, quoted
 from app.metrics import Metrics
@@ -24,11 +26,13 @@ from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor, predict_targets
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference import infer_routes
+from app.protocols.open_inference import routes as control_routes
 from app.protocols.open_inference.infer_door import InferDoor, InferTarget
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.model import InferModel
 from app.protocols.predict import PredictDoor
 from app.serving.catalog import Catalog
+from app.serving.repository import Repository
 from app.serving.service import Service
 from app.settings import Settings
 from app.tasks import Task
@@ -44,15 +48,25 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         direct: Takes plain predictions straight from their connections.
+        repository: Loads and unloads models.
     """
 
     admission: Admission
     catalog: Catalog
     figures: Metrics
     direct: DirectDoor
+    repository: Repository
+    _limits: tasks.Limits
+    _clock: Callable[[], float]
+    _settings: Settings
+    _named: APIRouter
+    _is_mounted: bool = False
     _door: PredictDoor
     _infer_door: InferDoor
     _tasks: dict[str, Task]
+    _answers: dict[str, Answers]
+    _models: dict[str, InferModel]
+    _infer_targets: dict[str, InferTarget]
     _fast_paths: dict[str, str | None]
     _infer_paths: dict[str, str]
 
@@ -80,6 +94,64 @@ class ZeroToOne(FastAPI):
         scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
 
+    def prepare(self, bundle: Bundle) -> Callable[[], None]:
+        """Make ready what the doors need for a model; see :class:`app.serving.repository.Doors`."""
+        task = tasks.create(bundle, self._limits)
+        return partial(self._admit, bundle.manifest, task)
+
+    def check_contract(self, manifest: Manifest, golden: GoldenRows) -> None:
+        """Hold a model's task against its golden rows; raises :class:`BundleError`."""
+        tasks.check_contract(self._tasks[manifest.name], golden)
+
+    def _admit(self, manifest: Manifest, task: Task) -> None:
+        """Open every door for a model, at the start or later. Of a known one, the task of its newest version counts."""
+        name = manifest.name
+        is_new = name not in self._tasks
+        self._tasks[name], self._answers[name] = task, Answers(manifest, task)
+        self._models[name] = InferModel(manifest, task)
+        self._infer_targets[name] = InferTarget(self._models[name], task, self.figures)
+        self.direct.targets |= predict_targets({name: task}, self._answers, self.figures)
+        self.direct.targets[f"/v2/models/{name}/infer".encode()] = self._infer_targets[name]
+        self._fast_paths[f"/predict/{name}"] = name
+        self._infer_paths[f"/v2/models/{name}/infer"] = name
+        if is_new and self._is_mounted:
+            self._route_models()
+
+    def _route_models(self) -> None:
+        """Write the routes that tell OpenAPI the names of the models and the types of each."""
+        routes = self._named
+        routes.routes.clear()
+        for name, task in self._tasks.items():
+            manifest = self.catalog.models[name].contract
+            assert manifest is not None  # what has a task has a manifest
+            routes.add_api_route(
+                f"/predict/{name}",
+                partial(self._predict, name),
+                methods=["POST"],
+                **openapi.predict_route(manifest, task),
+            )
+        routes.add_api_route(
+            "/predict",
+            partial(self._predict, None),
+            methods=["POST"],
+            **openapi.named_predict_route(self._tasks, self._settings.default_model),
+        )
+        routes.include_router(infer_routes.router(self._infer_door, self._tasks))
+        routes.include_router(control_routes.router(
+            self.catalog, self._tasks, self._settings, self.figures, self.admission, self.repository, clock=self._clock
+        ))
+        routes.include_router(models.router(self.catalog, self._tasks, self._settings))
+        self.openapi_schema = None  # it is written anew when it is asked for
+
+    async def _predict(self, model: str | None, request: Request) -> Response:
+        reply = await self._door.answer(request.scope[TICKET], model, request.scope, request.receive)
+        response = Response(reply.body, reply.status)
+        response.raw_headers = list(reply.headers)
+        return response
+
+    async def _predict_named_in_path(self, request: Request) -> Response:
+        return await self._predict(request.path_params["model"], request)
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, the bodies of the prediction doors included."""
         if self.openapi_schema is None:
@@ -97,14 +169,12 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     """
     figures = Metrics()
     catalog = Catalog(settings, figures, clock=clock)
-    limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
-    by_name = _create_tasks(catalog, limits)
     admission = Admission(settings, figures, clock=clock)
     decoders = Decoders(clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(catalog, by_name))
+        loading = asyncio.create_task(_load(app))
         yield
         loading.cancel()
         with suppress(asyncio.CancelledError):
@@ -117,97 +187,61 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         summary="Proven models over HTTP",
         version=__version__,
         lifespan=lifespan,
-        openapi_tags=[{"name": name} for name in ("predict", "models", "health", "metrics")],
+        openapi_tags=[{"name": name} for name in ("predict", "open inference", "models", "health", "metrics")],
     )
-    app.admission, app.catalog, app.figures = admission, catalog, figures
-    app._tasks = by_name
-    service = Service(catalog, figures, clock=clock)
-    answers = {name: Answers(_manifest(catalog, name), task) for name, task in by_name.items()}
+    app.admission, app.catalog, app.figures, app._clock = admission, catalog, figures, clock
+    app._limits = tasks.Limits(max_instances=settings.max_instances, max_image_pixels=settings.max_image_pixels)
+    app._tasks, app._answers, app._models, app._infer_targets = {}, {}, {}, {}
+    service = Service(catalog, clock=clock)
     app._door = PredictDoor(
-        service, by_name, answers, admission, figures, decoders=decoders, default_model=settings.default_model
+        service, app._tasks, app._answers, admission, figures, decoders=decoders, default_model=settings.default_model
     )
-    models = {name: InferModel(_manifest(catalog, name), task) for name, task in by_name.items()}
-    infer_targets = {name: InferTarget(model, by_name[name], figures) for name, model in models.items()}
     app._infer_door = InferDoor(
         service,
-        Inference(service, models, figures, decoders=decoders),
-        infer_targets,
+        Inference(service, app._models, figures, decoders=decoders),
+        app._infer_targets,
         admission,
         figures,
         decoders=decoders,
     )
-    targets = predict_targets(by_name, answers, figures)
-    targets |= {f"/v2/models/{name}/infer".encode(): target for name, target in infer_targets.items()}
-    app.direct = DirectDoor(service, targets, admission, figures, decoders=decoders)
-    app._infer_paths = {f"/v2/models/{name}/infer": name for name in by_name}
-    app._fast_paths = {f"/predict/{name}": name for name in by_name} | {"/predict": None}
-    _mount(app, settings, figures)
+    app.direct = DirectDoor(service, {}, admission, figures, decoders=decoders)
+    app._infer_paths, app._fast_paths = {}, {"/predict": None}
+    app.repository = Repository(catalog, settings, doors=app, check_contract=app.check_contract)
+    _admit_all(app, catalog)
+    app._settings = settings
+    _mount(app, figures)
+    app._is_mounted = True
     return app
 
 
-def _create_tasks(catalog: Catalog, limits: tasks.Limits) -> dict[str, Task]:
-    """Create the task of every model, that of its highest version; a version that does not fit its task has failed."""
-    by_name: dict[str, Task] = {}
+def _admit_all(app: ZeroToOne, catalog: Catalog) -> None:
+    """Open the doors for every model; a version that does not fit its task has failed."""
     for version in catalog.versions():
         if version.bundle is None:
             continue
         try:
-            by_name[version.ref.name] = tasks.create(version.bundle, limits)
+            admit = app.prepare(version.bundle)
         except Exception as exc:  # whatever it is, it is this version's alone
             if not isinstance(exc, BundleError):
                 logger.exception("%s: unexpected failure while its task was created", version.label)
             version.bundle = None
             version.fail(str(exc) or type(exc).__name__)
-    return by_name
+        else:
+            catalog.models[version.ref.name].contract = version.bundle.manifest
+            admit()
 
 
-def _manifest(catalog: Catalog, name: str) -> Manifest:
-    manifest = catalog.models[name].manifest
-    assert manifest is not None  # what has a task has a manifest
-    return manifest
-
-
-async def _load(catalog: Catalog, by_name: Mapping[str, Task]) -> None:
-    def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
-        tasks.check_contract(by_name[manifest.name], golden)
-
-    await catalog.load(check_contract)
+async def _load(app: ZeroToOne) -> None:
+    await app.catalog.load(app.check_contract)
     memory.settle()
 
 
-def _mount(app: ZeroToOne, settings: Settings, figures: Metrics) -> None:
+def _mount(app: ZeroToOne, figures: Metrics) -> None:
     """Add the routes of every door, and the translation of errors that rise through FastAPI."""
-
-    async def predict_named_in_path(request: Request) -> Response:
-        return await respond(request, request.path_params["model"])
-
-    async def predict_named_in_body(request: Request) -> Response:
-        return await respond(request, None)
-
-    async def respond(request: Request, model: str | None) -> Response:
-        reply = await app._door.answer(request.scope[TICKET], model, request.scope, request.receive)
-        response = Response(reply.body, reply.status)
-        response.raw_headers = list(reply.headers)
-        return response
-
-    def predict_one(name: str) -> Callable[[Request], Awaitable[Response]]:
-        async def predict(request: Request) -> Response:
-            return await respond(request, name)
-
-        return predict
-
-    for name, task in app._tasks.items():
-        documented = openapi.predict_route(_manifest(app.catalog, name), task)
-        app.add_api_route(f"/predict/{name}", predict_one(name), methods=["POST"], **documented)
-    app.add_api_route(
-        "/predict",
-        predict_named_in_body,
-        methods=["POST"],
-        **openapi.named_predict_route(app._tasks, settings.default_model),
-    )
-    app.add_api_route("/predict/{model}", predict_named_in_path, methods=["POST"], include_in_schema=False)
-    app.include_router(infer_routes.router(app._infer_door, app._tasks))
-    app.include_router(models.router(app.catalog, app._tasks, settings))
+    app._named = APIRouter()
+    app._route_models()
+    app.include_router(app._named)
+    app.add_api_route("/predict/{model}", app._predict_named_in_path, methods=["POST"], include_in_schema=False)
     app.include_router(health.router(app.catalog, is_draining=lambda: app.admission.is_draining))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())

@@ -4,9 +4,10 @@ Everything is written from the event loop's thread alone, so an increment is an 
 several processes serve, each counts for itself, and whoever is asked adds up the snapshots of all.
 """
 
+import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypedDict
@@ -27,7 +28,7 @@ class Snapshot(TypedDict):
     """What one process has counted, as JSON can hold it.
 
     Attributes:
-        counts: By attribute of :class:`Metrics`: its keys, each with its count or with a histogram's counts and total.
+        counts: By attribute of :class:`Metrics`: its keys, each with its count, or with the state of what has several.
         gauges: By name: label values, each with a number.
     """
 
@@ -60,10 +61,114 @@ class Histogram:
             cumulative.append((label, running))
         return cumulative
 
+    def state(self) -> list[Any]:
+        """Return what :meth:`add` of another one takes."""
+        return [self.counts, self.total]
+
     def add(self, counts: Iterable[int], total: float) -> None:
         """Count what another one with the same bounds has counted."""
         self.counts = [ours + theirs for ours, theirs in zip(self.counts, counts, strict=True)]
         self.total += total
+
+
+class BatchSums:
+    """Sums over the batches of one number of rows; the seconds are those of :class:`Statistics`."""
+
+    __slots__ = ("batches", "compute_s", "input_s", "output_s")
+
+    def __init__(self, batches: int = 0, input_s: float = 0.0, compute_s: float = 0.0, output_s: float = 0.0) -> None:
+        self.batches = batches
+        self.input_s = input_s
+        self.compute_s = compute_s
+        self.output_s = output_s
+
+
+class Statistics:
+    """What was asked of one version of a model, and what that took. The batcher writes it.
+
+    A request is counted once it is answered. All seconds but those of ``by_rows`` are sums over requests, so those of a
+    batch that four of them share count four times.
+
+    Attributes:
+        answered: Requests that the model has answered.
+        failed: Requests that were refused for want of room or time, or got an error once they were queued. Callers who
+            hung up are in neither, and requests that are no good for the model never came so far.
+        rows: Rows of those that were answered.
+        answered_s: Seconds from the queue's door to the answer.
+        failed_s: The same, of those that failed.
+        queue_s: Seconds that those answered waited before their first row was taken.
+        input_s: Seconds from there to the call of the backend, in which the batch was put together.
+        compute_s: Seconds of the call, the check of what it returned included.
+        output_s: Seconds from its end to the answer.
+        by_rows: The batches, by their rows.
+        last_batch_at: When the last of them ended; seconds since the epoch.
+    """
+
+    __slots__ = (
+        "answered", "answered_s", "by_rows", "compute_s", "failed", "failed_s", "input_s", "last_batch_at", "output_s",
+        "queue_s", "rows",
+    )  # fmt: skip
+
+    _SUMS = ("answered", "failed", "rows", "answered_s", "failed_s", "queue_s", "input_s", "compute_s", "output_s")
+
+    def __init__(self) -> None:
+        self.answered = self.failed = self.rows = 0
+        self.answered_s = self.failed_s = self.queue_s = self.input_s = self.compute_s = self.output_s = 0.0
+        self.by_rows: dict[int, BatchSums] = {}
+        self.last_batch_at = 0.0
+
+    def batch(self, rows: int, input_s: float, compute_s: float, output_s: float) -> None:
+        """Count one batch."""
+        sums = self.by_rows.get(rows)
+        if sums is None:
+            sums = self.by_rows[rows] = BatchSums()
+        sums.batches += 1
+        sums.input_s += input_s
+        sums.compute_s += compute_s
+        sums.output_s += output_s
+        self.last_batch_at = time.time()
+
+    def answer(
+        self,
+        requests: int,
+        rows: int,
+        answered_s: float,
+        queue_s: float,
+        input_s: float,
+        compute_s: float,
+        output_s: float,
+    ) -> None:
+        """Count requests that were answered together; the seconds are sums over them."""
+        self.answered += requests
+        self.rows += rows
+        self.answered_s += answered_s
+        self.queue_s += queue_s
+        self.input_s += input_s
+        self.compute_s += compute_s
+        self.output_s += output_s
+
+    def fail(self, after_s: float) -> None:
+        """Count one request that got an error, so many seconds after it came."""
+        self.failed += 1
+        self.failed_s += after_s
+
+    def state(self) -> list[Any]:
+        """Return what :meth:`add` of another one takes."""
+        by_rows = [
+            [rows, sums.batches, sums.input_s, sums.compute_s, sums.output_s] for rows, sums in self.by_rows.items()
+        ]
+        return [[getattr(self, name) for name in self._SUMS], by_rows, self.last_batch_at]
+
+    def add(self, sums: Sequence[float], by_rows: Iterable[Sequence[Any]], last_batch_at: float) -> None:
+        """Count what another one has counted."""
+        for name, theirs in zip(self._SUMS, sums, strict=True):
+            setattr(self, name, getattr(self, name) + theirs)
+        for rows, batches, *seconds in by_rows:
+            ours = self.by_rows.setdefault(rows, BatchSums())
+            ours.batches += batches
+            for name, theirs in zip(("input_s", "compute_s", "output_s"), seconds, strict=True):
+                setattr(ours, name, getattr(ours, name) + theirs)
+        self.last_batch_at = max(self.last_batch_at, last_batch_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +191,7 @@ class Metrics(Collector):
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
+        statistics: Requests and batches of a model and version, as the Open Inference Protocol tells them.
     """
 
     def __init__(self) -> None:
@@ -96,6 +202,7 @@ class Metrics(Collector):
         self.rejected_rows: dict[str, int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
+        self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
         self._gauges: list[_Gauge] = []
         self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
         self._registry = CollectorRegistry()
@@ -133,10 +240,7 @@ class Metrics(Collector):
         """Return all that this process has counted, and its gauges now."""
         return {
             "counts": {
-                name: [
-                    [key, [count.counts, count.total] if isinstance(count, Histogram) else count]
-                    for key, count in counts.items()
-                ]
+                name: [[key, count if isinstance(count, int) else count.state()] for key, count in counts.items()]
                 for name, counts in self._counts()
             },
             "gauges": {gauge.name: [[values, float(number)] for values, number in gauge.read()]
@@ -157,6 +261,13 @@ class Metrics(Collector):
         for name, counts in vars(self).items():
             if isinstance(counts, defaultdict):
                 yield name, counts
+
+    def total(self) -> "Metrics":
+        """Return the sums over the processes where there are several, else this."""
+        if self._exchange is None:
+            return self
+        own = self.snapshot()
+        return self._sum_up([own, *self._exchange(own)])
 
     def _sum_up(self, snapshots: Iterable[Snapshot]) -> "Metrics":
         """Return the sums of counts, and the gauges of this process's kinds combined."""
@@ -212,10 +323,7 @@ class Metrics(Collector):
 
     def render(self) -> bytes:
         """Return all figures in the Prometheus text format, summed over the processes where there are several."""
-        if self._exchange is None:
-            return generate_latest(self._registry)
-        own = self.snapshot()
-        return generate_latest(self._sum_up([own, *self._exchange(own)])._registry)
+        return generate_latest(self.total()._registry)
 
 
 def _counter(name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:

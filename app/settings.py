@@ -1,5 +1,6 @@
 """Frozen settings from the environment; a name that starts with ``ZTO_`` and is not known is an error."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -119,6 +121,12 @@ class Settings(BaseModel):
         "X-Client-ID; of a list the last entry counts. Set it only where a proxy of yours sets that header. Without "
         "it, a client is an address.",
     )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Who may load and unload models, and list them: whoever sends Authorization: Bearer with this key. "
+        "Without it, nobody may.",
+    )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(
         default=0.5, ge=0, description="Seconds between SIGTERM (unready, Connection: close) and closing the port."
@@ -140,6 +148,13 @@ class Settings(BaseModel):
         if value != "auto":
             return value
         return min(MAX_THREADS, max(1, cpus.num_cores() // info.data.get("workers", 1)))
+
+    @field_validator("admin_key")
+    @classmethod
+    def _key_fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+            raise ValueError("a key has visible ASCII characters and no blanks, since it is sent in a header")
+        return value
 
     @model_validator(mode="after")
     def _largest_request_fits_the_queue(self) -> Self:
@@ -185,12 +200,17 @@ class Settings(BaseModel):
             return cls.model_validate({field: environ[name] for field, name in variables.items()})
         except ValidationError as exc:
             faults = "; ".join(
-                f"{variables[str(error['loc'][0])]}={error['input']!r}: {error['msg']}"
+                f"{variables[str(error['loc'][0])]}{_shown(str(error['loc'][0]), error['input'])}: {error['msg']}"
                 if error["loc"]
                 else error["msg"].removeprefix("Value error, ")
                 for error in exc.errors()
             )
             raise SettingsError(faults) from exc
+
+
+def _shown(field: str, value: object) -> str:
+    """Return a value that is impossible as it is told; a secret is not."""
+    return "" if field == "admin_key" else f"={value!r}"
 
 
 def _hint(field: str, settings: type[Settings]) -> str:

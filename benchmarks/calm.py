@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks import processes
+
 # above this share of one core, figures say something about the others too
 CALM_CORES = 0.1
 _LOOK_S = 1.0
@@ -22,7 +24,7 @@ class Others:
         self._busy_s, self._own_s = _busy_s(), _own_s()
 
     def cores(self) -> float:
-        """Return how many cores they have kept busy since, in the mean; children count once they have ended."""
+        """Return how many cores they have kept busy since, in the mean."""
         others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
         return max(0.0, others_s / (time.monotonic() - self._started_at))
 
@@ -38,8 +40,10 @@ def _busy_s() -> float:
 
 
 def _own_s() -> float:
+    """Return what we have computed: this process, its descendants that run, and those that have ended."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime + waited_for_s() + sum(_credited_s)
+    running_s = processes.computed_s(set(processes.tree(os.getpid())) - {os.getpid()})
+    return usage.ru_utime + usage.ru_stime + running_s + waited_for_s() + sum(_credited_s)
 
 
 def waited_for_s() -> float:

@@ -60,7 +60,7 @@ def make(peer: str) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S)
     except subprocess.CalledProcessError as exc:
-        raise NotInstalled(_last_words(exc.stderr)) from exc
+        raise NotInstalled(last_words(exc.stderr, "pip")) from exc
     except subprocess.TimeoutExpired as exc:
         raise NotInstalled(f"pip was not done after {INSTALL_TIMEOUT_S:.0f} s") from exc
     (folder / _STAMP).write_text(_fingerprint(peer))
@@ -73,7 +73,9 @@ def _fingerprint(peer: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _last_words(stderr: str) -> str:
-    """Return pip's error without the addresses and paths of this machine."""
-    lines = [line for line in stderr.splitlines() if line.startswith("ERROR:")] or stderr.splitlines()
-    return re.sub(r"(?:https?|file)://\S+|/\S+/", "...", lines[-1].removeprefix("ERROR: ")) if lines else "pip failed"
+def last_words(stderr: str, program: str) -> str:
+    """Return a program's error without the addresses and paths of this machine."""
+    lines = [line for line in stderr.splitlines() if re.match("ERROR:|E: ", line)] or stderr.splitlines()
+    if not lines:
+        return f"{program} failed"
+    return re.sub(r"(?:https?|file)://\S+|/\S+/", "...", re.sub("^(?:ERROR|E): ", "", lines[-1]))

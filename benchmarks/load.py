@@ -5,7 +5,9 @@ further than its status and its length.
 """
 
 import asyncio
+import http.client
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -195,3 +197,16 @@ def run(port: int, requests: Sequence[bytes], load: Load, meter: Meter = lambda:
     """Do what :func:`drive` does, on an event loop of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(drive(port, requests, load, meter))
+
+
+def ask(port: int, request: bytes) -> tuple[int, bytes]:
+    """Send one whole HTTP/1.1 request, over a connection of its own; return status and body.
+
+    Raises:
+        OSError: Nobody listens, or nothing came back in time.
+    """
+    with socket.create_connection((HOST, port), timeout=CONNECT_TIMEOUT_S) as connection:
+        connection.sendall(request)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()

@@ -89,12 +89,14 @@ class Running:
         port: Where it listens.
         ready_s: Seconds from its start until it was ready.
         started_at: When that was, by ``time.perf_counter``.
+        ports: What ``{port}``, ``{port_1}`` and so on became.
     """
 
     pid: int
     port: int
     ready_s: float
     started_at: float = 0.0
+    ports: tuple[int, ...] = ()
 
     def pids(self) -> list[int]:
         """Return all its processes."""
@@ -150,7 +152,7 @@ def start(server: Server, core: int) -> Iterator[Running]:
         texts = (*server.arguments, *server.environ.values())
         port = ports[0] if any("{port}" in text for text in texts) else None
         try:
-            yield _when_ready(server, process, log_path, started_at, port)
+            yield replace(_when_ready(server, process, log_path, started_at, port), ports=tuple(ports))
         finally:
             _stop(process)
 

@@ -109,11 +109,11 @@ def find_bundles(models_dir: Path) -> list[BundleRef]:
         paths = [path for path in models_dir.iterdir() if not path.name.startswith(".")]
     except OSError as exc:
         raise BundleError(f"the models folder {models_dir} cannot be read: {exc.strerror or exc}") from exc
-    return sorted(ref for path in paths for ref in _versions(path))
+    return sorted(ref for path in paths for ref in find_versions(path))
 
 
-def _versions(folder: Path) -> list[BundleRef]:
-    """List the versions below the folder of a name."""
+def find_versions(folder: Path) -> list[BundleRef]:
+    """List the versions below the folder of a name, as :func:`find_bundles` does, in any order."""
     try:
         if not folder.is_dir():
             return []

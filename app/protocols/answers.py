@@ -85,13 +85,6 @@ class Answers:
         """The options of a request without a query."""
         return self._no_options
 
-    def is_large(self, answer: Answer) -> bool:
-        """Tell whether it takes so long to write that it is not to be done on the event loop."""
-        numbers = _count_numbers(answer.batch)
-        if numbers <= MAX_NUMBERS_ON_LOOP:  # of all rows of the batch
-            return False
-        return sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
-
     def to_json(self, version: str, answer: Answer, options: Any) -> Written:
         """Return the predictions as a JSON document; ``options`` as the task has parsed them."""
         return Written(
@@ -123,13 +116,20 @@ class Answers:
         return asked
 
     def _predictions(self, answer: Answer, options: Any) -> list[dict[str, Any]]:
-        if options is not self._no_options or _count_numbers(answer.batch) > MAX_NUMBERS_ON_LOOP:
+        if options is not self._no_options or count_numbers(answer.batch) > MAX_NUMBERS_ON_LOOP:
             return self._task.encode(answer.outputs, options)
         memo = answer.batch.memo
         predictions: list[dict[str, Any]] | None = memo.get(_PREDICTIONS)
         if predictions is None:
             predictions = memo[_PREDICTIONS] = self._task.encode(answer.batch.outputs, options)
         return predictions[answer.start : answer.stop]
+
+
+def is_large(answer: Answer) -> bool:
+    """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
+    if count_numbers(answer.batch) <= MAX_NUMBERS_ON_LOOP:  # of all rows of the batch
+        return False
+    return sum(array.size for array in answer.outputs.values()) > MAX_NUMBERS_ON_LOOP
 
 
 def parse_query(query_string: bytes) -> dict[str, str]:
@@ -158,7 +158,7 @@ def as_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-def _count_numbers(batch: Batch) -> int:
+def count_numbers(batch: Batch) -> int:
     """Return how many numbers the outputs of a batch hold."""
     numbers: int | None = batch.memo.get(_NUMBERS)
     if numbers is None:

@@ -18,7 +18,7 @@ from app.admission import Admission, Ticket
 from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError
 from app.metrics import Histogram, Metrics
 from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, parse_query
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, is_large, parse_query
 from app.protocols.decoders import Decoders
 from app.serving.jobs import Answer, Job, Outcome
 from app.serving.service import Service
@@ -78,10 +78,6 @@ class Target(Protocol):
         """Return the tensors of a body, and what is wanted back; None where there is any doubt."""
         ...
 
-    def is_large(self, answer: Answer) -> bool:
-        """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
-        ...
-
     def write(self, version: str, answer: Answer, wanted: Any) -> Written:
         """Return the answer as it goes over the wire."""
         ...
@@ -133,10 +129,6 @@ class PredictTarget:
         if tensors is None:
             return None
         return tensors, wish.tensor if ticket.wants_bytes else wish
-
-    def is_large(self, answer: Answer) -> bool:
-        """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
-        return self.answers.is_large(answer)
 
     def write(self, version: str, answer: Answer, wanted: Wish | str) -> Written:
         """Return the answer as it goes over the wire."""
@@ -251,7 +243,7 @@ class DirectDoor:
     ) -> None:
         self._service.observe(version, outcome)
         number = self._receipts_of(target, version)[2]
-        if target.is_large(outcome):
+        if is_large(outcome):
             write = partial(target.write, number, outcome, wanted)
             task = asyncio.get_running_loop().create_task(
                 self._respond_from_thread(target, version, exchange, parse_s, outcome, write)

@@ -19,7 +19,7 @@ class Live(BaseModel):
 class VersionState(BaseModel):
     """Where one version of a model stands."""
 
-    state: Literal["loading", "proving", "ready", "failed"]
+    state: Literal["loading", "proving", "ready", "failed", "unloading", "unloaded"]
     reason: str | None = None
 
 
@@ -47,7 +47,7 @@ def readiness(catalog: Catalog, *, is_draining: bool) -> Readiness:
             state=best.state.value,
             reason=best.reason or None,
             version=str(best.ref.version),
-            required=name in catalog.required,
+            required=name in catalog.required and not model.is_unloaded,
             versions={
                 str(v.ref.version): VersionState(state=v.state.value, reason=v.reason or None) for v in model.versions
             },

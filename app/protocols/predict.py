@@ -26,7 +26,7 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, parse_query
+from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
 from app.protocols.decoders import Decoders
 from app.protocols.openapi import MAX_FORM_FIELDS
 from app.serving.service import Service
@@ -58,7 +58,7 @@ class PredictDoor:
 
     Args:
         service: The data plane.
-        tasks: By name of the model.
+        tasks: By name of the model; more may come.
         answers: Likewise.
         admission: Whose tickets the requests hold.
         metrics: Told of every answer.
@@ -84,8 +84,6 @@ class PredictDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._default_model = default_model
-        self._parse_s = {name: metrics.stage_s[name, "parse"] for name in tasks}
-        self._json_limits = JsonLimits.loosest(task.json_limits for task in tasks.values())
 
     async def serve(
         self, ticket: Ticket, model: str | None, scope: Mapping[str, Any], receive: Receive, send: Send
@@ -157,7 +155,7 @@ class PredictDoor:
         if tensors is None:
             tensors = await self._decode(ticket, task, body, read.document, scope)
         parse_s = self._service.clock() - ticket.received_at
-        self._parse_s[name].observe(parse_s)
+        self._metrics.stage_s[name, "parse"].observe(parse_s)
         answer = await self._service.predict(
             version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
         )
@@ -166,7 +164,7 @@ class PredictDoor:
         def write() -> Written:
             return answers.to_bytes(answer, tensor) if ticket.wants_bytes else answers.to_json(number, answer, options)
 
-        written = await self._decoders.run(ticket.deadline, write) if answers.is_large(answer) else write()
+        written = await self._decoders.run(ticket.deadline, write) if is_large(answer) else write()
         return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
 
     async def _decode(
@@ -210,7 +208,8 @@ class PredictDoor:
             tensors = self._tasks[guess].decode_fast(body) if guess is not None and guess in self._tasks else None
             if guess is not None and tensors is not None:
                 return guess, _Read(tensors=tensors)
-            document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits)
+            limits = JsonLimits.loosest(task.json_limits for task in self._tasks.values())
+            document = await self._decoders.run(ticket.deadline, parse_json, body, limits)
             name = document.get("model") if isinstance(document, dict) else None
         if name is None:
             name = asked or self._default_model

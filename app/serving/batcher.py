@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from app.bundle.manifest import TensorSpec
-from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded
+from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded, ServingError
+from app.metrics import Statistics
 from app.serving.costs import CostModel
 from app.serving.forecast import Forecast, Room
 from app.serving.isolation import BatchResult, run_isolated
@@ -48,6 +49,7 @@ class Batcher:
         executor: Where batches run; None for the event loop's own thread.
         on_batch: Told the rows of every batch, and what became of it.
         on_sick: Told, once, that the golden rows fail; the batcher has closed by then.
+        statistics: Where requests and batches are counted.
         clock: Monotonic seconds.
     """
 
@@ -66,6 +68,7 @@ class Batcher:
         executor: Executor | None = None,
         on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
         on_sick: Callable[[str], None] = lambda reason: None,
+        statistics: Statistics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -74,6 +77,7 @@ class Batcher:
         self._executor = executor
         self._on_batch = on_batch
         self._on_sick = on_sick
+        self._statistics = statistics or Statistics()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queue = open_queue(
@@ -87,7 +91,9 @@ class Batcher:
         self._fill_timer: asyncio.TimerHandle | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._next_deadline = float("inf")
-        self._closed_because: str | None = None
+        self._taken_at = 0.0  # the rows that run
+        self._refuses_because: str | None = None
+        self._is_closed = False
 
     @property
     def waiting_rows(self) -> int:
@@ -111,12 +117,10 @@ class Batcher:
             ModelNotReady: The batcher is closed.
         """
         now = self._clock()
-        if self._closed_because is not None:
-            raise ModelNotReady(self._closed_because)
+        if self._refuses_because is not None:
+            raise ModelNotReady(self._refuses_because)
         if not self._is_easy(rows, deadline - now):
-            self._room.expect(
-                rows, None, deadline=deadline, client=client, is_running=bool(self._running), now=now
-            )  # fmt: skip
+            self._expect(rows, None, deadline, client, now)
 
     def enqueue(self, job: Job) -> None:
         """Queue a request. Its callback is always called, unless it is canceled, and never before this returns.
@@ -125,8 +129,8 @@ class Batcher:
             Overloaded: The queue is full, or no answer is to be expected within the deadline.
             ModelNotReady: The batcher is closed.
         """
-        if self._closed_because is not None:
-            raise ModelNotReady(self._closed_because)
+        if self._refuses_because is not None:
+            raise ModelNotReady(self._refuses_because)
         job.enqueued_at = now = self._clock()
         if (  # as _is_easy()
             self._queue.waiting_rows + job.rows <= self._queue.sure_rows
@@ -150,23 +154,29 @@ class Batcher:
         )
 
     def _push_under_load(self, job: Job, now: float) -> None:
-        self._room.expect(
-            job.rows,
-            job.tensors,
-            deadline=job.deadline,
-            client=job.client,
-            is_running=bool(self._running),
-            now=now,
-        )
+        self._expect(job.rows, job.tensors, job.deadline, job.client, now)
         put_out = self._room.make(job)
         self._queue.push(job)
         for other in put_out:
-            other.finish(
-                Overloaded(
-                    "the queue is full, and this client's requests hold more than their share of it",
-                    retry_after_s=self.predicted_wait_s(),
-                )
+            told = Overloaded(
+                "the queue is full, and this client's requests hold more than their share of it",
+                retry_after_s=self.predicted_wait_s(),
             )
+            self._refuse(other, told, now)
+
+    def _expect(self, rows: int, tensors: Tensors | None, deadline: float, client: str, now: float) -> None:
+        try:
+            self._room.expect(
+                rows, tensors, deadline=deadline, client=client, is_running=bool(self._running), now=now
+            )  # fmt: skip
+        except Overloaded:
+            self._statistics.fail(0.0)
+            raise
+
+    def _refuse(self, job: Job, error: ServingError, now: float) -> None:
+        """Answer a request with an error."""
+        if job.finish(error):
+            self._statistics.fail(now - job.enqueued_at)
 
     def submit(self, tensors: Tensors, *, deadline: float, client: str = "") -> "asyncio.Future[Answer]":
         """Queue a request for whoever awaits the answer.
@@ -188,22 +198,29 @@ class Batcher:
         self.enqueue(FutureJob(tensors, num_rows(tensors), deadline=deadline, future=future, client=client))
         return future
 
+    def drain(self, reason: str) -> None:
+        """Refuse what comes from now on with :class:`ModelNotReady`; what waits is still answered."""
+        if self._refuses_because is None:
+            self._refuses_because = reason
+
     def close(self, reason: str) -> None:
         """Refuse what comes from now on, and answer what waits with :class:`ModelNotReady`. What runs is finished."""
-        if self._closed_because is not None:
+        if self._is_closed:
             return
-        self._closed_because = reason
+        self._is_closed, self._refuses_because = True, reason
         for timer in (self._fill_timer, self._deadline_timer if not self._running else None):
             if timer is not None:
                 timer.cancel()
+        now = self._clock()
         for job in self._queue.clear():
-            job.finish(ModelNotReady(reason))
+            self._refuse(job, ModelNotReady(reason), now)
 
     def abandon(self, reason: str) -> None:
         """Close, and answer what runs with :class:`ModelNotReady` too: nobody will wait for the backend any more."""
         self.close(reason)
+        now = self._clock()
         for part in self._running:
-            part.job.finish(ModelNotReady(reason))
+            self._refuse(part.job, ModelNotReady(reason), now)
 
     def _schedule(self) -> None:
         """Start a turn now, or when the head of the queue has waited long enough for company."""
@@ -224,13 +241,13 @@ class Batcher:
             self._fill_timer.cancel()
             self._fill_timer = None
         self._is_turning = True  # whoever is queued by a callback waits for the next turn
-        now = self._clock()
+        self._taken_at = now = self._clock()
         self._running = self._queue.take(now)
         if self._queue.late:
             late = self._queue.late.copy()
             self._queue.late.clear()
             for job in late:
-                job.finish(DeadlineExceeded("the deadline passed while the request waited"))
+                self._refuse(job, DeadlineExceeded("the deadline passed while the request waited"), now)
         if not self._running:
             self._go_on()
             return
@@ -263,7 +280,7 @@ class Batcher:
         except Exception as exc:  # ours, not the model's: whoever waits is answered all the same
             logger.exception("a batch could not be answered")
             for part in slices:
-                part.job.finish(BackendFailed(f"{type(exc).__name__}: {exc}"))
+                self._refuse(part.job, BackendFailed(f"{type(exc).__name__}: {exc}"), self._clock())
         self._go_on()
 
     def _go_on(self) -> None:
@@ -274,31 +291,48 @@ class Batcher:
     def _answer(self, slices: list[Slice], result: BatchResult) -> None:
         batch_rows = sum(stop - start for _, start, stop in slices)
         is_clean = not result.rejected_rows and result.sick_because is None and not result.is_split
+        now = self._clock()
         self._forecast.end(
             result.elements or batch_rows,
             result.compute_s if is_clean else None,  # what a bisected batch took, none like it will
-            self._clock(),
+            now,
             more=bool(self._queue),
         )
         self._on_batch(batch_rows, result)
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:
-                part.job.finish(ModelNotReady(result.sick_because))
+                self._refuse(part.job, ModelNotReady(result.sick_because), now)
             self._on_sick(result.sick_because)
             return
-        batch = Batch(result.outputs, batch_rows, result.compute_s)
+        input_s = result.started_at - self._taken_at
+        output_s = now - result.started_at - result.compute_s
+        batch = Batch(result.outputs, batch_rows, result.compute_s, input_s, output_s)
+        statistics = self._statistics
+        statistics.batch(batch_rows, input_s, result.compute_s, output_s)
         start = 0
+        answered, rows, answered_s, queue_s = 0, 0, 0.0, 0.0
         for job, first, last in slices:  # of the job; start and stop are of the batch
             stop = start + last - first
             if result.rejected_rows and (rejected := [row for row in result.rejected_rows if start <= row < stop]):
-                rows = job.rows_of_caller(row - start + first for row in rejected)
-                job.finish(ModelRejectedInput(f"the model fails on it: {result.rejected_because}", rows=rows))
+                self._reject(job, result, [row - start + first for row in rejected], now)
             elif stop - start == job.rows:
-                job.finish(Answer(batch, start, stop, job.queue_s))
-            elif not job.is_done:
-                job.join(first, Answer(batch, start, stop, job.queue_s))
+                if job.finish(Answer(batch, start, stop, job.queue_s)):
+                    answered += 1
+                    rows += job.rows
+                    answered_s += now - job.enqueued_at
+                    queue_s += job.queue_s
+            elif not job.is_done and job.join(first, Answer(batch, start, stop, job.queue_s)):
+                seconds = now - job.enqueued_at, job.queue_s, job.input_s, job.compute_s, job.output_s
+                statistics.answer(1, job.rows, *seconds)
             start = stop
+        if answered:
+            seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
+            statistics.answer(answered, rows, *seconds)
+
+    def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:
+        told = f"the model fails on it: {result.rejected_because}"
+        self._refuse(job, ModelRejectedInput(told, rows=job.rows_of_caller(rows)), now)
 
     def _watch_deadline(self, deadline: float) -> None:
         if self._deadline_timer is not None:
@@ -321,7 +355,7 @@ class Batcher:
         ):
             for job in jobs:
                 if job.deadline <= now:
-                    job.finish(DeadlineExceeded(message))
+                    self._refuse(job, DeadlineExceeded(message), now)
         upcoming = min((job.deadline for job in (*waiting, *running) if not job.is_done), default=float("inf"))
         if upcoming < self._next_deadline:  # which a job may have set that a callback queued
             self._watch_deadline(upcoming)

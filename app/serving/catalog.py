@@ -4,11 +4,14 @@ Loading runs in the background, one version after the other, so that the port an
 that fails stays failed with its reason, and the others go on.
 """
 
+import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeAlias
 
 from app import backends
 from app.backends import Device
@@ -32,6 +35,8 @@ logger = logging.getLogger("app.catalog")
 # a batch of at most this long runs on the event loop itself under ZTO_RUN_ON=auto: others wait no longer than for a
 # garbage collection, and a hop to a thread would cost about 15% of the throughput of a small model
 LOOP_BATCH_S = 0.005
+
+ContractCheck: TypeAlias = Callable[[Manifest, GoldenRows], None]
 
 
 class Catalog:
@@ -57,6 +62,9 @@ class Catalog:
         self._metrics = metrics
         self._clock = clock
         self.models = read_manifests(settings)
+        self._required = settings.required_models or tuple(self.models)
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
         one_version = ("model", "version")
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
         metrics.add_gauge(
@@ -67,13 +75,18 @@ class Catalog:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The models that readiness waits for."""
-        return self._settings.required_models or tuple(self.models)
+        """The models that readiness waits for, but while an operator has unloaded them."""
+        return self._required
 
     @property
     def is_ready(self) -> bool:
-        """Whether every required model has a version that serves."""
-        return all(self.models[name].default.state is State.READY for name in self.required)
+        """Whether every required model has a version that serves, or is unloaded on purpose."""
+        return all(map(self.is_model_ready, self._required))
+
+    def is_model_ready(self, name: str) -> bool:
+        """Whether a model has a version that serves, or is unloaded on purpose."""
+        model = self.models[name]
+        return model.is_unloaded or model.default.state is State.READY
 
     def versions(self) -> Iterable[Version]:
         """Yield every version of every model."""
@@ -102,20 +115,35 @@ class Catalog:
             raise ModelNotReady(f"{found.label} is {found.state}" + (f": {found.reason}" if found.reason else ""))
         return found
 
-    async def load(self, check_contract: Callable[[Manifest, GoldenRows], None]) -> None:
+    def lock(self, name: str) -> asyncio.Lock:
+        """Return what is held by whoever brings versions of a model up or down."""
+        return self._locks[name]
+
+    async def load(self, check_contract: ContractCheck) -> None:
         """Load, prove and warm up every version, one after the other; none that fails stops the others.
 
         Args:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
-        for version in self.versions():
-            if version.bundle is None or version.state is State.FAILED:
-                continue
+        for version in tuple(self.versions()):
+            async with self.lock(version.ref.name):
+                is_wanted = version in self.models[version.ref.name].versions  # else another took its place meanwhile
+                if is_wanted and version.state is State.LOADING:  # it may have failed, or been unloaded
+                    await self.bring_up(version, check_contract)
+
+    async def bring_up(self, version: Version, check_contract: ContractCheck) -> None:
+        """Load, prove and warm up one version whose manifest is valid; it is ready afterwards, or failed. Never raises.
+
+        The caller holds the lock of its model.
+        """
+        async with self._loading:
             started_at = self._clock()
+            bundle = version.bundle
+            assert bundle is not None
             try:
-                golden = await on_daemon_thread(partial(self._load_and_prove, version, version.bundle, check_contract))
-                self._open_queue(version, version.bundle.manifest, golden)
+                golden = await on_daemon_thread(partial(self._load_and_prove, version, bundle, check_contract))
+                self._open_queue(version, golden)
             except Exception as exc:  # whatever it is, it is this version's alone
                 if not isinstance(exc, BundleError):
                     logger.exception("%s: unexpected failure while loading", version.label)
@@ -135,9 +163,7 @@ class Catalog:
             if version.executor is not None:
                 version.executor.shutdown(wait=False, cancel_futures=True)
 
-    def _load_and_prove(
-        self, version: Version, bundle: Bundle, check_contract: Callable[[Manifest, GoldenRows], None]
-    ) -> GoldenRows:
+    def _load_and_prove(self, version: Version, bundle: Bundle, check_contract: ContractCheck) -> GoldenRows:
         plan, device = plan_for(bundle, self._settings), self._settings.device
         while True:
             try:
@@ -163,7 +189,7 @@ class Catalog:
         bundle: Bundle,
         plan: Plan,
         device: Device,
-        check_contract: Callable[[Manifest, GoldenRows], None],
+        check_contract: ContractCheck,
     ) -> GoldenRows:
         settings = self._settings
         bundle = plan.applied_to(bundle)
@@ -192,10 +218,12 @@ class Catalog:
             raise BundleNotProven(f"warm-up: {str(exc) or type(exc).__name__}") from exc
         return golden
 
-    def _open_queue(self, version: Version, manifest: Manifest, golden: GoldenRows) -> None:
+    def _open_queue(self, version: Version, golden: GoldenRows) -> None:
         backend, batch_s = version.backend, version.batch_s
+        assert version.bundle is not None
         assert backend is not None
         assert batch_s is not None
+        manifest = version.bundle.manifest
         run_on = self._settings.run_on if version.plan is None else version.plan.run_on
         if run_on == "auto":
             # while a GPU computes, the event loop can read the next requests
@@ -203,6 +231,7 @@ class Catalog:
         if run_on == "thread":
             version.executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{version.label}")
         version.runs_on = run_on
+        version.queue_s = self._metrics.stage_s[manifest.name, "queue"]
         run, backend_name = promised(backend.run, manifest), version.backend_name or ""
         batch_rows = self._metrics.batch_rows[manifest.name]
         compute_s = self._metrics.stage_s[manifest.name, "compute"]
@@ -230,6 +259,7 @@ class Catalog:
             executor=version.executor,
             on_batch=count,
             on_sick=version.fail,
+            statistics=self._metrics.statistics[one_version],
             clock=self._clock,
         )
         version.state = State.READY

@@ -24,6 +24,7 @@ class BatchResult:
     Attributes:
         outputs: B rows, as many as went in; those of rejected rows hold zeros, and those of a sick model are missing.
         compute_s: Seconds that all calls of the backend took together.
+        started_at: When the first of them began, on the clock.
         rejected_rows: Rows that the backend fails on by themselves, while its golden rows pass.
         rejected_because: What it said of the last of them.
         is_split: Whether the batch failed as a whole, and was run in parts.
@@ -34,6 +35,7 @@ class BatchResult:
 
     outputs: Tensors
     compute_s: float
+    started_at: float
     rejected_rows: tuple[int, ...] = ()
     rejected_because: str = ""
     is_split: bool = False
@@ -58,11 +60,22 @@ def run_isolated(
         outputs = run_checked(run, inputs)
     except BackendFailed as exc:
         if not is_well():
-            return BatchResult(outputs={}, compute_s=clock() - started_at, sick_because=f"the golden rows fail: {exc}")
+            return BatchResult(
+                outputs={},
+                compute_s=clock() - started_at,
+                started_at=started_at,
+                sick_because=f"the golden rows fail: {exc}",
+            )
         return _bisect(run, inputs, exc, started_at, clock)
     compute_s = clock() - started_at
     elements, padding_elements = count_elements(inputs)
-    return BatchResult(outputs=outputs, compute_s=compute_s, elements=elements, padding_elements=padding_elements)
+    return BatchResult(
+        outputs=outputs,
+        compute_s=compute_s,
+        started_at=started_at,
+        elements=elements,
+        padding_elements=padding_elements,
+    )
 
 
 def run_checked(run: Callable[[Tensors], Tensors], inputs: Tensors) -> Tensors:
@@ -114,6 +127,7 @@ def _bisect(
     return BatchResult(
         outputs=_join(pieces, rejected),
         compute_s=clock() - started_at,
+        started_at=started_at,
         rejected_rows=tuple(rejected),
         rejected_because=str(because),
         is_split=True,

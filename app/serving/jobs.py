@@ -26,15 +26,21 @@ class Batch:
         rows: How many rows ran together. Where a request of several parts was joined, of the last of its batches;
             ``outputs`` then holds the rows of that request alone.
         compute_s: Seconds that the call took, or all calls of a request of several parts.
+        input_s: Seconds before it, from the taking of its first row: the batch was put together.
+        output_s: Seconds after it, until the answers were given out.
         memo: For whoever encodes answers: what is worked out once for the rows of all, by a name of its own.
     """
 
-    __slots__ = ("compute_s", "memo", "outputs", "rows")
+    __slots__ = ("compute_s", "input_s", "memo", "output_s", "outputs", "rows")
 
-    def __init__(self, outputs: Tensors, rows: int, compute_s: float) -> None:
+    def __init__(
+        self, outputs: Tensors, rows: int, compute_s: float, input_s: float = 0.0, output_s: float = 0.0
+    ) -> None:
         self.outputs = outputs
         self.rows = rows
         self.compute_s = compute_s
+        self.input_s = input_s
+        self.output_s = output_s
         self.memo: dict[str, Any] = {}
 
 
@@ -91,6 +97,8 @@ class Job:
         enqueued_at: When it was queued, on the batcher's clock.
         queue_s: Seconds until its first row was taken.
         compute_s: Seconds that the batches of its parts took.
+        input_s: Seconds in which these were put together.
+        output_s: Seconds from their ends until their answers were given out.
         taken_rows: How many of its rows have left the queue's order.
         elements: The sum of the lengths of the rows that have not; 0 where rows have none.
         parts: The outputs of its parts so far by their first row, where it does not fit one batch.
@@ -107,6 +115,8 @@ class Job:
         "done_rows",
         "elements",
         "enqueued_at",
+        "input_s",
+        "output_s",
         "parts",
         "queue_s",
         "rows",
@@ -122,7 +132,7 @@ class Job:
         self.rows = rows
         self.deadline = deadline
         self.client = client
-        self.enqueued_at = self.queue_s = self.compute_s = 0.0
+        self.enqueued_at = self.queue_s = self.compute_s = self.input_s = self.output_s = 0.0
         self.taken_rows = self.done_rows = self.elements = 0
         self.parts: dict[int, Tensors] | None = None
         self.sorted_from: Array | None = None
@@ -138,36 +148,48 @@ class Job:
         """Nobody waits any more: it is dropped before it is run, and ``on_done`` is not called."""
         self._is_done, self._on_done = True, _nobody
 
-    def finish(self, outcome: Outcome) -> None:
-        """Hand over the answer or the error, unless nobody waits any more. Never raises."""
+    def finish(self, outcome: Outcome) -> bool:
+        """Hand over the answer or the error, unless nobody waits any more. Never raises.
+
+        Returns:
+            Whether somebody waited.
+        """
         if self.is_done:
-            return
+            return False
         # let go of the caller, who often holds the job: a circle would wait for the garbage collector
         on_done, self._on_done, self._is_done = self._on_done, _nobody, True
         try:
             on_done(outcome)
         except (Exception, asyncio.CancelledError):  # the caller's defect, and the neighbors still wait
             logger.exception("an answer could not be delivered")
+        return True
 
     def sort(self, order_B: Array) -> None:
         """Put its rows into another order, before any was taken; answers and errors keep that of the caller."""
         self.tensors = {name: array[order_B] for name, array in self.tensors.items()}
         self.sorted_from = order_B
 
-    def join(self, start: int, part: Answer) -> None:
-        """Keep the answer to the part that begins with a row, and finish when all parts are there."""
+    def join(self, start: int, part: Answer) -> bool:
+        """Keep the answer to the part that begins with a row, and finish when all parts are there.
+
+        Returns:
+            Whether they were, and somebody waited.
+        """
         if self.parts is None:
             self.parts = {}
         self.parts[start] = part.outputs
         self.compute_s += part.compute_s
+        self.input_s += part.batch.input_s
+        self.output_s += part.batch.output_s
         self.done_rows += part.stop - part.start
         if self.done_rows < self.rows:
-            return
+            return False
         outputs = concat([self.parts[row] for row in sorted(self.parts)])
         if self.sorted_from is not None:
             back_B = np.argsort(self.sorted_from)
             outputs = {name: array[back_B] for name, array in outputs.items()}
-        self.finish(Answer(Batch(outputs, part.batch_rows, self.compute_s), 0, self.rows, self.queue_s))
+        batch = Batch(outputs, part.batch_rows, self.compute_s, self.input_s, self.output_s)
+        return self.finish(Answer(batch, 0, self.rows, self.queue_s))
 
     def rows_of_caller(self, rows: Iterable[int]) -> tuple[int, ...]:
         """Return the places of rows in the caller's order, rising."""

@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 from app.errors import ClientGone, ModelNotReady
-from app.metrics import Metrics
 from app.serving.catalog import Catalog
 from app.serving.jobs import Answer, Job
 from app.serving.versions import Version
@@ -20,14 +19,12 @@ class Service:
 
     Args:
         catalog: The models.
-        metrics: Told of every answer.
         clock: Monotonic seconds; deadlines are on it.
     """
 
-    def __init__(self, catalog: Catalog, metrics: Metrics, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, catalog: Catalog, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.catalog = catalog
         self.clock = clock
-        self._queue_s = {name: metrics.stage_s[name, "queue"] for name in catalog.models}
 
     def expect_room(self, version: Version, *, deadline: float, client: str) -> None:
         """Raise :class:`Overloaded` where a version is not expected to answer one row more in time."""
@@ -51,7 +48,8 @@ class Service:
 
     def observe(self, version: Version, answer: Answer) -> None:
         """Count an answer; for who has its callback called."""
-        self._queue_s[version.ref.name].observe(answer.queue_s)
+        assert version.queue_s is not None  # it was ready when it answered
+        version.queue_s.observe(answer.queue_s)
 
     async def predict(
         self,

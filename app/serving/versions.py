@@ -4,10 +4,12 @@
 
     loading ──▶ proving ──▶ ready ──▶ failed(reason)
        └───────────┴───────────────────▶ failed(reason)
+    any of them ──▶ unloading ──▶ unloaded
+
+What is loaded again begins as a new :class:`Version`.
 """
 
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +19,7 @@ from app.backends import Backend
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
 from app.errors import BundleError, SettingsError
+from app.metrics import Histogram
 from app.serving.batcher import Batcher
 from app.serving.costs import CostModel
 from app.serving.tuned import Plan
@@ -32,6 +35,8 @@ class State(StrEnum):
     PROVING = "proving"
     READY = "ready"
     FAILED = "failed"
+    UNLOADING = "unloading"
+    UNLOADED = "unloaded"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -41,6 +46,7 @@ class Version:
     Attributes:
         ref: Where its bundle lies.
         bundle: None where the manifest is not valid.
+        manifest_read: As it lay on the disk; that of ``bundle`` may be batched as it was tuned.
         state: Where it stands.
         reason: Why it failed; empty otherwise.
         backend_name: What serves it, once loaded.
@@ -50,10 +56,12 @@ class Version:
         batch_s: Seconds that a full batch took in the warm-up.
         costs: What a batch is expected to take, corrected by every one that runs.
         batcher: Its queue; there where ``state`` is ready.
+        queue_s: Where the seconds that requests wait are counted, once it has been ready.
     """
 
     ref: BundleRef
     bundle: Bundle | None = None
+    manifest_read: Manifest | None = None
     state: State = State.LOADING
     reason: str = ""
     backend_name: str | None = None
@@ -65,6 +73,7 @@ class Version:
     batcher: Batcher | None = None
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None
+    queue_s: Histogram | None = None
 
     def fail(self, reason: str) -> None:
         """Take it out of rotation for good, and give back what its runtime holds.
@@ -73,10 +82,36 @@ class Version:
         """
         self.state, self.reason = State.FAILED, reason
         logger.error("%s failed: %s", self.label, reason)
+        self._stop_executor()
+        self.discard_backend()
+
+    def retire(self) -> None:
+        """Take it out of rotation; what waits in its queue is still answered."""
+        self.state, self.reason = State.UNLOADING, ""
+        if self.batcher is not None:
+            self.batcher.drain(f"{self.label} is unloaded")
+
+    def release(self) -> None:
+        """Give back all that it holds but its manifest. Where a batch still runs, the runtime is left to it.
+
+        Whoever still waits is answered with :class:`ModelNotReady`.
+        """
+        batcher, self.batcher = self.batcher, None
+        is_running = batcher is not None and not batcher.is_idle
+        if batcher is not None:
+            batcher.abandon(f"{self.label} is unloaded")
+        self._stop_executor()
+        if is_running:
+            logger.warning("%s: a batch still runs, and keeps the memory of its runtime", self.label)
+            self.backend = None
+        self.discard_backend()
+        self.state, self.reason = State.UNLOADED, ""
+        self.backend_name = self.device = self.plan = self.runs_on = self.batch_s = self.costs = None
+
+    def _stop_executor(self) -> None:
         executor, self.executor = self.executor, None
         if executor is not None:
             executor.shutdown(wait=False)
-        self.discard_backend()
 
     def discard_backend(self) -> None:
         """Give back what its runtime holds."""
@@ -95,10 +130,19 @@ class Version:
 
 @dataclass(slots=True, kw_only=True)
 class Model:
-    """All versions of one name, rising."""
+    """All versions of one name, rising.
+
+    Attributes:
+        name: Of the model.
+        versions: Rising; at least one.
+        contract: A manifest whose task, inputs and outputs the doors were set up for; None where they were not.
+        is_unloaded: Whether an operator has unloaded it, and it has not been loaded again.
+    """
 
     name: str
     versions: list[Version] = field(default_factory=list)
+    contract: Manifest | None = None
+    is_unloaded: bool = False
 
     @property
     def manifest(self) -> Manifest | None:
@@ -131,15 +175,8 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
         )
     models: dict[str, Model] = {}
     for ref in refs:
-        version = Version(ref=ref)
         model = models.setdefault(ref.name, Model(name=ref.name))
-        try:
-            version.bundle = open_bundle(ref)
-            _expect_same_contract(version.bundle.manifest, model.versions)
-        except BundleError as exc:
-            version.bundle = None
-            version.fail(str(exc))
-        model.versions.append(version)
+        model.versions.append(read_version(ref, model))
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):
         raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
@@ -148,9 +185,23 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
     return models
 
 
-def _expect_same_contract(manifest: Manifest, others: Sequence[Version]) -> None:
-    """Hold a version against the first one of its name; one that differs in its contract belongs under another name."""
-    first = next((other.bundle.manifest for other in others if other.bundle is not None), None)
+def read_version(ref: BundleRef, model: Model) -> Version:
+    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed."""
+    version = Version(ref=ref)
+    try:
+        version.bundle = open_bundle(ref)
+        version.manifest_read = version.bundle.manifest
+        _expect_same_contract(version.bundle.manifest, model)
+    except BundleError as exc:
+        version.bundle = None
+        version.fail(str(exc))
+    return version
+
+
+def _expect_same_contract(manifest: Manifest, model: Model) -> None:
+    """Hold a version against the others of its name; one that differs in its contract belongs under another name."""
+    others = (other.bundle.manifest for other in model.versions if other.bundle is not None)
+    first = model.contract or next(others, None)
     if first is None:
         return
     for part in ("task", "inputs", "outputs"):

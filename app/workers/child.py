@@ -22,6 +22,7 @@ from app.server import Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
+from app.workers.commands import Commands
 
 logger = logging.getLogger("app.workers")
 
@@ -59,7 +60,9 @@ class WorkerServer(Server):
     def __init__(self, app: ZeroToOne, settings: Settings, place: Place) -> None:
         super().__init__(app, settings)
         self._place = place
+        self._commands = Commands(place.board, place.number, app.repository)
         self._taken: dict[int, asyncio.Server] = {}
+        self._has_begun = False  # what is loaded later keeps it from nothing
 
     @property
     def _service_ends(self) -> bool:
@@ -68,6 +71,8 @@ class WorkerServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start loading, and answer pings; sockets are taken from the first tick on."""
         asyncio.get_running_loop().add_reader(self._place.pings.fileno(), self._pong)
+        self._commands.begin()
+        self._app.repository.crew = self._commands
         await super().startup(sockets=[])
 
     async def on_tick(self, counter: int) -> bool:
@@ -76,6 +81,8 @@ class WorkerServer(Server):
             self.should_exit = True
         if not self.should_exit:
             await self._take(self._wanted())
+            if self._has_begun:
+                self._commands.carry_on()
         if counter % _TICKS_BETWEEN_NOTES == 0:
             self._post(self._app.figures.snapshot())
         return await super().on_tick(counter)
@@ -114,13 +121,19 @@ class WorkerServer(Server):
         """Return the numbers of the sockets to take connections from."""
         own, board = self._place.number, self._place.board
         down = {number for number, is_serving in enumerate(board.serving()) if not is_serving}
-        if any(version.state in (State.LOADING, State.PROVING) for version in self._app.catalog.versions()):
+        if not self._has_begun and self._is_loading:
             is_another_up = len(down | {own}) < board.places
             return set() if is_another_up else {own}
+        self._has_begun = True
         if own in down:
+            self._commands.begun()
             board.mark(own, is_serving=True)
             logger.info("worker %d serves", own)
         return down | {own}
+
+    @property
+    def _is_loading(self) -> bool:
+        return any(version.state in (State.LOADING, State.PROVING) for version in self._app.catalog.versions())
 
     async def _take(self, wanted: set[int]) -> None:
         """Take connections from these sockets and from no others; those that were taken go on."""

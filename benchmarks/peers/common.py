@@ -9,6 +9,8 @@ Environment:
     BENCH_PORT: Where to listen, on the loopback.
     BENCH_MAX_BATCH: Most instances in a batch; 1 turns the peer's batching off.
     BENCH_WAIT_MS: How long a batch may wait for more of them.
+    BENCH_OUTPUTS: Names of the tensors to answer with, parted by commas, and nothing made of them; without it, answers
+        are what the service words.
 """
 
 import json
@@ -37,6 +39,7 @@ class Model:
     Attributes:
         field: Name of what an instance holds, ``image`` or ``text``.
         outputs: Names of the tensors that answers are made of.
+        is_bare: Whether answers are these tensors and nothing else.
     """
 
     def __init__(self, bundle: Path) -> None:
@@ -48,7 +51,9 @@ class Model:
         self._threshold: float = task.get("threshold", 0.0)
         self._tokenizer = _Tokenizer(bundle, task["text"]) if "text" in task else None
         self.field = "text" if self._tokenizer else "image"
-        self.outputs = ("probabilities",) if self._labels else ("error", "code")
+        asked = os.environ.get("BENCH_OUTPUTS", "")
+        self.is_bare = bool(asked)
+        self.outputs = tuple(asked.split(",")) if asked else ("probabilities",) if self._labels else ("error", "code")
 
     def row(self, value: Any) -> Row:
         """Return one input: float32 of shape (28, 28) of a picture, int64 of shape (tokens,) of a text."""

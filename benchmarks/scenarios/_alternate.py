@@ -98,7 +98,11 @@ def _turn(pairs: Sequence[tuple[Contender, Running]], setting: Setting, clients:
 def ask(running: Running, requests: Sequence[bytes], setting: Setting, clients: int) -> Sample:
     """Put one server under load, closed loop."""
     shape = load.Load(clients=clients, warm_up_s=min(0.5, setting.warm_up_s), measured_s=setting.seconds)
-    result = load.run(running.port, requests, shape, lambda: _processes.computed_s(running.pid))
+    return sample(load.run(running.port, requests, shape, lambda: _processes.computed_s(running.pid)))
+
+
+def sample(result: load.Result) -> Sample:
+    """Return what a loop measured, whose meter is the server's processor time."""
     return Sample(
         requests_per_s=result.requests_per_s,
         server_us=result.metered / max(1, result.requests) * 1e6,

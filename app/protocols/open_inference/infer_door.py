@@ -12,9 +12,21 @@ from typing import Any, ClassVar
 from app.admission import Admission, Receive, Ticket
 from app.errors import Fault, InvalidInput, ModelNotReady, ServingError, UnsupportedMedia, quoted
 from app.metrics import Histogram, Metrics
-from app.protocols.answers import BYTES, JSON, MAX_NUMBERS_ON_LOOP, Reply, Written, as_headers, head_of, parse_query
+from app.protocols.answers import (
+    BYTES,
+    JSON,
+    MAX_NUMBERS_ON_LOOP,
+    Reply,
+    Written,
+    as_headers,
+    count_numbers,
+    head_of,
+    is_large,
+    parse_query,
+)
 from app.protocols.decoders import Decoders
 from app.protocols.open_inference import errors, http_answer, http_body
+from app.protocols.open_inference.batch_bytes import BatchBytes, are_bytes
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.messages import InferRequest, InferResponse
 from app.protocols.open_inference.model import InferModel
@@ -31,6 +43,7 @@ logger = logging.getLogger("app.infer")
 DOOR = "v2"
 # of any model: the JSON of a request has its numbers, its tensors, and a few members of each
 _SLACK = 4096
+_BYTES_OF = "bytes of"
 # a larger body is read on a thread
 MAX_BODY_BYTES_ON_LOOP = 256 * 1024
 
@@ -132,13 +145,15 @@ class InferDoor:
             answer = await self._service.predict(
                 version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
             )
-            written = await self._write(ticket, target.is_large(answer), lambda: target.write(number, answer, wanted))
+            written = await self._write(ticket, is_large(answer), lambda: target.write(number, answer, wanted))
             return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
         request = await self._read(ticket, target, body)
         response = await self._inference.infer(ticket, version, request, hung_up=lambda: _hung_up(receive))
         all_binary = request.parameters.get("binary_data_output") is True
-        is_large = sum(output.array.size for output in response.outputs) > MAX_NUMBERS_ON_LOOP
-        written = await self._write(ticket, is_large, lambda: write_response(response, all_binary=all_binary))
+        numbers = sum(output.array.size for output in response.outputs)
+        written = await self._write(
+            ticket, numbers > MAX_NUMBERS_ON_LOOP, lambda: write_response(response, all_binary=all_binary)
+        )
         return Reply(200, as_headers(head_of(written, number.encode(), response.parse_s, response)), written.body)
 
     async def _read(self, ticket: Ticket, target: "InferTarget", body: bytes) -> InferRequest:
@@ -147,8 +162,8 @@ class InferDoor:
             return http_body.parse(body, header_length, target.limits)
         return await self._decoders.run(ticket.deadline, http_body.parse, body, header_length, target.limits)
 
-    async def _write(self, ticket: Ticket, is_large: bool, write: Callable[[], Written]) -> Written:
-        return await self._decoders.run(ticket.deadline, write) if is_large else write()
+    async def _write(self, ticket: Ticket, takes_long: bool, write: Callable[[], Written]) -> Written:
+        return await self._decoders.run(ticket.deadline, write) if takes_long else write()
 
 
 class InferTarget:
@@ -179,18 +194,28 @@ class InferTarget:
             return None
         return self.plans.read(body, ticket.inference_header_length)
 
-    def is_large(self, answer: Answer) -> bool:
-        """Tell whether an answer takes so long to write that it is not to be done on the event loop."""
-        outputs = answer.batch.outputs.values()
-        return (
-            sum(array.size for array in outputs) // num_rows(answer.batch.outputs) * (answer.stop - answer.start)
-            > MAX_NUMBERS_ON_LOOP
-        )
-
     def write(self, version: str, answer: Answer, wanted: Any) -> Written:
         """Return the answer as it goes over the wire."""
+        if count_numbers(answer.batch) <= MAX_NUMBERS_ON_LOOP:
+            batch = self._batch_bytes(version, answer, wanted)
+            if batch is not None:
+                return batch.rows(answer.start, answer.stop, wanted.id)
         outputs = self._model.answer(answer, wanted.outputs)
         return http_answer.write(self.model, version, wanted.id, outputs, all_binary=wanted.all_binary)
+
+    def _batch_bytes(self, version: str, answer: Answer, wanted: Wanted) -> BatchBytes | None:
+        """Return the outputs of the whole batch as bytes; None where not all are wanted so."""
+        outputs, memo = wanted.outputs, answer.batch.memo
+        # all requests of a plan share this tuple, and what is kept under its id keeps it alive
+        key = f"{_BYTES_OF} {id(outputs)}"
+        found: tuple[object, BatchBytes | None] | None = memo.get(key)
+        if found is None:
+            batch = None
+            if are_bytes(outputs, all_binary=wanted.all_binary):
+                whole = answer._replace(start=0, stop=num_rows(answer.batch.outputs))
+                batch = BatchBytes(self.model, version, self._model.answer(whole, outputs))
+            found = memo[key] = outputs, batch
+        return found[1]
 
     def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         """Return status, headers and body of an error."""

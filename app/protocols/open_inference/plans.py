@@ -29,7 +29,7 @@ MAX_PLANS, MAX_KEY_BYTES = 256, 4096
 _PARAMETERS = frozenset(("binary_data_output",))
 # as clients write it, first; an id that needs an escape is read the long way
 _ID_FIRST = re.compile(rb'\{"id":\s?"([^"\\\x00-\x1f\x7f-\xff]*)",\s?')
-_DATA = b'"data"'
+_ID, _DATA = b'{"id"', b'"data"'
 _BETWEEN = re.compile(rb"\s*:\s*\[")
 
 
@@ -182,7 +182,7 @@ class Plans:
 
 def _without_id(key: bytes) -> tuple[bytes, str | None]:
     """Return a JSON object without the ``id`` that it begins with, and the id; None where it begins with another."""
-    found = _ID_FIRST.match(key)
+    found = _ID_FIRST.match(key) if key.startswith(_ID) else None
     return (key, None) if found is None else (b"{" + key[found.end() :], found[1].decode("ascii"))
 
 

@@ -30,7 +30,9 @@ class TritonPythonModel:
             else:
                 rows += list(values)
         outputs: dict[str, Any] = dict(self._model.run(rows))
-        if "probabilities" in outputs:
+        if self._model.is_bare:
+            pass
+        elif "probabilities" in outputs:
             outputs["label"] = np.array(self._model.names(outputs), dtype=object)[:, None]
         else:
             outputs["anomaly"] = self._model.anomalies(outputs)[:, None]

@@ -2,6 +2,9 @@
 
 The backend's stub embeds a Python, so the one for this version is copied beside the backend; the rest is read where
 the wheel has it.
+
+Environment:
+    BENCH_GRPC_PORT: Where to answer gRPC too, on the loopback; off without it.
 """
 
 import os
@@ -15,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.peers import common
 
+GRPC_PORT = "BENCH_GRPC_PORT"
 MODELS = {"image": "TYPE_FP32 28 28", "text": "TYPE_STRING 1"}
 OUTPUTS = {
     "probabilities": [("label", "TYPE_STRING", "1"), ("probabilities", "TYPE_FP32", "-1")],
@@ -22,19 +26,18 @@ OUTPUTS = {
 }
 
 
-def config(field: str, first_output: str) -> str:
+def config(model: common.Model) -> str:
     """Return ``config.pbtxt``: one instance on the CPU; where batches are asked for, dynamic ones."""
+    field = model.field
     kind, *shape = MODELS[field].split()
+    outputs = [(name, "TYPE_FP32", "-1") for name in model.outputs] if model.is_bare else OUTPUTS[model.outputs[0]]
     lines = [
         'name: "bench"',
         'backend: "python"',
         # batches or not, tensors have the batch as first axis
         f"max_batch_size: {common.max_batch()}",
         f'input [{{ name: "{field}" data_type: {kind} dims: [{", ".join(shape)}] }}]',
-        *(
-            f'output [{{ name: "{name}" data_type: {kind} dims: [{dims}] }}]'
-            for name, kind, dims in OUTPUTS[first_output]
-        ),
+        *(f'output [{{ name: "{name}" data_type: {kind} dims: [{dims}] }}]' for name, kind, dims in outputs),
         "instance_group [{ kind: KIND_CPU count: 1 }]",
     ]
     if common.max_batch() > 1:
@@ -47,7 +50,7 @@ def lay_out(folder: Path, triton: Path, model: common.Model) -> None:
     version = folder / "models" / "bench" / "1"
     version.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("model.py"), version)
-    (version.parent / "config.pbtxt").write_text(config(model.field, model.outputs[0]))
+    (version.parent / "config.pbtxt").write_text(config(model))
     backend = folder / "backends" / "python"
     backend.mkdir(parents=True)
     stub = triton / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -57,6 +60,12 @@ def lay_out(folder: Path, triton: Path, model: common.Model) -> None:
     for file in [*(triton / "backends" / "python").iterdir(), stub / "triton_python_backend_stub"]:
         if file.is_file():
             shutil.copy(file, backend)
+
+
+def grpc_arguments() -> list[str]:
+    """Return the arguments of the server that turn gRPC on, or off."""
+    port = os.environ.get(GRPC_PORT)
+    return ["--grpc-address=127.0.0.1", f"--grpc-port={port}"] if port else ["--allow-grpc=false"]
 
 
 def serve() -> int:
@@ -75,7 +84,7 @@ def serve() -> int:
                 "--http-address=127.0.0.1",
                 f"--http-port={common.port()}",
                 "--http-thread-count=4",
-                "--allow-grpc=false",
+                *grpc_arguments(),
                 "--allow-metrics=false",
                 "--log-info=false",
                 "--disable-auto-complete-config",

@@ -1,5 +1,8 @@
 """Patience with others, who are made up here."""
 
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks import calm
@@ -50,3 +53,15 @@ def test_what_servers_computed_and_nobody_waited_for_is_not_others_work() -> Non
     others = calm.Others()
     calm.credit(1e6)
     assert others.cores() == 0
+
+
+def test_what_a_running_server_computes_is_not_others_work() -> None:
+    busy = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    before_s = calm._own_s()
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin
+        assert server.stdout
+        server.stdout.readline()
+        assert calm._own_s() - before_s >= 0.45  # in the kernel's ticks
+        server.stdin.close()
+    assert calm._own_s() - before_s >= 0.45
