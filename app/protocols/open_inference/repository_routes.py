@@ -22,7 +22,7 @@ _UNLOAD = {
 
 def add(routes: APIRouter, admission: Admission, models: Repository, clock: Callable[[], float]) -> None:
     """Add the routes; see :func:`app.protocols.open_inference.routes.router`."""
-    key = Security(HTTPBearer(scheme_name="admin key", description="That of `ZTO_ADMIN_KEY`.", auto_error=False))
+    key = Security(HTTPBearer(scheme_name="admin_key", description="That of `ZTO_ADMIN_KEY`.", auto_error=False))
     refused = errors.responses(400, 401, 403, 413, 415, 503, 504)
 
     async def body_of(request: Request) -> tuple[Ticket, bytes]:
