@@ -76,12 +76,17 @@ COPY --from=code /srv .
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["list"]
 
-# MODELS_DIR and not ZTO_MODELS_DIR: the prefixed name wins, so either can be given to a container.
+# The models folder is the default, /srv/models, and no variable names it: what a platform mounts is found before it.
+# `serve` is a command of its own, as SageMaker runs it, and listens on 8080; so the health check looks there too. The label
+# tells SageMaker that several of these containers may share an endpoint, each on a port that it is told.
 FROM runtime AS serving
-ENV ZTO_HOST=0.0.0.0 MODELS_DIR=/srv/models
-EXPOSE 8000
+COPY docker/serve /usr/local/bin/serve
+ENV ZTO_HOST=0.0.0.0
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
+EXPOSE 8000 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "app", "health"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+    CMD python -m app health || PORT=8080 python -m app health
 CMD ["python", "-m", "app", "serve"]
 
 FROM serving AS service-torch

@@ -1,13 +1,15 @@
 """``GET /livez`` and ``GET /readyz``: for whoever restarts the process, and for whoever sends it traffic."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.protocols.openapi import RECEIPTS, responses
 from app.serving.catalog import Catalog
+
+IsDraining: TypeAlias = Callable[[], bool]
 
 
 class Live(BaseModel):
@@ -56,7 +58,20 @@ def readiness(catalog: Catalog, *, is_draining: bool) -> Readiness:
     return Readiness(status="draining" if is_draining else status, models=models)
 
 
-def router(catalog: Catalog, *, is_draining: Callable[[], bool]) -> APIRouter:
+def answer_ready(catalog: Catalog, response: Response, *, is_draining: bool) -> Readiness:
+    """Return the answer to whoever asks for readiness, and set its status."""
+    report = readiness(catalog, is_draining=is_draining)
+    if report.status != "ready":
+        response.status_code = 503
+    return report
+
+
+def ready_responses() -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that answers with readiness."""
+    return responses() | {503: {"model": Readiness, "description": "One is not.", "headers": RECEIPTS}}
+
+
+def router(catalog: Catalog, *, is_draining: IsDraining) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["health"])
 
@@ -69,12 +84,9 @@ def router(catalog: Catalog, *, is_draining: Callable[[], bool]) -> APIRouter:
     @routes.get(
         "/readyz",
         summary="Is every required model ready?",
-        responses=responses() | {503: {"model": Readiness, "description": "One is not.", "headers": RECEIPTS}},
+        responses=ready_responses(),
     )
     async def readyz(response: Response) -> Readiness:
-        report = readiness(catalog, is_draining=is_draining())
-        if report.status != "ready":
-            response.status_code = 503
-        return report
+        return answer_ready(catalog, response, is_draining=is_draining())
 
     return routes

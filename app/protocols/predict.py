@@ -25,10 +25,12 @@ from app.errors import (
     quoted,
 )
 from app.metrics import Metrics
-from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
+from app.protocols import parameters
+from app.protocols.answers import BYTES, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
 from app.protocols.decoders import Decoders
+from app.protocols.manners import NOTHING, Asked, Manner, Way
 from app.protocols.openapi import MAX_FORM_FIELDS
+from app.protocols.parameters import Parameters
 from app.serving.service import Service
 from app.serving.versions import Version
 from app.tasks import Task, body_types
@@ -47,10 +49,11 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class _Read(NamedTuple):
-    """What is known of a body already: its JSON document, or its tensors."""
+    """What is known of a body already: its JSON document, or its tensors; and the parameters that stood in it."""
 
     document: object = _UNREAD
     tensors: Tensors | None = None
+    parameters: Parameters = parameters.NONE
 
 
 class PredictDoor:
@@ -85,52 +88,58 @@ class PredictDoor:
         self._decoders = decoders
         self._default_model = default_model
 
-    async def serve(
-        self, ticket: Ticket, model: str | None, scope: Mapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def serve(self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request as an ASGI application does."""
-        status, headers, body = await self.answer(ticket, model, scope, receive)
+        status, headers, body = await self.answer(ticket, way, scope, receive)
         headers += self._admission.receipts(ticket)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def answer(self, ticket: Ticket, model: str | None, scope: Mapping[str, Any], receive: Receive) -> Reply:
+    async def answer(self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive) -> Reply:
         """Return the answer to a request, or the problem with it. Never raises.
 
         Args:
             ticket: From admission.
-            model: From the path; None where the body names it.
+            way: Who answers, from the path (None where the request names it), and in which manner.
             scope: Of ASGI.
             receive: Of ASGI; nothing has been read.
         """
         version: Version | None = None
+        model, manner = way
+        asked = manner.read(scope["headers"]) if manner.is_platform else NOTHING
         try:
             if ticket.refusal is not None:
                 raise ticket.refusal
-            query = parse_query(scope["query_string"])
+            query = parse_query(scope["query_string"]) | dict(asked.options)
             number = query.pop("version", None)
-            asked = query.pop("model", None) if model is None else None
+            model = asked.model if model is None else model
+            default = query.pop("model", None) if model is None else None
             if model is not None:  # an unknown or unready model is told before its body is read
                 version = self._service.catalog.resolve(model, number)
             body = await self._admission.read_body(ticket, receive)
-            read = _Read()
+            read = await self._part(ticket, body) if manner.is_platform else _Read()
             if version is None:
-                name, read = await self._named(ticket, body, asked)
-                version = self._service.catalog.resolve(name, number)
-            reply = await self._predict(ticket, version, query, body, read, scope, receive)
+                name, read = await self._named(ticket, body, read, read.parameters.model or default, manner)
+            else:
+                name = read.parameters.expect(version.ref.name)
+            if version is None or read.parameters.version is not None:
+                version = self._service.catalog.resolve(name, read.parameters.version or number)
+            reply = await self._predict(ticket, version, query, body, read, scope, receive, asked)
         except asyncio.CancelledError:  # uvicorn cuts what has outlasted the end of the service
             if not self._admission.is_draining:
                 raise
             cut = ModelNotReady("the service is shutting down")
             self._admission.count_refusal(cut)
-            reply = Reply(*problem.render(cut, ticket.request_id))
+            reply = Reply(*manner.render(cut, ticket.request_id))
         except Exception as exc:
             if not isinstance(exc, ServingError):
                 logger.exception("request %s failed", ticket.request_id.decode("ascii"))
             self._admission.count_refusal(exc)
-            reply = Reply(*problem.render(exc, ticket.request_id))
+            reply = Reply(*manner.render(exc, ticket.request_id))
+        if asked is not NOTHING:
+            reply.headers.extend(manner.sign(asked, version))
         label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
-        self._metrics.requests[(DOOR, *label, str(reply.status))] += 1
+        self._metrics.requests[(manner.door, *label, str(reply.status))] += 1
         return reply
 
     async def _predict(
@@ -142,11 +151,11 @@ class PredictDoor:
         read: "_Read",
         scope: Mapping[str, Any],
         receive: Receive,
+        asked: Asked,
     ) -> Reply:
         name = version.ref.name
         task, answers = self._tasks[name], self._answers[name]
-        tensor = answers.tensor(query.pop("tensor", None))
-        options = task.parse_options(query) if query else answers.no_options
+        tensor, options = self._wishes(name, query, asked, read.parameters)
         # before the body costs anything
         self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
         tensors = read.tensors
@@ -166,6 +175,33 @@ class PredictDoor:
 
         written = await self._decoders.run(ticket.deadline, write) if is_large(answer) else write()
         return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
+
+    def _wishes(self, name: str, query: dict[str, str], asked: Asked, more: Parameters) -> tuple[str, Any]:
+        """Return the output of an answer in bytes, and the options as the task has parsed them.
+
+        Raises:
+            InvalidInput: One is unknown or impossible; the fault points to where it stands.
+        """
+        task, answers = self._tasks[name], self._answers[name]
+        if more.options:
+            query = query | parameters.as_query(more, task)
+        try:
+            tensor = answers.tensor(query.pop("tensor", None))
+            return tensor, task.parse_options(query) if query else answers.no_options
+        except InvalidInput as exc:
+            places = dict.fromkeys(asked.options, asked.place)
+            raise parameters.blame(exc, places | {each: parameters.place_of(each) for each in more.options}) from exc
+
+    def _json_limits(self) -> JsonLimits:
+        return JsonLimits.loosest(task.json_limits for task in self._tasks.values())
+
+    async def _part(self, ticket: Ticket, body: bytes) -> "_Read":
+        """Take the parameters out of a JSON body, where it may hold any."""
+        if ticket.content_type not in (JSON, b"") or not parameters.may_hold(body):
+            return _Read()
+        document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits())
+        document, found = parameters.part(document)
+        return _Read(document=document, parameters=found)
 
     async def _decode(
         self, ticket: Ticket, task: Task, body: bytes, document: object, scope: Mapping[str, Any]
@@ -192,7 +228,9 @@ class PredictDoor:
             "say so in Content-Type"
         )
 
-    async def _named(self, ticket: Ticket, body: bytes, asked: str | None) -> tuple[str, "_Read"]:
+    async def _named(
+        self, ticket: Ticket, body: bytes, read: "_Read", asked: str | None, manner: Manner
+    ) -> tuple[str, "_Read"]:
         """Return the name of the model that a body asks for, else the query's, else the default; and what was read.
 
         A plain body says its model at its beginning or end. The fast decoder then holds the whole body against that
@@ -202,24 +240,27 @@ class PredictDoor:
         if asked is not None and asked not in known:
             raise UnknownModel(asked, tuple(known))
         name: object = None
-        document: object = _UNREAD
-        if ticket.content_type in (JSON, b""):
+        document = read.document
+        if document is not _UNREAD:
+            name = document.get("model") if isinstance(document, dict) else None
+        elif ticket.content_type in (JSON, b""):
             guess = guess_model(body)
             tensors = self._tasks[guess].decode_fast(body) if guess is not None and guess in self._tasks else None
             if guess is not None and tensors is not None:
                 return guess, _Read(tensors=tensors)
-            limits = JsonLimits.loosest(task.json_limits for task in self._tasks.values())
-            document = await self._decoders.run(ticket.deadline, parse_json, body, limits)
+            document = await self._decoders.run(ticket.deadline, parse_json, body, self._json_limits())
             name = document.get("model") if isinstance(document, dict) else None
         if name is None:
             name = asked or self._default_model
+        if name is None and manner.is_platform and len(known) == 1:
+            (name,) = known
         if isinstance(name, str):
-            return name, _Read(document=document)
+            return name, _Read(document=document, parameters=read.parameters)
         raise InvalidInput(
             Fault(
                 pointer="#/model",
                 code="missing" if name is None else "wrong_type",
-                message=f'expected "model": one of {", ".join(known)}; or ask POST /predict/{{model}}, or ?model=',
+                message=f'expected "model": one of {", ".join(known)}; {manner.naming}',
             )
         )
 

@@ -61,12 +61,13 @@ def compose(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def start(image: str, *options: str) -> str:
-    return docker("run", "--detach", "--label", LABEL, *HARDENED, "--publish", "127.0.0.1::8000", *options, image)
+def start(image: str, *options: str, arguments: tuple[str, ...] = (), port: int = 8000) -> str:
+    published = ("--publish", f"127.0.0.1::{port}")
+    return docker("run", "--detach", "--label", LABEL, *HARDENED, *published, *options, image, *arguments)
 
 
-def port_of(container: str) -> int:
-    return int(docker("port", container, "8000/tcp").splitlines()[0].rpartition(":")[2])
+def port_of(container: str, port: int = 8000) -> int:
+    return int(docker("port", container, f"{port}/tcp").splitlines()[0].rpartition(":")[2])
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, media_type: str = "application/json") -> Any:
@@ -81,12 +82,16 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, media_type
     return json.loads(text)
 
 
-def is_ready(port: int) -> bool:
+def is_ready(port: int, path: str = "/readyz") -> bool:
     try:
-        ask(port, "GET", "/readyz")
+        ask(port, "GET", path)
     except (OSError, http.client.HTTPException, AssertionError):
         return False
     return True
+
+
+def is_pinged(port: int) -> bool:
+    return is_ready(port, "/ping")
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> float:
@@ -294,6 +299,34 @@ def _() -> str:
     assert difference <= MAX_PROBABILITY_DIFFERENCE, difference
     resident = f"torch takes {resident_mb(eager):.0f} MB resident"
     return f"the same {len(a)} labels, {difference:.1e} apart; {resident}"
+
+
+@check("`docker run IMAGE serve` is SageMaker's container: port 8080, healthy, ended by SIGTERM with 0")
+def _() -> str:
+    container = start(SERVICE, arguments=("serve",), port=8080)
+    port = port_of(container, 8080)
+    wait_for(lambda: is_pinged(port), "/ping")
+    body = json.dumps({"model": "cnn", "instances": [{"image": images[0].tolist()}]}).encode()
+    assert ask(port, "POST", "/invocations", body)["predictions"] == predict(port, images[:1])
+    wait_for(lambda: inspect(container, "{{.State.Health.Status}}") == "healthy", "healthy on 8080")
+    assert docker("exec", container, "cat", "/proc/1/cmdline").replace("\0", " ").split()[1:] == ["-m", "app", "serve"]
+    docker("stop", container)
+    assert inspect(container, "{{.State.ExitCode}}") == "0"
+    label = inspect(SERVICE, '{{index .Config.Labels "com.amazonaws.sagemaker.capabilities.accept-bind-to-port"}}')
+    assert label == "true", label
+    return "answers as on port 8000; the shell of `serve` has handed its process on"
+
+
+@check("`serve` listens where SAGEMAKER_BIND_TO_PORT says, and serves what lies in /opt/ml/model or /mnt/models")
+def _() -> str:
+    for place in ("/opt/ml/model", "/mnt/models"):
+        options = ("--env", "SAGEMAKER_BIND_TO_PORT=8123", "--volume", f"{ROOT / 'models/mlp'}:{place}/mlp:ro")
+        container = start(SERVICE, *options, arguments=("serve",), port=8123)
+        port = port_of(container, 8123)
+        wait_for(lambda port=port: is_pinged(port), "/ping")  # type: ignore[misc]
+        assert ask(port, "GET", "/v1/models") == {"models": ["mlp"]}
+        docker("rm", "--force", container)
+    return "one model instead of the image's own"
 
 
 @check("a wrong models folder ends at once, and the log says which")

@@ -11,6 +11,8 @@ the fence is the kind, the others say more:
 - ``python``: a script, run against the service. ``python app/backends/x.py``: a file that a reader would add.
 - ``text errors``: the tree of ``app/errors.py``; ``text tree``: files below the folder of the first line.
 - ``mermaid``: a diagram whose files exist.
+- ``yaml``, ``toml``, ``dockerfile``, ``json file``, ``json request /path``: on the pages of platforms, files for their
+  tools; `tests/e2e/test_deploy_pages.py` holds them against the service.
 """
 
 import importlib
@@ -42,6 +44,7 @@ from app.bundle.loader import open_bundle
 from app.bundle.manifest import Manifest
 from app.protocols import problem
 from app.settings import PREFIX, Settings
+from tests.support import clis
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle, edit_manifest, open_folder, write_file_with_digest
 from tests.support.committed import LATEST
 from tests.support.markdown import Block, Page, code_words, commands, expect_like_answer, expect_like_json, resolve
@@ -57,6 +60,7 @@ PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 LOCAL = "localhost:8000"
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
+FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
 # paths that FastAPI serves and OpenAPI does not list
 UNLISTED_PATHS = {"/", "/docs", "/openapi.json"}
 
@@ -139,6 +143,8 @@ def test_what_is_shown_is_held_against_something(place: Place) -> None:
         _, bundle, pointer = block.words
         manifest = json.loads((ROOT / "models" / bundle / "manifest.json").read_text())
         assert json.loads(block.text) == resolve(manifest, pointer)
+    elif block.words[:1] in (("file",), ("request",)):
+        assert place.page.path.parent == FOLDER_OF_PLATFORMS
     else:
         assert before is not None, "nothing is held against this block: say what it is behind its fence"
         assert before.kind == "bash", "nothing is held against this block: say what it is behind its fence"
@@ -169,6 +175,7 @@ def test_diagrams_are_of_a_known_kind(place: Place) -> None:
 @on_each_page
 def test_no_block_is_of_an_unknown_kind(page: Page) -> None:
     known = {"bash", "json", "http", "text", "python", "mermaid"} | ({"toml"} if page.path == OWN_TEST else set())
+    known |= {"yaml", "toml", "dockerfile"} if page.path.parent == FOLDER_OF_PLATFORMS else set()
     assert [f"line {block.line}: {block.kind!r}" for block in page.blocks if block.kind not in known] == []
 
 
@@ -183,6 +190,11 @@ CURL_OF_OURS = f'curl() {{ {shlex.quote(sys.executable)} -m tests.support.curl "
 def run(command: str, block: Block, service: RunningService) -> str:
     """Run a command, or check what it names; return what it prints."""
     words = shlex.split(command)
+    if words[0] == "export":
+        return ""
+    if "|" in words and "curl" not in words:
+        at = words.index("|")
+        return run(shlex.join(words[:at]), block, service) + run(shlex.join(words[at + 1 :]), block, service)
     environ: dict[str, str] = {}
     while "=" in words[0]:
         name, _, environ[name] = words.pop(0).partition("=")
@@ -200,6 +212,7 @@ def run(command: str, block: Block, service: RunningService) -> str:
         "torchrun": check_torchrun,
         "pip": check_pip,
         "apt-get": check_apt,
+        **dict.fromkeys(clis.TOOLS, clis.check),
     }
     if words[0] not in checks:
         raise AssertionError(f"no check knows this command, so nothing says that it is right: {command}")
@@ -233,7 +246,7 @@ def check_docker(words: list[str]) -> None:
         profiles = {value for option, value in pairwise(words) if option == "--profile"}
         assert all(f"profiles: [{profile}]" in composed for profile in profiles)
         return
-    assert words[1] in ("build", "run", "stop", "logs", "inspect", "exec", "rm")
+    assert words[1] in ("build", "run", "stop", "logs", "inspect", "exec", "rm", "login", "push", "tag")
     for option, value in pairwise(words):
         if option == "--target":
             assert value in stages
@@ -401,7 +414,9 @@ def doors(url: str) -> set[str]:
     listed = set(httpx.get(f"{url}/openapi.json").json()["paths"])
     models = {line["name"] for line in httpx.get(f"{url}/models").json()["models"]}
     assert all(httpx.get(f"{url}{path}").status_code == 200 for path in UNLISTED_PATHS)
-    return (listed - {f"/predict/{name}" for name in models}) | {"/predict/{model}"} | UNLISTED_PATHS
+    templates = ("/predict/{model}", "/models/{model}/invoke", "/v1/models/{model}:predict")
+    each = {template.format(model=name) for template in templates for name in models}
+    return (listed - each) | set(templates) | UNLISTED_PATHS
 
 
 def test_metrics_are_those_of_the_service(service: RunningService) -> None:
@@ -494,7 +509,11 @@ def test_paths_that_are_named_are_there(page: Page) -> None:
         elif PATH.match(code) and " " not in code:
             assert (ROOT / code).exists(), code
         elif FILE.fullmatch(code):
-            assert Path(code).name in file_names(), code
+            # a page about a platform has the reader write files for its tool
+            written = page.path.parent == FOLDER_OF_PLATFORMS and any(
+                code in block.text for block in page.blocks if block.kind == "bash"
+            )
+            assert written or Path(code).name in file_names(), code
 
 
 @on_each_page

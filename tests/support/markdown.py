@@ -130,7 +130,7 @@ def commands(text: str) -> list[str]:
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).rstrip()
         if whole and whole[-1].endswith(("\\", "|")):
-            whole[-1] = whole[-1].removesuffix("\\") + "\n" + line
+            whole[-1] = whole[-1].removesuffix("\\").rstrip() + " " + line.lstrip()
         elif line:
             whole.append(line)
     return whole

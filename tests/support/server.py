@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,16 +75,29 @@ def serve(models_dir: Path, *, ready: int | None = 200, **settings: object) -> I
         yield run
 
 
+COMMAND = (sys.executable, "-W", "error", "-m", "app", "serve")
+# a free port, and an end without waiting for a load balancer
+DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1"}
+
+
 @contextmanager
-def start(environ: Mapping[str, str]) -> Iterator[RunningService]:
-    """Start ``python -m app serve`` with the given settings; wait for nothing."""
+def start(
+    environ: Mapping[str, str], *, command: Sequence[str] = COMMAND, defaults: Mapping[str, str] = DEFAULTS
+) -> Iterator[RunningService]:
+    """Start ``python -m app serve`` with the given settings; wait for nothing.
+
+    Args:
+        environ: Beside what this process has, without its ``ZTO_`` names.
+        command: Another one that serves.
+        defaults: Settings where ``environ`` has none.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZTO_")}
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", "app", "serve"],
-                env=inherited | {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1"} | dict(environ),
+                command,
+                env=inherited | dict(defaults) | dict(environ),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
