@@ -21,7 +21,7 @@ def complete(document: dict[str, Any], models: Mapping[str, Model]) -> None:
     """
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _add_refusals(operation["responses"], of_open_inference=open_inference.is_form_of(path))
+            _add_refusals(operation, of_open_inference=open_inference.is_form_of(path))
             for response in operation["responses"].values():
                 response["headers"] = openapi.RECEIPTS | response.get("headers", {})
             for parameter in operation.get("parameters", ()):
@@ -31,15 +31,17 @@ def complete(document: dict[str, Any], models: Mapping[str, Model]) -> None:
         document["components"]["schemas"].pop(unused, None)
 
 
-def _add_refusals(responses: dict[str, Any], *, of_open_inference: bool) -> None:
-    """Document what is wrong with the head of a request; any route may have to say so, and FastAPI never does."""
+def _add_refusals(operation: dict[str, Any], *, of_open_inference: bool) -> None:
+    """Document what may be wrong with any request: with its head, and that its body does not come."""
+    responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
     if of_open_inference:
         told, schema, media_type = open_inference.TOLD, open_inference.ErrorAnswer.__name__, open_inference.MEDIA_TYPE
     else:
         told, schema, media_type = openapi.TOLD, Problem.__name__, MEDIA_TYPE
-    for status in (413, 415, 400 if of_open_inference else 422):
+    late = (408,) if "requestBody" in operation else ()
+    for status in (*late, 413, 415, 400 if of_open_inference else 422):
         content = {media_type: {"schema": {"$ref": openapi.REF.format(model=schema)}}}
         responses.setdefault(str(status), {"description": told[status], "content": content})
 

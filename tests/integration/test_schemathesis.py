@@ -17,8 +17,21 @@ pytestmark = pytest.mark.slow
 
 PREDICT = [f"POST /predict/{name}" for name in NAMES]
 OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /metrics"]
+OTHERS += ["GET /ping", "GET /v1/models", "GET /v1/models/{model}"]
+OTHERS += [
+    f"GET /v2{path}"
+    for path in ("", "/health/live", "/health/ready", "/models/stats", *(
+        f"/models/{{model}}{version}{what}"
+        for version in ("", "/versions/{version}") for what in ("", "/ready", "/config", "/stats")
+    ))
+]  # fmt: skip
+REPOSITORY = [f"POST /v2/repository{path}" for path in ("/index", "/models/{model}/load", "/models/{model}/unload")]
+PLATFORMS = ["POST /invocations", "POST /score"]
+PLATFORMS += [path for name in NAMES for path in (f"POST /models/{name}/invoke", f"POST /v1/models/{name}:predict")]
+ADMIN_KEY = "a-long-admin-key"
+KEY = {"Authorization": f"Bearer {ADMIN_KEY}"}
 # random cases of an operation, beside those that go through every keyword of its schemas
-EXAMPLES, FEW_EXAMPLES = 100, 25
+EXAMPLES, FEW_EXAMPLES, FEWEST_EXAMPLES = 100, 25, 10
 
 
 def expect_good(done: Run, *, least_cases: int, least_good: int, most_excused: float = 0.25) -> None:
@@ -46,7 +59,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     models = tmp_path_factory.mktemp("kinds")
     for kind in KINDS:
         kind_bundle(models, kind)
-    with serve(models, backend="dummy", default_model="tensors") as running:
+    with serve(models, backend="dummy", default_model="tensors", admin_key=ADMIN_KEY) as running:
         yield running
 
 
@@ -54,7 +67,7 @@ def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx
     document = client.get("/openapi.json").json()
     schemathesis.openapi.from_dict(document).validate()
     asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    assert asked == {"POST /predict", *PREDICT, *INFER, *OTHERS}
+    assert asked == {"POST /predict", *PREDICT, *INFER, *PLATFORMS, *OTHERS, *REPOSITORY}
 
 
 @pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
@@ -63,6 +76,13 @@ def test_predictions_are_as_documented(service: RunningService, label: str) -> N
     done = run(load(service.url, EXAMPLES).include(name=label))
     # with 10 operations more than 2,000 cases
     expect_good(done, least_cases=200, least_good=30)
+
+
+@pytest.mark.parametrize("label", PLATFORMS)
+def test_predictions_for_platforms_are_as_documented(service: RunningService, label: str) -> None:
+    name = next((name for name in NAMES if f"/{name}/" in label or f"/{name}:" in label), "")
+    register_formats(golden_octets(name))
+    expect_good(run(load(service.url, FEWEST_EXAMPLES).include(name=label)), least_cases=100, least_good=20)
 
 
 @pytest.mark.parametrize("label", INFER)
@@ -80,6 +100,16 @@ def test_inference_is_as_documented(service: RunningService, label: str) -> None
 @pytest.mark.parametrize("label", OTHERS)
 def test_everything_else_is_as_documented(service: RunningService, label: str) -> None:
     expect_good(run(load(service.url, EXAMPLES).include(name=label)), least_cases=8, least_good=1)
+
+
+@pytest.mark.parametrize("label", REPOSITORY)
+def test_commands_are_as_documented(kinds: RunningService, label: str) -> None:
+    schema = load(kinds.url, FEW_EXAMPLES, headers=KEY)
+    expect_good(run(schema.include(name=label)), least_cases=30, least_good=10)
+    # what was unloaded is there for those that come after
+    for kind in KINDS:
+        response = httpx.post(f"{kinds.url}/v2/repository/models/{kind}/load", headers=KEY)
+        assert response.status_code == 200, response.text
 
 
 def test_answers_in_bytes_are_as_documented(service: RunningService) -> None:

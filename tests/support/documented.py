@@ -37,6 +37,7 @@ CHECKS = (
 INFER = ("POST /v2/models/{model}/infer", "POST /v2/models/{model}/versions/{version}/infer")
 # the model stands in the body, or elsewhere
 OF_ALL_MODELS = ("POST /predict", "POST /invocations", "POST /score")
+V1 = "POST /v1/models/"
 SEED = 5
 _IS_GOOD = {"X-Request-ID": "a-good-request"}
 _PROBLEM = ["application/problem+json"]
@@ -215,6 +216,8 @@ def _excuse(failure: Failure, case: Case, response: Response) -> str | None:
     if case.operation.label in INFER:
         # which tensors are good depends on the model in the path, and data on their shape
         return None if case.headers.get("X-Request-ID") == _IS_GOOD["X-Request-ID"] else "invalid_input"
+    if case.operation.label.startswith(V1):
+        return _excuse_of_v1(case, response)
     if response.headers.get("content-type") != _PROBLEM:
         return None
     problem = response.json()
@@ -233,6 +236,18 @@ def _excuse(failure: Failure, case: Case, response: Response) -> str | None:
         or (case.operation.label in OF_ALL_MODELS and (_names_no_model(case.body) or _are_of_query(faults)))
     )
     return code if is_excused else None
+
+
+def _excuse_of_v1(case: Case, response: Response) -> str | None:
+    """Return what the predict door would have said, of errors that are a sentence; see :func:`_excuse`."""
+    message: str = response.json()["error"]
+    if message.startswith("the model fails on it"):
+        return "model_rejected_input"
+    if "must have the same shape" in message:
+        return "different_shape"
+    if case.media_type == "multipart/form-data" and "Too many fields" in message:
+        return "malformed_body"
+    return "not_an_image" if _is_of_coverage(case) and "no PNG or JPEG" in message else None
 
 
 def _is_of_coverage(case: Case) -> bool:
