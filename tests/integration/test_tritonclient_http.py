@@ -344,6 +344,31 @@ def test_aio_infer(service: RunningService, name: str) -> None:
         expect_golden(name, result, row % 2)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sent", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("answered", [None, "gzip", "deflate"])
+def test_infer_compressed(
+    client: triton.InferenceServerClient, name: str, sent: str | None, answered: str | None
+) -> None:
+    result = client.infer(
+        name, inputs_of(row_of(name)), request_compression_algorithm=sent, response_compression_algorithm=answered
+    )
+    expect_golden(name, result)
+
+
+def test_aio_infer_compressed(service: RunningService) -> None:
+    result = with_aio(
+        service,
+        lambda aio: aio.infer(
+            "cnn",
+            inputs_of(row_of("cnn")),
+            request_compression_algorithm="gzip",
+            response_compression_algorithm="deflate",
+        ),
+    )
+    expect_golden("cnn", result)
+
+
 def test_one_client_asks_from_many_threads(service: RunningService) -> None:
     """A client of its own for each thread, as its documentation says."""
 
