@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from app.bundle.loader import open_bundle
 from app.bundle.manifest import Manifest
@@ -18,6 +20,7 @@ from app.tensors import LENGTHS, Tensors
 from tests.support.committed import LATEST, MODELS, NAMES, names_of
 from tests.support.documented import OCTETS
 from tests.support.open_inference import (
+    DATATYPES,
     binary_body,
     golden_of,
     golden_row,
@@ -54,7 +57,7 @@ class Question:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[RunningService]:
-    with serve(MODELS) as running:
+    with serve(MODELS, grpc_port=0, predict_route="/vertex") as running:
         yield running
 
 
@@ -157,9 +160,34 @@ def v2_nested(client: httpx.Client, question: Question) -> Tensors:
     return read_answer(client.post(infer(question), json=document))
 
 
+def sagemaker(client: httpx.Client, question: Question) -> Tensors:
+    headers = {"X-Amzn-SageMaker-Custom-Attributes": f"model={question.manifest.name}"}
+    return typed(client.post("/invocations", json={"instances": [question.instance]}, headers=headers), question)
+
+
+def sagemaker_of_many_models(client: httpx.Client, question: Question) -> Tensors:
+    path = f"/models/{question.manifest.name}/invoke"
+    return typed(client.post(path, json={"instances": [question.instance]}), question)
+
+
+def vertex(client: httpx.Client, question: Question) -> Tensors:
+    body = {"instances": [question.instance], "parameters": {"model": question.manifest.name}}
+    return typed(client.post("/vertex", json=body), question)
+
+
+def kserve_v1(client: httpx.Client, question: Question) -> Tensors:
+    path = f"/v1/models/{question.manifest.name}:predict"
+    return typed(client.post(path, json={"instances": [question.instance]}), question)
+
+
+def azure_ml(client: httpx.Client, question: Question) -> Tensors:
+    body = {"model": question.manifest.name, "instances": [question.instance]}
+    return typed(client.post("/score", json=body), question)
+
+
 WAYS: Sequence[Callable[[httpx.Client, Question], Tensors]] = (
     predict_json, predict_by_name, predict_bytes, v2_json, v2_json_to_bytes, v2_bytes_to_json, v2_of_a_version,
-    v2_nested,
+    v2_nested, sagemaker, sagemaker_of_many_models, vertex, kserve_v1, azure_ml,
 )  # fmt: skip
 
 
@@ -173,6 +201,46 @@ def test_numbers_are_the_same_whichever_way_they_are_asked_for(
         assert list(expected) == question.outputs
         found = ask(client, question)
         assert same_tensors(found, {each: expected[each] for each in found})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_numbers_are_the_same_over_grpc(service: RunningService, client: httpx.Client, is_raw: bool, name: str) -> None:
+    with grpc.insecure_channel(service.grpc_target) as channel:
+        ask = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+        for question in questions_of(name):
+            answer = ask(message_of(question, is_raw=is_raw), timeout=30)
+            # typed requests are answered typed
+            assert (len(answer.raw_output_contents) > 0) is is_raw
+            assert same_tensors(read_message(answer), v2_bytes(client, question))
+
+
+def message_of(question: Question, *, is_raw: bool) -> service_pb2.ModelInferRequest:
+    """Return a request with its numbers as raw bytes, or typed."""
+    request = service_pb2.ModelInferRequest(model_name=question.manifest.name)
+    for name, array in question.tensors.items():
+        datatype = DATATYPES[array.dtype.name]
+        tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        if is_raw:
+            request.raw_input_contents.append(to_bytes(array))
+        else:
+            getattr(tensor.contents, _CONTENTS[datatype]).extend(array.reshape(-1).tolist())
+    return request
+
+
+def read_message(answer: service_pb2.ModelInferResponse) -> Tensors:
+    outputs = {}
+    for place, output in enumerate(answer.outputs):
+        assert output.datatype == "FP32"
+        if answer.raw_output_contents:
+            array = np.frombuffer(answer.raw_output_contents[place], "<f4")
+        else:
+            array = np.array(output.contents.fp32_contents, np.float32)
+        outputs[output.name] = array.reshape(output.shape)
+    return outputs
+
+
+_CONTENTS = {"FP32": "fp32_contents", "INT64": "int64_contents"}
 
 
 def natural_of(question: Question) -> Tensors:

@@ -1,9 +1,9 @@
 """Names and numbers on the wire are the protocol's, since whoever speaks it has no others."""
 
-import importlib
 import subprocess
 import sys
 
+import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 
 from app.protocols.grpc import health_pb2, inference_pb2, model_config_pb2, protos
@@ -99,13 +99,15 @@ def calls(file: FileDescriptor) -> dict[str, tuple[object, ...]]:
     }
 
 
-def test_messages_are_those_of_the_specification() -> None:
-    theirs = importlib.import_module("open_inference.grpc.protocol").DESCRIPTOR
-    expect_same(ours(inference_pb2), theirs, left_out=set())
-    assert calls(theirs).items() <= calls(ours(inference_pb2)).items()
-
-
 # both others register the same names in protobuf's common pool, so each has a process of its own
+AGAINST_THE_SPECIFICATION = """
+import importlib, sys
+sys.path.insert(0, {root!r})
+here = importlib.import_module("tests.unit.app.protocols.grpc.test_protos")
+theirs = importlib.import_module("open_inference.grpc.protocol").DESCRIPTOR
+here.expect_same(here.ours(here.inference_pb2), theirs, left_out=set())
+assert here.calls(theirs).items() <= here.calls(here.ours(here.inference_pb2)).items()
+"""
 AGAINST_TRITON = """
 import importlib, sys
 sys.path.insert(0, {root!r})
@@ -120,8 +122,9 @@ assert {{name: theirs[name] for name in mine}} == mine
 """
 
 
-def test_messages_are_those_of_triton_s_clients() -> None:
-    script = AGAINST_TRITON.format(root=str(protos.DESCRIPTORS.parents[3]))
+@pytest.mark.parametrize("script", [AGAINST_THE_SPECIFICATION, AGAINST_TRITON], ids=["the specification", "triton"])
+def test_messages_are_those_of_other_clients(script: str) -> None:
+    script = script.format(root=str(protos.DESCRIPTORS.parents[3]))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
