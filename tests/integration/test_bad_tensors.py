@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.support.bad_tensors import (
     BAD_BYTES,
@@ -27,6 +29,8 @@ from tests.support.server import RunningService, serve
 INFER = f"/v2/models/{MODEL}/infer"
 TEXT = "/v2/models/text_classification/infer"
 MIB = 2**20
+# without what bytes alone can say
+TYPED = [bad for bad in BAD_REQUESTS if not any(tensor.raw for tensor in bad.inputs)]
 
 Inputs = list[dict[str, Any]]
 
@@ -36,8 +40,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     models = tmp_path_factory.mktemp("models")
     for kind in (MODEL, "text_classification"):
         kind_bundle(models, kind)
-    with serve(models, backend="dummy") as running:
+    with serve(models, backend="dummy", grpc_port=0) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def ask(service: RunningService) -> Iterator[Callable[..., service_pb2.ModelInferResponse]]:
+    """The call for inference over gRPC."""
+    with grpc.insecure_channel(service.grpc_target) as channel:
+        yield service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
 
 
 @pytest.fixture
@@ -232,6 +243,97 @@ def test_strings_whose_lengths_lie_are_refused_by_name(
 def test_outputs_that_cannot_be_asked_for_are_refused(client: httpx.Client, outputs: Any, names: str) -> None:
     inputs: Inputs = [described(tensor) | {"data": list(tensor.data)} for tensor in GOOD]
     expect_refusal(client, client.post(INFER, json={"inputs": inputs, "outputs": outputs}), names)
+
+
+def as_message(request: BadRequest, *, is_raw: bool = True) -> service_pb2.ModelInferRequest:
+    """Return a request over gRPC, with its data as raw bytes or typed."""
+    message = service_pb2.ModelInferRequest(model_name=MODEL)
+    for tensor in request.inputs:
+        described = message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        if is_raw:
+            message.raw_input_contents.append(tensor.as_bytes)
+        elif tensor.datatype == "BYTES":
+            described.contents.bytes_contents.extend(text.encode() for text in tensor.data)
+        else:
+            getattr(described.contents, CONTENTS.get(tensor.datatype, "fp32_contents")).extend(tensor.data)
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    return message
+
+
+CONTENTS = {
+    "FP32": "fp32_contents", "FP64": "fp64_contents", "INT64": "int64_contents", "INT32": "int_contents",
+    "BOOL": "bool_contents",
+}  # fmt: skip
+
+
+def expect_grpc_refusal(
+    ask: Callable[..., service_pb2.ModelInferResponse], message: service_pb2.ModelInferRequest, names: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(message, timeout=30)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, refused.value.details()
+    assert names in refused.value.details()
+    assert len(refused.value.details()) < 2000
+    answer = ask(as_message(BadRequest(what="nothing", inputs=GOOD, names="")), timeout=30)
+    total = np.frombuffer(answer.raw_output_contents[1], "<f8")
+    np.testing.assert_allclose(total, [9.5 / 1000], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [*BAD_REQUESTS, *BAD_BYTES], ids=lambda bad: bad.what)
+def test_bad_tensors_are_refused_by_name_over_grpc(
+    ask: Callable[..., service_pb2.ModelInferResponse], bad: BadRequest
+) -> None:
+    expect_grpc_refusal(ask, as_message(bad), bad.names)
+
+
+# without what only bytes can say: of no elements there are none to be typed
+@pytest.mark.parametrize(
+    "bad", [bad for bad in BAD_REQUESTS if not any(t.raw for t in bad.inputs)], ids=lambda b: b.what
+)
+def test_bad_typed_tensors_are_refused_by_name_over_grpc(
+    ask: Callable[..., service_pb2.ModelInferResponse], bad: BadRequest
+) -> None:
+    expect_grpc_refusal(ask, as_message(bad, is_raw=False), bad.names)
+
+
+@pytest.mark.parametrize(("what", "data", "shape"), BAD_STRINGS, ids=[what for what, _, _ in BAD_STRINGS])
+def test_strings_whose_lengths_lie_are_refused_by_name_over_grpc(
+    ask: Callable[..., service_pb2.ModelInferResponse], what: str, data: bytes, shape: tuple[int, ...]
+) -> None:
+    message = service_pb2.ModelInferRequest(model_name="text_classification", raw_input_contents=[data])
+    message.inputs.add(name="text", datatype="BYTES", shape=shape)
+    expect_grpc_refusal(ask, message, "instances" if shape[0] > 1024 else "text")
+
+
+def test_raw_bytes_that_are_not_one_for_each_input_are_refused_over_grpc(
+    ask: Callable[..., service_pb2.ModelInferResponse],
+) -> None:
+    good = BadRequest(what="nothing", inputs=GOOD, names="")
+    fewer, more, both = as_message(good), as_message(good), as_message(good)
+    del fewer.raw_input_contents[-1]
+    more.raw_input_contents.append(bytes(4))
+    both.inputs[0].contents.fp32_contents.extend(MATRIX.data)
+    for message, names in ((fewer, "raw_input_contents"), (more, "raw_input_contents"), (both, "matrix")):
+        expect_grpc_refusal(ask, message, names)
+
+
+def test_nothing_grows_by_what_is_refused_over_grpc(
+    ask: Callable[..., service_pb2.ModelInferResponse], service: RunningService
+) -> None:
+    messages = [as_message(bad) for bad in (*BAD_REQUESTS, *BAD_BYTES)]
+
+    def refuse_all() -> None:
+        for message in messages:
+            with pytest.raises(grpc.RpcError):
+                ask(message, timeout=30)
+
+    refuse_all()
+    before = service.rss_bytes()
+    for _ in range(10):
+        refuse_all()
+    assert service.rss_bytes() - before < 8 * MIB
+    assert "Traceback" not in service.log()
 
 
 def test_nothing_grows_by_what_is_refused(client: httpx.Client, service: RunningService) -> None:
