@@ -158,7 +158,7 @@ class Doors:
         for path, manner in {"/predict/{model}": PREDICT, **clouds.of_unknown_models()}.items():
             way = partial(lambda manner, request: Way(request.path_params["model"], manner), manner)
             self.routes.add_api_route(path, self._answer(way), methods=["POST"], include_in_schema=False)
-        self.routes.include_router(infer_routes.router(self.infer, self.tasks))
+        self.routes.include_router(infer_routes.router(self.infer))
         self.routes.include_router(control_routes.router(
             self._catalog, self.tasks, self._settings, self._figures, self._admission, self.repository,
             clock=self._clock,

@@ -21,6 +21,7 @@ from app.protocols.clouds import documents
 from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor
+from app.protocols.document import complete
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
@@ -100,6 +101,7 @@ class ZeroToOne(FastAPI):
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas |= openapi.components(doors.tasks) | documents.components(doors.manifests, doors.tasks)
+            complete(document, self.catalog.models)
         return super().openapi()
 
     _documented: int = 0
@@ -165,7 +167,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
     phrase = HTTPStatus(exc.status_code).phrase
     code = phrase.lower().replace(" ", "_")
     detail = f"{request.method} {quoted(request.url.path)}: {exc.detail}"
-    if _has_errors_of_kserve(request.url.path):
+    if open_inference.is_form_of(request.url.path):
         body = open_inference.render_message(detail)
         return Response(body, exc.status_code, exc.headers, media_type=open_inference.MEDIA_TYPE)
     ticket: Ticket = request.scope[TICKET]
@@ -183,13 +185,8 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 
 def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
-    render = open_inference.render if _has_errors_of_kserve(path) else problem.render
+    render = open_inference.render if open_inference.is_form_of(path) else problem.render
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers
     return response
-
-
-def _has_errors_of_kserve(path: str) -> bool:
-    """Tell whether a path is one of the Open Inference Protocol or of KServe's first, which share a form for errors."""
-    return path in ("/v1/models", "/v2") or path.startswith(("/v1/models/", "/v2/"))

@@ -4,7 +4,6 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.metrics import Metrics
-from app.protocols.openapi import RECEIPTS, responses
 
 
 def router(metrics: Metrics) -> APIRouter:
@@ -15,7 +14,7 @@ def router(metrics: Metrics) -> APIRouter:
         "/metrics",
         summary="All figures in the Prometheus text format",
         response_class=Response,
-        responses=responses() | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "headers": RECEIPTS}},
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def scrape() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,15 +1,15 @@
 """``GET /models`` and ``GET /models/{model}``: the card, with all that a caller needs to know."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.bundle.manifest import Architecture, Artifact, Batching, TaskSettings, TensorSpec, TrainingRecord
 from app.errors import UnknownModel
 from app.protocols.health import VersionState
-from app.protocols.openapi import responses
+from app.protocols.openapi import problems
 from app.serving.catalog import Catalog
 from app.serving.tuned import Plan
 from app.serving.versions import Model, Version
@@ -113,12 +113,12 @@ def router(catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> A
     """Return the routes."""
     routes = APIRouter(tags=["models"])
 
-    @routes.get("/models", summary="List the models", responses=responses())
+    @routes.get("/models", summary="List the models")
     async def list_models() -> ModelList:
         return ModelList(models=[ModelSummary(**_summary(model)) for model in catalog.models.values()])
 
-    @routes.get("/models/{model}", summary="The card of a model", responses=responses(404))
-    async def card(model: Annotated[str, Path(json_schema_extra={"enum": list(catalog.models)})]) -> ModelCard:
+    @routes.get("/models/{model}", summary="The card of a model", responses=problems(404))
+    async def card(model: str) -> ModelCard:
         if model not in catalog.models:
             raise UnknownModel(model, tuple(catalog.models))
         return _card(catalog.models[model], tasks.get(model), settings)

@@ -15,8 +15,9 @@ from app.tasks.decoding import raw
 # beside the file of an upload
 MAX_FORM_FIELDS = 8
 
-_REF = "#/components/schemas/{model}"
+REF = "#/components/schemas/{model}"
 
+VERSION: dict[str, Any] = {"type": "string", "pattern": "^[1-9][0-9]*$"}
 # what every answer carries, whatever it is
 RECEIPTS: dict[str, Any] = {
     "X-Request-ID": {
@@ -36,7 +37,7 @@ _RETRY_AFTER: dict[str, Any] = {
 ANSWER_RECEIPTS: dict[str, Any] = RECEIPTS | {
     "X-Model-Version": {
         "required": True,
-        "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+        "schema": VERSION,
         "description": "The version that answered.",
     },
     "Server-Timing": {
@@ -53,7 +54,7 @@ _TENSOR: dict[str, Any] = {
 }
 _BINARY = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string", "minLength": 1}
-_STATUSES = {
+TOLD = {
     400: "The body is malformed.",
     404: "No such model or version.",
     408: "The body did not come within the deadline; the connection is closed.",
@@ -64,16 +65,14 @@ _STATUSES = {
     "says when to come back.",
     504: "The deadline passed.",
 }
-# a body or a header that no route takes
-_OF_ADMISSION = (413, 415, 422)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route for the given error statuses."""
     return {
         status: {
-            "description": _STATUSES[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=Problem.__name__)}}},
+            "description": TOLD[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model=Problem.__name__)}}},
             "headers": headers_of(status),
         }
         for status in statuses
@@ -83,11 +82,6 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def headers_of(status: int) -> dict[str, Any]:
     """Return what an error of a status carries, on whatever door."""
     return RECEIPTS | _RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else RECEIPTS
-
-
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route that reads no body: admission may refuse the head of any request."""
-    return {200: {"headers": RECEIPTS}} | problems(*statuses, *_OF_ADMISSION)
 
 
 def predict_route(manifest: Manifest, task: Task) -> dict[str, Any]:
@@ -141,7 +135,7 @@ def components(tasks: Mapping[str, Task]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
 
     def add(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> None:
-        schema = model.model_json_schema(ref_template=_REF, mode=mode)
+        schema = model.model_json_schema(ref_template=REF, mode=mode)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
 
@@ -153,13 +147,13 @@ def components(tasks: Mapping[str, Task]) -> dict[str, Any]:
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model.__name__)}
+    return {"$ref": REF.format(model=model.__name__)}
 
 
 def _answers(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     ok = {"description": "Predictions, one per instance.", "headers": ANSWER_RECEIPTS | _TENSOR}
     content = {"application/json": {"schema": schema}, raw.MEDIA_TYPE: {"schema": _BINARY}}
-    return {200: ok | {"content": content}} | problems(*_STATUSES)
+    return {200: ok | {"content": content}} | problems(*TOLD)
 
 
 def _files(task: Task) -> dict[str, Any]:
@@ -205,12 +199,11 @@ def _tensor_parameter(manifest: Manifest | None) -> dict[str, Any]:
 
 
 def _parameters(*options: type[BaseModel], version: int | None = None) -> list[dict[str, Any]]:
-    number: dict[str, Any] = {"type": "string", "pattern": "^[1-9][0-9]*$"}
     parameters: list[dict[str, Any]] = [
         {
             "name": "version",
             "in": "query",
-            "schema": number if version is None else number | {"examples": [str(version)]},
+            "schema": VERSION if version is None else VERSION | {"examples": [str(version)]},
             "description": "The version to ask; without it the highest that is ready.",
         },
         {

@@ -6,9 +6,8 @@ documentation, and its Python server.
 """
 
 from http import HTTPStatus
-from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -16,7 +15,6 @@ from app.errors import UnknownModel
 from app.protocols.manners import IN_PARAMETERS, Headers, Manner
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.errors import ErrorAnswer
-from app.protocols.openapi import RECEIPTS
 from app.serving.catalog import Catalog
 from app.serving.versions import State
 
@@ -62,10 +60,8 @@ def predict_path(model: str) -> str:
 def router(catalog: Catalog) -> APIRouter:
     """Return the routes that predict nothing."""
     routes = APIRouter(tags=[DOOR])
-    # of no type of Python's: whatever else is asked for is answered as unknown
-    Model: TypeAlias = Annotated[str, Path(json_schema_extra={"enum": list(catalog.models)})]
 
-    @routes.get(PREFIX, summary="List the models (KServe V1)", responses=_responses())
+    @routes.get(PREFIX, summary="List the models (KServe V1)")
     async def list_v1_models() -> V1Models:
         return V1Models(models=list(catalog.models))
 
@@ -79,10 +75,10 @@ def router(catalog: Catalog) -> APIRouter:
         f"{PREFIX}/{{model}}",
         response_model=V1Model,
         summary="Does a model answer? (KServe V1)",
-        responses=_responses(404)
-        | {503: {"model": V1NotReady, "description": "The model is not ready.", "headers": RECEIPTS}},
+        responses=open_inference.responses(404)
+        | {503: {"model": V1NotReady, "description": "The model is not ready."}},
     )
-    async def v1_model(model: Model) -> Response:
+    async def v1_model(model: str) -> Response:
         if model.endswith(VERBS):  # a path that is there, and not for this method
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         _expect_known(catalog, model)
@@ -99,8 +95,3 @@ def router(catalog: Catalog) -> APIRouter:
 def _expect_known(catalog: Catalog, model: str) -> None:
     if model not in catalog.models:
         raise UnknownModel(model, tuple(catalog.models))
-
-
-def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route that reads no body: admission may refuse the head of any request."""
-    return {200: {"headers": RECEIPTS}} | open_inference.responses(400, 413, 415, *statuses)

@@ -21,7 +21,7 @@ _STATUS: dict[type[ServingError], int] = {
     errors.InvalidInput: HTTPStatus.BAD_REQUEST,
     errors.ModelRejectedInput: HTTPStatus.BAD_REQUEST,
 }
-_TOLD: dict[int, str] = {
+TOLD: dict[int, str] = {
     400: "The request is malformed, or its values are not what is taken; the message names them.",
     401: "The admin key is missing or wrong.",
     403: "This service has no admin key, so nobody may ask this.",
@@ -39,6 +39,11 @@ class ErrorAnswer(BaseModel):
     """Any error, as the protocol writes it."""
 
     error: str = Field(description="What is wrong, and how to mend it; for people.")
+
+
+def is_form_of(path: str) -> bool:
+    """Tell whether a path is one of the Open Inference Protocol or of KServe's first, which share a form for errors."""
+    return path in ("/v1/models", "/v2") or path.startswith(("/v1/models/", "/v2/"))
 
 
 def status_of(error: Exception) -> int:
@@ -71,7 +76,7 @@ def render_message(message: str) -> bytes:
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route for the given error statuses."""
     return {
-        status: {"model": ErrorAnswer, "description": _TOLD[status], "headers": openapi.headers_of(status)}
+        status: {"model": ErrorAnswer, "description": TOLD[status], "headers": openapi.headers_of(status)}
         for status in statuses
     }
 

@@ -1,9 +1,8 @@
 """The routes of :class:`~app.protocols.open_inference.infer_door.InferDoor` in FastAPI, with its OpenAPI types."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from app.admission import MAX_TIMEOUT_MS, TICKET
@@ -37,13 +36,10 @@ class InferenceResponse(BaseModel):
     outputs: list[ResponseOutput]
 
 
-def router(door: InferDoor, models: Iterable[str]) -> APIRouter:
-    """Return the routes, which know the names of the models."""
+def router(door: InferDoor) -> APIRouter:
+    """Return the routes."""
     routes = APIRouter(tags=["open inference"])
     documented = _documented()
-    # of no type of Python's: whatever else is asked for is answered as unknown
-    Model: TypeAlias = Annotated[str, Path(json_schema_extra={"enum": list(models)})]
-    Version: TypeAlias = Annotated[str, Path(json_schema_extra={"pattern": "^[1-9][0-9]*$", "examples": ["1"]})]
 
     async def infer(request: Request, model: str, version: str | None = None) -> Response:
         reply = await door.answer(request.scope[TICKET], model, version, request.scope, request.receive)
@@ -51,10 +47,10 @@ def router(door: InferDoor, models: Iterable[str]) -> APIRouter:
         response.raw_headers = list(reply.headers)
         return response
 
-    async def infer_default(request: Request, model: Model) -> Response:
+    async def infer_default(request: Request, model: str) -> Response:
         return await infer(request, model)
 
-    async def infer_version(request: Request, model: Model, version: Version) -> Response:
+    async def infer_version(request: Request, model: str, version: str) -> Response:
         return await infer(request, model, version)
 
     routes.add_api_route("/v2/models/{model}/infer", infer_default, methods=["POST"], **documented)
