@@ -7,10 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
 # tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`
 PYTEST := $(BIN)/python -m pytest
-SOURCES := app training tests benchmarks
+SOURCES := app training tests benchmarks clients
+PROTOS := app/protocols/grpc
+protoc = $(BIN)/python -m grpc_tools.protoc --proto_path=. --pyi_out=$(or $(1),.) \
+	--descriptor_set_out=$(1)$(PROTOS)/protos.binpb $(PROTOS)/*.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify replay-node check format schema train models bench bench-quick image test-image clean
+.PHONY: help serve test quick verify replay-node check format protos schema train models bench bench-quick image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,11 +39,18 @@ check: $(VENV)/.dev ## format, lint, types, import directions, generated files
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd clients/python/src && $(abspath $(BIN))/lint-imports --config ../pyproject.toml
 	$(BIN)/python -m app schema | diff - models/manifest.schema.json
+	@rm -rf build/protos && mkdir -p build/protos/$(PROTOS)
+	$(call protoc,build/protos/)
+	for made in build/protos/$(PROTOS)/*; do cmp $$made $(PROTOS)/$${made##*/} || { echo "run 'make protos'" >&2; exit 1; }; done
 
 format: $(VENV)/.dev ## format and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+protos: $(VENV)/.dev ## write what is generated from the .proto files anew
+	$(call protoc,)
 
 schema: $(VENV)/.service ## write models/manifest.schema.json anew
 	$(BIN)/python -m app schema > models/manifest.schema.json.tmp

@@ -18,6 +18,7 @@ HEALTH_TIMEOUT_S = 2.0
 # with options of their own: imported only when asked for
 TOOLS = {
     "bench": "put a model, or a running service, under load; tell what its callers see",
+    "predict": "ask a model about some files; or answer a whole file of rows without a server",
     "tune": "measure a model on this machine, and write what serves it best beside its bundle",
 }
 

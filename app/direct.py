@@ -179,7 +179,7 @@ class DirectProtocol(WireProtocol):
         wish = target.wish(query) if target is not None and self._is_plain() else None
         if target is not None and wish is not None:
             ticket = self._admission.admit({"headers": self.headers, "client": self.client})
-            if ticket.refusal is None and ticket.content_length is not None and ticket.content_length <= MAX_BODY_BYTES:
+            if _is_moderate(ticket):
                 self._held = _Held(target, wish, ticket)
                 return
             self._open(ticket)
@@ -228,3 +228,13 @@ class DirectProtocol(WireProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         self._drop_held()
         super()._refuse(refusal)
+
+
+def _is_moderate(ticket: Ticket) -> bool:
+    """Tell whether a body is short, of a length that is stated, and comes as it is."""
+    return (
+        ticket.refusal is None
+        and ticket.content_length is not None
+        and ticket.content_length <= MAX_BODY_BYTES
+        and not ticket.content_encoding
+    )

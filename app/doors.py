@@ -17,6 +17,7 @@ from app.metrics import Metrics
 from app.protocols import models, openapi
 from app.protocols.answers import Answers
 from app.protocols.clouds import doors as clouds
+from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor, predict_targets
 from app.protocols.manners import PREDICT, Way
@@ -52,6 +53,7 @@ class Doors:
         infer: The Open Inference Protocol's.
         inference: The data plane in the words of that protocol, for its other wires.
         repository: Loads and unloads models.
+        compression: Encodes large answers where that is asked for.
         ways: Where the paths lead that predict, ahead of any route.
         infer_paths: The model that each path of the Open Inference Protocol asks, likewise.
         tasks: By name of the model.
@@ -97,7 +99,8 @@ class Doors:
         self.infer = InferDoor(
             service, self.inference, self._infer_targets, admission, figures, decoders=decoders
         )  # fmt: skip
-        self.direct = DirectDoor(service, {}, admission, figures, decoders=decoders)
+        self.compression = Compression(settings.compress_from_bytes, decoders=decoders)
+        self.direct = DirectDoor(service, {}, admission, figures, decoders=decoders, compression=self.compression)
         self.repository = Repository(catalog, settings, doors=self, check_contract=self.check_contract)
 
     def open(self) -> None:

@@ -11,9 +11,11 @@
     │   ├── MalformedBody      not JSON, or not a body of this media type
     │   ├── InvalidInput       well-formed, but its values are not what the model takes
     │   ├── BodyTooLarge       more bytes than the service takes
+    │   ├── BodyTooSlow        not the whole of it within the deadline
     │   ├── TooManyInstances   more instances than one request may hold
     │   ├── TooManyValues      more arrays, objects or values than any good request holds
     │   ├── UnsupportedMedia   a media type that this door does not read
+    │   │   └── UnsupportedEncoding a coding that is not read, or more than one
     │   ├── WrongKey           the admin key is missing or wrong
     │   ├── NotAllowed         nobody may ask this of this service, as it is set up
     │   ├── UnknownModel       no model of that name
@@ -129,8 +131,16 @@ class BodyTooLarge(RequestError):
     code = "body_too_large"
     title = "Body too large"
 
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"the body is larger than the {limit_bytes} bytes that this service takes")
+    def __init__(self, limit_bytes: int, *, inflated: bool = False) -> None:
+        found = "inflates to more" if inflated else "is larger"
+        super().__init__(f"the body {found} than the {limit_bytes} bytes that this service takes")
+
+
+class BodyTooSlow(RequestError):
+    """The body did not come within the deadline."""
+
+    code = "request_timeout"
+    title = "Request timeout"
 
 
 class TooManyInstances(RequestError):
@@ -155,6 +165,13 @@ class UnsupportedMedia(RequestError):
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
+
+
+class UnsupportedEncoding(UnsupportedMedia):
+    """The body is encoded as nothing that is read here, or more than once."""
+
+    code = "unsupported_content_encoding"
+    title = "Unsupported content encoding"
 
 
 class WrongKey(RequestError):

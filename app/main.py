@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -22,9 +22,11 @@ from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
 from app.protocols.direct import DirectDoor
 from app.protocols.open_inference import errors as open_inference
+from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
 from app.serving.repository import Repository
 from app.settings import Settings
+from app.tasks import Task
 
 
 class ZeroToOne(FastAPI):
@@ -48,6 +50,16 @@ class ZeroToOne(FastAPI):
         return self.doors.direct
 
     @property
+    def inference(self) -> Inference:
+        """The data plane in the words of the Open Inference Protocol."""
+        return self.doors.inference
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The tasks by the name of their model; more may come."""
+        return self.doors.tasks
+
+    @property
     def repository(self) -> Repository:
         """Loads and unloads models."""
         return self.doors.repository
@@ -58,6 +70,7 @@ class ZeroToOne(FastAPI):
             await super().__call__(scope, receive, send)
             return
         ticket = scope.get(TICKET) or self.admission.admit(scope)
+        send = self.doors.compression.sending(ticket, scope["method"], send)
         if scope["method"] == "POST":
             doors, path = self.doors, scope["path"]
             if (way := doors.ways.get(path)) is not None:
@@ -100,8 +113,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     """
     figures = Metrics()
     catalog = Catalog(settings, figures, clock=clock)
-    admission = Admission(settings, figures, clock=clock)
     decoders = Decoders(clock=clock)
+    admission = Admission(settings, figures, clock=clock, offload=decoders.run)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
     doors.open()
 

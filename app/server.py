@@ -14,13 +14,18 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from app import draining
 from app.direct import DirectProtocol
+from app.errors import SettingsError
 from app.main import ZeroToOne
-from app.settings import Settings
+from app.settings import EXIT_BAD_SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from app.protocols.grpc.server import GrpcServer
 
 logger = logging.getLogger("app.server")
 
@@ -62,6 +67,8 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self.servers = []  # as uvicorn does only when it has started
+        self._head_timeout_s = settings.head_timeout_s
+        self._grpc = _grpc_server(app, settings)
         self._drain_s = settings.drain_s
         self._shutdown_s = settings.shutdown_s
 
@@ -77,13 +84,31 @@ class Server(uvicorn.Server):
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start loading, and take connections on every port."""
+        await super().startup(sockets)
+        if self.started:
+            await self._open_other_doors()
+
+    async def _open_other_doors(self) -> None:
+        """Take connections of gRPC, where it is on; does nothing more when it is called again."""
+        if self._grpc is None:
+            return
+        try:
+            await self._grpc.start()
+        except SettingsError as exc:
+            logger.error("%s", exc)
+            await self.lifespan.shutdown()
+            raise SystemExit(EXIT_BAD_SETTINGS) from exc
+
     async def on_tick(self, counter: int) -> bool:
-        """Hang up on connections that have been idle for too long; once a second."""
+        """Hang up on connections that have been idle for too long, or sent too slowly; once a second."""
         if counter % _TICKS_PER_S == 0:
-            since = asyncio.get_running_loop().time() - self.config.timeout_keep_alive
+            now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, DirectProtocol)
-                connection.close_if_idle(since)
+                connection.close_if_idle(now - self.config.timeout_keep_alive)
+                connection.hurry(now, now - self._head_timeout_s)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -97,12 +122,20 @@ class Server(uvicorn.Server):
             await loop.connect_accepted_socket(self._create_protocol, connection)
         await draining.wait_until(lambda: not self.server_state.connections, within_s=LINGER_S)
         cutting = loop.call_later(self._shutdown_s, self._cut)
+        if self._grpc is not None:
+            await self._grpc.stop(self._shutdown_s + _FORCE_AFTER_S)
         await super().shutdown(sockets)
         cutting.cancel()
 
     async def _stop_opening(self) -> None:
         """Let no further connection open, since the port is about to be closed."""
-        await draining.stop_opening(sock for server in self.servers for sock in server.sockets)
+        with contextlib.ExitStack() as opened:
+            copies = [] if self._grpc is None else self._grpc.listeners()
+            await draining.stop_opening([*self._left_listeners(), *(opened.enter_context(copy) for copy in copies)])
+
+    def _left_listeners(self) -> list[socket.socket]:
+        """Return the sockets of HTTP that nobody takes connections from once this server ends."""
+        return [sock for server in self.servers for sock in server.sockets]
 
     def _cut(self) -> None:
         """Answer everybody who still waits, with 503."""
@@ -116,6 +149,24 @@ class Server(uvicorn.Server):
         return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself calls it
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
+    """Return what serves gRPC; None where it is off. Nothing of it is imported then.
+
+    Raises:
+        SettingsError: It is not installed.
+    """
+    if settings.grpc_port is None:
+        return None
+    from app.protocols.grpc import ports
+
+    ports.expect_installed()
+    from app.protocols.grpc.calls import CallsDoor
+    from app.protocols.grpc.server import GrpcServer
+
+    calls = CallsDoor(app.admission, app.catalog, app.figures, app.repository, app.tasks, settings)
+    return GrpcServer(settings, app.admission, app.catalog, app.figures, app.inference, calls)
 
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:

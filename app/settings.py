@@ -48,6 +48,13 @@ class Settings(BaseModel):
         description="Port to listen on; also AIP_HTTP_PORT, SAGEMAKER_BIND_TO_PORT, CONTAINER_APP_PORT or PORT, in "
         "this order. 0 takes a free one.",
     )
+    grpc_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of the Open Inference Protocol over gRPC, which needs the extra grpc; 0 takes a free one. "
+        "Unset: no gRPC.",
+    )
     models_dir: Path = Field(
         default=Path("models"),
         description="Folder of the bundles, <name>/<version>/; also MODELS_DIR. Where neither is set, the first of "
@@ -117,7 +124,9 @@ class Settings(BaseModel):
         description="Texts and series whose lengths are far apart run in batches of their own; 0 pads whatever comes "
         "next to the longest of it.",
     )
-    max_body_bytes: int = Field(default=8 * 2**20, ge=1024, description="Largest request body.")
+    max_body_bytes: int = Field(
+        default=8 * 2**20, ge=1024, description="Largest request body, inflated where it is compressed."
+    )
     max_incoming_bytes: int = Field(
         default=128 * 2**20,
         ge=1024,
@@ -130,6 +139,18 @@ class Settings(BaseModel):
     )
     timeout_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="Deadline of a request that states none (504 past it)."
+    )
+    head_timeout_s: int = Field(
+        default=20,
+        ge=1,
+        le=3600,
+        description="Seconds in which the head of a request must come, once its first byte has (408 past it).",
+    )
+    compress_from_bytes: int = Field(
+        default=16 * 1024,
+        ge=0,
+        description="Least bytes of an answer that is compressed where the client asks for it; smaller ones would pay "
+        "more than they gain.",
     )
     client_header: str | None = Field(
         default=None,

@@ -4,8 +4,8 @@
   stops behind such a head and would skip the body. ``curl --http2`` and Java's HttpClient send one.)
 - The head and the trailers of a request have a limit, in bytes and in number, before anything is kept of them.
 - Trailers never become headers (RFC 9110, section 6.5.1).
-- Idle connections are found by a look at all of them now and then: a timer for each answer costs more than the answer's
-  own bytes.
+- Idle connections, and heads that come too slowly, are found by a look at all connections now and then: a timer for
+  each answer costs more than the answer's own bytes.
 - What cannot be read is answered with a problem, behind the answers to what was read before it, and the connection is
   closed only when the caller has had time to read it: closing a socket that still receives would reset it.
 """
@@ -51,6 +51,9 @@ HEAD_TOO_LARGE = Refusal(
     "request_header_fields_too_large",
     "Request header fields too large",
     f"request line, headers and trailers may have {MAX_HEAD_BYTES} bytes, and headers be {MAX_HEADERS}",
+)
+HEAD_TOO_SLOW = Refusal(
+    HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "Request timeout", "the head of the request has not come in time"
 )
 NO_PROXY = Refusal(HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "Not implemented", "this service is no proxy")
 SHUTTING_DOWN = Refusal(
@@ -101,6 +104,9 @@ class WireProtocol(HttpToolsProtocol):
         self._is_head_read = False
         self._refusal: Refusal | None = None
         self._idle_since: float | None = None  # on the loop's clock
+        # since when the rest of something is waited for, and behind which request, as far as anybody has looked
+        self._owed_since: float | None = None
+        self._owed_behind: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
         """Wait for the first request as long as for any other."""
@@ -183,13 +189,32 @@ class WireProtocol(HttpToolsProtocol):
             self._start_asgi_task(*waiting)
         elif self._refusal is not None:
             self._answer(self._refusal)
-        else:
+        elif self._is_head_read:  # else the head of the next request has begun
             self._idle_since = self.loop.time()
 
     def close_if_idle(self, since: float) -> None:
         """Hang up where nothing has been asked since a time of the loop's clock."""
         if self._idle_since is not None and self._idle_since <= since:
             self.transport.close()
+
+    def hurry(self, now: float, since: float) -> None:
+        """Refuse a head that has been coming for too long, or hang up on what should have ended after its answer.
+
+        A head is timed from the first look at it. The body of a request that is under way has the deadline of that.
+
+        Args:
+            now: On the loop's clock.
+            since: What has been coming since then, or longer, is too late.
+        """
+        cycle = self._last_cycle()
+        is_owed = self._idle_since is None and self._refusal is None and (cycle is None or cycle.response_complete)
+        if not is_owed or self._owed_since is None or self._owed_behind is not cycle:
+            self._owed_since, self._owed_behind = (now, cycle) if is_owed else (None, None)
+        elif self._owed_since <= since:
+            if self._is_head_read:  # the rest of a body that is answered already, or empty lines
+                self.transport.close()
+            else:
+                self._refuse(HEAD_TOO_SLOW)
 
     def cut(self) -> None:
         """Refuse the request whose body is still coming, if there is one."""

@@ -19,6 +19,7 @@ from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError
 from app.metrics import Histogram, Metrics
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, is_large, parse_query
+from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
 from app.serving.jobs import Answer, Job, Outcome
 from app.serving.service import Service
@@ -160,6 +161,7 @@ class DirectDoor:
         admission: Told of refusals.
         metrics: Told of every answer.
         decoders: Where large answers are written, off the event loop.
+        compression: Encodes answers where that is asked for.
 
     Attributes:
         targets: By the target of the request line.
@@ -173,7 +175,9 @@ class DirectDoor:
         metrics: Metrics,
         *,
         decoders: Decoders,
+        compression: Compression,
     ) -> None:
+        self._compression = compression
         self._service = service
         self._admission = admission
         self._metrics = metrics
@@ -243,27 +247,34 @@ class DirectDoor:
     ) -> None:
         self._service.observe(version, outcome)
         number = self._receipts_of(target, version)[2]
+        written: Written | Callable[[], Written]
         if is_large(outcome):
-            write = partial(target.write, number, outcome, wanted)
-            task = asyncio.get_running_loop().create_task(
-                self._respond_from_thread(target, version, exchange, parse_s, outcome, write)
-            )
-            self._writing.add(task)  # the loop itself keeps no task alive
-            task.add_done_callback(self._writing.discard)
-            return
-        self._respond(target, version, exchange, parse_s, outcome, target.write(number, outcome, wanted))
+            written = partial(target.write, number, outcome, wanted)
+        else:
+            written = target.write(number, outcome, wanted)
+            if not self._compression.applies(exchange.ticket, len(written.body)):
+                self._respond(target, version, exchange, parse_s, outcome, written)
+                return
+        task = asyncio.get_running_loop().create_task(
+            self._respond_later(target, version, exchange, parse_s, outcome, written)
+        )
+        self._writing.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._writing.discard)
 
-    async def _respond_from_thread(
+    async def _respond_later(
         self,
         target: Target,
         version: Version,
         exchange: Exchange,
         parse_s: float,
         answer: Answer,
-        write: Callable[[], Written],
+        written: Written | Callable[[], Written],
     ) -> None:
+        ticket = exchange.ticket
         try:
-            written = await self._decoders.run(exchange.ticket.deadline, write)
+            if not isinstance(written, Written):
+                written = await self._decoders.run(ticket.deadline, written)
+            written = await self._compression.encoded(ticket, written)
         except asyncio.CancelledError:
             self._refuse(target, version, exchange, ModelNotReady("the service is shutting down"))
             raise

@@ -70,14 +70,15 @@ def part(document: object) -> tuple[object, Parameters]:
         raise _wrong_type(MEMBER, message=f"expected an object, found {kind_of(members)}")
     expect_few_members(members, MEMBER)
     options = dict(members)
-    model, version = options.pop("model", None), options.pop("version", None)
-    if model is not None and not isinstance(model, str):
+    version = _version(options.pop("version")) if "version" in options else None
+    model = options.pop("model") if "model" in options else None
+    if "model" in members and not isinstance(model, str):
         raise _wrong_type(MEMBER, "model", message=f"expected the name of a model, found {kind_of(model)}")
     named = rest.get("model", model)
     if model is not None and named != model:
         message = f'expected the model that "model" names beside it, {quoted(str(named))!r}, found {quoted(model)!r}'
         raise InvalidInput(Fault(pointer=pointer(MEMBER, "model"), code="wrong_type", message=message))
-    return rest, Parameters(model, _version(version), options)
+    return rest, Parameters(model, version, options)
 
 
 def as_query(parameters: Parameters, task: Task) -> dict[str, str]:
@@ -134,10 +135,10 @@ def _type(schema: Mapping[str, Any]) -> str:
     return str(plain.get("type", "string"))
 
 
-def _version(value: object) -> str | None:
+def _version(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from app import errors
-from app.errors import Fault, InvalidInput, ModelRejectedInput, Overloaded, ServingError
+from app.encodings import CODINGS
+from app.errors import (
+    Fault,
+    InvalidInput,
+    ModelRejectedInput,
+    Overloaded,
+    ServingError,
+    UnsupportedEncoding,
+)
 from app.tasks.decoding.faults import pointer
 
 MEDIA_TYPE = "application/problem+json"
@@ -21,9 +29,11 @@ STATUS: dict[type[ServingError], int] = {
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooManyInstances: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyValues: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.WrongKey: HTTPStatus.UNAUTHORIZED,
     errors.NotAllowed: HTTPStatus.FORBIDDEN,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
@@ -42,6 +52,12 @@ STATUS: dict[type[ServingError], int] = {
     errors.BundleNotProven: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BackendUnavailable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.SettingsError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_ADVICE: dict[int, tuple[tuple[bytes, bytes], ...]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: ((b"retry-after", b"1"),),
+    HTTPStatus.UNAUTHORIZED: ((b"www-authenticate", b"Bearer"),),
+    HTTPStatus.REQUEST_TIMEOUT: ((b"connection", b"close"),),  # the rest of the request is not waited for
 }
 
 
@@ -91,11 +107,9 @@ def advice(error: Exception, status: int) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell a caller what to do about an error: when to come back, how to be let in."""
     if isinstance(error, Overloaded):
         return [(b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return [(b"retry-after", b"1")]
-    if status == HTTPStatus.UNAUTHORIZED:
-        return [(b"www-authenticate", b"Bearer")]
-    return []
+    if isinstance(error, UnsupportedEncoding):  # RFC 9110, section 15.5.16
+        return [(b"accept-encoding", b", ".join(CODINGS))]
+    return list(_ADVICE.get(status, ()))
 
 
 def _faults(error: ServingError) -> tuple[Fault, ...]:

@@ -82,6 +82,7 @@ class WorkerServer(Server):
         if not self.should_exit:
             await self._take(self._wanted())
             if self._has_begun:
+                await super()._open_other_doors()
                 self._commands.carry_on()
         if counter % _TICKS_BETWEEN_NOTES == 0:
             self._post(self._app.figures.snapshot())
@@ -112,10 +113,12 @@ class WorkerServer(Server):
         except (OSError, EOFError):  # the parent has hung up
             asyncio.get_running_loop().remove_reader(self._place.pings.fileno())
 
-    async def _stop_opening(self) -> None:
+    async def _open_other_doors(self) -> None:
+        """Wait with gRPC until the models are loaded: its socket cannot be left to another worker for that long."""
+
+    def _left_listeners(self) -> list[socket.socket]:
         # the filter stays with a socket, which belongs to the next worker where only this one leaves
-        if self._service_ends:
-            await super()._stop_opening()
+        return super()._left_listeners() if self._service_ends else []
 
     def _wanted(self) -> set[int]:
         """Return the numbers of the sockets to take connections from."""

@@ -24,6 +24,7 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from app import logs
 from app.errors import SettingsError
+from app.protocols.grpc import ports
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
 from app.workers.listeners import listen
@@ -257,10 +258,20 @@ def pause_after(short_lives: int) -> float:
 
 
 def serve(settings: Settings) -> int:
-    """Serve with several workers until a signal comes; return the exit status."""
+    """Serve with several workers until a signal comes; return the exit status.
+
+    Raises:
+        SettingsError: The port of gRPC is taken, or gRPC is not installed.
+    """
     if (status := _check_models(settings)) != 0:
         return status
-    return Workers(settings).serve()
+    with contextlib.ExitStack() as opened:
+        if settings.grpc_port is not None:
+            # imports nothing of gRPC; each worker opens the port for itself
+            ports.expect_installed()
+            held = opened.enter_context(ports.reserve(settings.host, settings.grpc_port))
+            settings = settings.model_copy(update={"grpc_port": held.getsockname()[1]})
+        return Workers(settings).serve()
 
 
 def _check_models(settings: Settings) -> int:

@@ -9,6 +9,7 @@ the fence is the kind, the others say more:
   it, ``text output`` what is printed.
 - ``json manifest mlp/2 /a/pointer``: a part of a committed manifest.
 - ``python``: a script, run against the service. ``python app/backends/x.py``: a file that a reader would add.
+- ``js``: a script, run against the service by Node.js; ``text output`` behind it is what it prints.
 - ``text errors``: the tree of ``app/errors.py``; ``text tree``: files below the folder of the first line.
 - ``mermaid``: a diagram whose files exist.
 - ``yaml``, ``toml``, ``dockerfile``, ``json file``, ``json request /path``: on the pages of platforms, files for their
@@ -46,13 +47,15 @@ from app.protocols import problem
 from app.settings import PREFIX, Settings
 from tests.support import clis
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle, edit_manifest, open_folder, write_file_with_digest
-from tests.support.committed import LATEST
+from tests.support.committed import LATEST, names_of
 from tests.support.markdown import Block, Page, code_words, commands, expect_like_answer, expect_like_json, resolve
 from tests.support.server import RunningService, serve
 
 ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "python"
 PAGES = [Page.read(ROOT / f"{name}.md") for name in ("README", "CONTRIBUTING", "CHANGELOG")]
 PAGES += [Page.read(path) for path in sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [Page.read(CLIENT / "README.md")]
 # run from its first line to its last, in a folder of its own: tests/e2e/test_guide_own_model.py
 OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"
 PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
@@ -147,7 +150,7 @@ def test_what_is_shown_is_held_against_something(place: Place) -> None:
         assert place.page.path.parent == FOLDER_OF_PLATFORMS
     else:
         assert before is not None, "nothing is held against this block: say what it is behind its fence"
-        assert before.kind == "bash", "nothing is held against this block: say what it is behind its fence"
+        assert before.kind in ("bash", "js"), "nothing is held against this block: say what it is behind its fence"
         assert Place(place.page, place.index - 1).shown is block
 
 
@@ -162,8 +165,26 @@ def test_scripts_run_and_new_files_are_taken(
         NEW_FILES[str(Path(name).parent)](Path(name), block.text, tmp_path, monkeypatch)
         return
     script = block.text.replace(LOCAL, service.url.removeprefix("http://"))
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    output([sys.executable, "-W", "error", "-c", script], {"PYTHONPATH": str(CLIENT / "src")})
+
+
+@pytest.mark.needs_node
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@on_each("js")
+def test_scripts_run_in_node(place: Place, service: RunningService) -> None:
+    script = place.block.text.replace(LOCAL, service.url.removeprefix("http://"))
+    printed = output(["node", "--input-type=module", "--eval", script])
+    shown = place.shown
+    assert shown is not None, "say what the script prints"
+    assert shown.kind == "text"
+    assert printed.strip() == shown.text.strip()
+
+
+@pytest.mark.parametrize("kind", sorted({open_bundle(ref).manifest.task.kind for ref in LATEST.values()}))
+def test_every_task_has_an_example_in_curl_and_in_javascript(kind: str) -> None:
+    asked = {(block.kind, name) for block in PAGE["docs/guides/client.md"].blocks for name in names_of(kind)
+             if re.search(rf"/predict/{name}\b", block.text)}  # fmt: skip
+    assert {"bash", "js"} <= {kind for kind, _ in asked}
 
 
 @on_each("mermaid")
@@ -174,7 +195,7 @@ def test_diagrams_are_of_a_known_kind(place: Place) -> None:
 
 @on_each_page
 def test_no_block_is_of_an_unknown_kind(page: Page) -> None:
-    known = {"bash", "json", "http", "text", "python", "mermaid"} | ({"toml"} if page.path == OWN_TEST else set())
+    known = {"bash", "json", "http", "text", "python", "js", "mermaid"} | ({"toml"} if page.path == OWN_TEST else set())
     known |= {"yaml", "toml", "dockerfile"} if page.path.parent == FOLDER_OF_PLATFORMS else set()
     assert [f"line {block.line}: {block.kind!r}" for block in page.blocks if block.kind not in known] == []
 
@@ -282,12 +303,16 @@ def check_torchrun(words: list[str]) -> None:
 
 
 def check_pip(words: list[str]) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    projects: dict[str, Any] = {}
+    for place, folder in ((".", ROOT), ("./clients/python", CLIENT)):
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        projects |= {place: project, project["name"]: project}
     assert words[1] == "install"
     for word in words[2:]:
         name, _, extras = word.removesuffix("]").partition("[")
-        assert name in (".", project["name"], "--editable", "-e", "--constraint", "-c", "requirements/constraints.txt")
-        assert set(filter(None, extras.split(","))) <= set(project["optional-dependencies"])
+        options = ("--editable", "-e", "--constraint", "-c", "requirements/constraints.txt")
+        assert name in projects or name in options
+        assert set(filter(None, extras.split(","))) <= set(projects.get(name, {}).get("optional-dependencies", ()))
 
 
 def check_apt(words: list[str]) -> None:
@@ -473,13 +498,13 @@ def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
 # Names
 
 
-PATH = re.compile(r"\b(?:app|training|tests|models|docs|benchmarks|requirements)/[\w./-]*\w")
+PATH = re.compile(r"\b(?:app|training|tests|models|docs|benchmarks|clients|requirements)/[\w./-]*\w")
 FILE = re.compile(r"[\w./-]+\.(?:py|md|json|toml|yml|txt|html|npz|onnx|safetensors)")
 
 
 @cache
 def file_names() -> set[str]:
-    folders = [ROOT / name for name in ("app", "training", "tests", "models", "docs", "benchmarks")]
+    folders = [ROOT / name for name in ("app", "training", "tests", "models", "docs", "benchmarks", "clients")]
     return {path.name for folder in folders for path in folder.rglob("*")} | {path.name for path in ROOT.iterdir()}
 
 
@@ -519,7 +544,7 @@ def test_paths_that_are_named_are_there(page: Page) -> None:
 @on_each_page
 def test_python_names_that_are_named_are_there(page: Page) -> None:
     for code in page.inline_code:
-        if re.fullmatch(r"(?:app|training)(?:\.\w+)+", code):
+        if re.fullmatch(r"(?:app|training|zero_to_one_client)(?:\.\w+)+", code):
             pkgutil.resolve_name(code)
 
 

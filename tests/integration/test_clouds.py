@@ -281,6 +281,18 @@ def test_vertex_parameters_say_what_a_query_says_elsewhere(vertex: httpx.Client)
         assert vertex.post(VERTEX_PREDICT, json=body).json() == outputs
 
 
+@pytest.mark.parametrize("version", [99, "98", "x"])
+def test_a_version_in_the_parameters_is_the_one_that_is_asked(vertex: httpx.Client, version: object) -> None:
+    body = example(vertex, "cnn")
+    unknown = f"model 'cnn' has no version '{version}'; it has: {LATEST['cnn'].version}"
+    named = vertex.post(VERTEX_PREDICT, json=body | {"parameters": {"model": "cnn", "version": version}})
+    assert (named.status_code, named.json()["detail"]) == (404, unknown)
+    # wins over a query's
+    path = f"/v1/models/cnn:predict?version={LATEST['cnn'].version}"
+    in_path = vertex.post(path, json=body | {"parameters": {"version": version}})
+    assert (in_path.status_code, in_path.json()) == (404, {"error": unknown})
+
+
 def test_a_name_that_is_written_with_escapes_is_the_same_name(vertex: httpx.Client) -> None:
     body = json.dumps(example(vertex, "cnn") | {"parameters": {"model": "cnn", "top_k": 1}})
     escaped = body.replace("parameters", "p\\u0061rameters")

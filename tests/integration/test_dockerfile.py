@@ -1,5 +1,6 @@
 """What the image leaves out of the installed libraries, nothing that serves asks for."""
 
+import os
 import re
 import subprocess
 import sys
@@ -71,6 +72,27 @@ def test_what_was_tuned_on_one_machine_is_neither_committed_nor_copied_into_the_
     assert pattern in (ROOT / ".gitignore").read_text().splitlines()
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines.index(pattern) > lines.index("!models")  # the last that matches decides
+
+
+def test_the_command_that_sagemaker_runs_is_in_the_image_and_on_its_path() -> None:
+    script = ROOT / "docker" / "serve"
+    assert os.access(script, os.X_OK)
+    assert "!docker/serve" in (ROOT / ".dockerignore").read_text().splitlines()
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    stage = dockerfile.partition(" AS serving\n")[2].partition("\nFROM ")[0]
+    assert "COPY docker/serve /usr/local/bin/serve" in stage.splitlines()
+    # its first line is read by the kernel, and `python` is found as the image's CMD finds it
+    assert script.read_text().startswith("#!/bin/sh\n")
+    assert 'exec python -m app serve "$@"' in script.read_text().splitlines()
+    assert 'CMD ["python", "-m", "app", "serve"]' in stage.splitlines()
+
+
+def test_the_image_is_asked_for_its_health_on_either_port() -> None:
+    stage = (ROOT / "Dockerfile").read_text().partition(" AS serving\n")[2].partition("\nFROM ")[0]
+    assert "CMD python -m app health || PORT=8080 python -m app health" in stage
+    assert "PORT=8080" in (ROOT / "docker" / "serve").read_text().replace("SAGEMAKER_BIND_TO_", "")
+    # a variable of the image's would win over what a platform mounts, or says
+    assert not re.search(r"^ENV .*\b(MODELS_DIR|PORT|ZTO_PORT)=", stage, re.MULTILINE)
 
 
 def test_compose_passes_every_setting_on_but_what_the_image_itself_decides() -> None:

@@ -17,8 +17,11 @@ pytestmark = pytest.mark.slow
 
 PREDICT = [f"POST /predict/{name}" for name in NAMES]
 OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /metrics"]
+OTHERS += ["GET /ping", "GET /v1/models", "GET /v1/models/{model}"]
+PLATFORMS = ["POST /invocations", "POST /score"]
+PLATFORMS += [path for name in NAMES for path in (f"POST /models/{name}/invoke", f"POST /v1/models/{name}:predict")]
 # random cases of an operation, beside those that go through every keyword of its schemas
-EXAMPLES, FEW_EXAMPLES = 100, 25
+EXAMPLES, FEW_EXAMPLES, FEWEST_EXAMPLES = 100, 25, 10
 
 
 def expect_good(done: Run, *, least_cases: int, least_good: int, most_excused: float = 0.25) -> None:
@@ -54,7 +57,7 @@ def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx
     document = client.get("/openapi.json").json()
     schemathesis.openapi.from_dict(document).validate()
     asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    assert asked == {"POST /predict", *PREDICT, *INFER, *OTHERS}
+    assert asked == {"POST /predict", *PREDICT, *INFER, *PLATFORMS, *OTHERS}
 
 
 @pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
@@ -63,6 +66,13 @@ def test_predictions_are_as_documented(service: RunningService, label: str) -> N
     done = run(load(service.url, EXAMPLES).include(name=label))
     # with 10 operations more than 2,000 cases
     expect_good(done, least_cases=200, least_good=30)
+
+
+@pytest.mark.parametrize("label", PLATFORMS)
+def test_predictions_for_platforms_are_as_documented(service: RunningService, label: str) -> None:
+    name = next((name for name in NAMES if f"/{name}/" in label or f"/{name}:" in label), "")
+    register_formats(golden_octets(name))
+    expect_good(run(load(service.url, FEWEST_EXAMPLES).include(name=label)), least_cases=100, least_good=20)
 
 
 @pytest.mark.parametrize("label", INFER)

@@ -13,6 +13,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("url")
     parser.add_argument("-s", action="store_true", help="nothing to be silent about")
     parser.add_argument("-i", action="store_true")
+    parser.add_argument("--compressed", action="store_true", help="asked for, and undone, in any case")
     parser.add_argument("-X", dest="method")
     parser.add_argument("-H", dest="headers", action="append", default=[])
     parser.add_argument("-d", "--data-binary", dest="data")

@@ -35,6 +35,7 @@ CHECKS = (
     "unsupported_method", "allow_header_conformance",
 )  # fmt: skip
 INFER = ("POST /v2/models/{model}/infer", "POST /v2/models/{model}/versions/{version}/infer")
+V1 = "POST /v1/models/"
 SEED = 5
 _IS_GOOD = {"X-Request-ID": "a-good-request"}
 _PROBLEM = ["application/problem+json"]
@@ -207,6 +208,8 @@ def _excuse(failure: Failure, case: Case, response: Response) -> str | None:
     """Return the code of a problem that is as it should be, although a check fails; None where there is no excuse."""
     if case.operation.label in INFER:
         return _excuse_of_infer(failure, case, response)
+    if case.operation.label.startswith(V1):
+        return _excuse_of_v1(failure, case, response)
     if response.headers.get("content-type") != _PROBLEM:
         return None
     problem = response.json()
@@ -240,6 +243,22 @@ def _excuse_of_infer(failure: Failure, case: Case, response: Response) -> str | 
         # which tensors are good depends on the model in the path, and data on their shape
         return "invalid_input"
     return None
+
+
+def _excuse_of_v1(failure: Failure, case: Case, response: Response) -> str | None:
+    """Return what the predict door would have said, of errors that are a sentence; see :func:`_excuse`."""
+    if response.status_code in (503, 504) and "X-Request-Timeout-Ms" in case.headers:
+        return "deadline_exceeded"
+    if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
+        return None
+    message: str = response.json()["error"]
+    if message.startswith("the model fails on it"):
+        return "model_rejected_input"
+    if "must have the same shape" in message:
+        return "different_shape"
+    if case.media_type == "multipart/form-data" and "Too many fields" in message:
+        return "malformed_body"
+    return "not_an_image" if _is_of_coverage(case) and "no PNG or JPEG" in message else None
 
 
 def _is_of_coverage(case: Case) -> bool:

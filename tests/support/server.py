@@ -16,6 +16,7 @@ import httpx
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+_GRPC = re.compile(r"gRPC on (127\.0\.0\.1:\d+)")
 _LISTENING = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
 
 
@@ -26,6 +27,13 @@ class RunningService:
     process: subprocess.Popen[bytes]
     log_path: Path
     url: str = ""
+
+    @property
+    def grpc_target(self) -> str:
+        """Where gRPC answers, of a service with ``grpc_port=0``."""
+        found = _GRPC.search(self.log())
+        assert found is not None, self.log()
+        return found[1]
 
     def log(self) -> str:
         return self.log_path.read_text()

@@ -26,7 +26,7 @@ def of_model(door: str, platform: str, manifest: Manifest, task: Task) -> dict[s
         manifest: Of the model.
         task: Of the model.
     """
-    documented = openapi.predict_route(manifest, task)
+    documented = _without_query(openapi.predict_route(manifest, task))
     documented["openapi_extra"]["requestBody"]["content"]["application/json"]["schema"] = _ref(task)
     return documented | {
         "summary": f"Ask {manifest.name} ({platform})",
@@ -44,7 +44,7 @@ def of_any(door: str, platform: str, tasks: Mapping[str, Task], default: str | N
         tasks: By name of the model.
         default: Who answers a request that names none.
     """
-    documented = openapi.named_predict_route(tasks, default)
+    documented = _without_query(openapi.named_predict_route(tasks, default))
     content = documented["openapi_extra"]["requestBody"]["content"]["application/json"]
     content["schema"] = {
         "anyOf": [_ref(task) if name == default else {"allOf": [_ref(task), _NAMED]} for name, task in tasks.items()]
@@ -65,6 +65,13 @@ _NAMED = {
         {"required": [MEMBER], "properties": {MEMBER: {"type": "object", "required": ["model"]}}},
     ]
 }
+
+
+def _without_query(documented: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments without what a query may hold: platforms hand none on."""
+    extra = documented["openapi_extra"]
+    headers = [parameter for parameter in extra["parameters"] if parameter["in"] == "header"]
+    return documented | {"openapi_extra": extra | {"parameters": headers}}
 
 
 def _name(task: Task) -> str:

@@ -28,22 +28,14 @@ def invoke_path(model: str) -> str:
 
 
 def with_attributes(documented: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that document a route, the attributes among its headers and among those of its answers."""
-    schema = {"type": "string", "pattern": "^[!-~]*$", "maxLength": MAX_ATTRIBUTES_BYTES}
-    asked = {
-        "name": ATTRIBUTES,
-        "in": "header",
-        "schema": schema,
-        "description": "Pairs with commas between, `model=cnn,version=2,top_k=3`; what is none of ours is passed back.",
-    }
-    extra = documented["openapi_extra"]
+    """Return the arguments that document a route, with the attributes of its answers."""
+    about = f"`{ATTRIBUTES}` may hold `model=NAME`, `version=N` and options, with commas between."
     header = {ATTRIBUTES: {"schema": {"type": "string"}, "description": "Who answered, and what is passed back."}}
     responses = {
         status: response | {"headers": response.get("headers", {}) | header}
         for status, response in documented["responses"].items()
     }
-    extra = extra | {"parameters": [*extra["parameters"], asked]}
-    return documented | {"responses": responses, "openapi_extra": extra}
+    return documented | {"description": f"{documented['description']} {about}", "responses": responses}
 
 
 class SageMaker(Manner):

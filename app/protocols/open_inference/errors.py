@@ -26,11 +26,13 @@ _TOLD: dict[int, str] = {
     401: "The admin key is missing or wrong.",
     403: "This service has no admin key, so nobody may ask this.",
     404: "No such model or version.",
+    408: "The body did not come within the deadline; the connection is closed.",
     413: "The body, or what it holds, is too large.",
     415: "The body has an encoding that is not read.",
     503: "Not ready, or overloaded; `Retry-After` says when to come back.",
     504: "The deadline passed.",
 }
+_OF_ADMISSION = (400, 413, 415)
 
 
 class ErrorAnswer(BaseModel):
@@ -72,6 +74,12 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"model": ErrorAnswer, "description": _TOLD[status], "headers": openapi.headers_of(status)}
         for status in statuses
     }
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that answers in JSON: admission may refuse the head of any request."""
+    ok: dict[int | str, dict[str, Any]] = {200: {"headers": openapi.RECEIPTS}}
+    return ok | responses(*sorted({*statuses, *_OF_ADMISSION}))
 
 
 def _describe(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -20,10 +20,10 @@ _UNLOAD = {
 }
 
 
-def add(routes: APIRouter, admission: Admission, models: Repository, clock: Callable[[], float]) -> None:
+def add(routes: APIRouter, admission: Admission, models: Repository, named: Any, *, clock: Callable[[], float]) -> None:
     """Add the routes; see :func:`app.protocols.open_inference.routes.router`."""
     key = Security(HTTPBearer(scheme_name="admin key", description="That of `ZTO_ADMIN_KEY`.", auto_error=False))
-    refused = errors.responses(400, 401, 403, 413, 415, 503, 504)
+    refused = errors.answers(401, 403, 503, 504)
 
     async def body_of(request: Request) -> tuple[Ticket, bytes]:
         admission.expect_admin(_header(request, b"authorization"))
@@ -54,7 +54,7 @@ def add(routes: APIRouter, admission: Admission, models: Repository, clock: Call
         openapi_extra=_body(_LOAD, timeout=True),
         dependencies=[key],
     )
-    async def load(request: Request, model: str) -> dict[str, Any]:
+    async def load(request: Request, model: str = named) -> dict[str, Any]:
         return await carry_out(request, model, "load")
 
     @routes.post(
@@ -66,7 +66,7 @@ def add(routes: APIRouter, admission: Admission, models: Repository, clock: Call
         openapi_extra=_body(_UNLOAD, timeout=True),
         dependencies=[key],
     )
-    async def unload(request: Request, model: str) -> dict[str, Any]:
+    async def unload(request: Request, model: str = named) -> dict[str, Any]:
         return await carry_out(request, model, "unload")
 
 

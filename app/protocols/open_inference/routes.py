@@ -7,7 +7,7 @@ the body is there, and where the answer is no, the status is 503 and the body sa
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
@@ -15,7 +15,7 @@ from app import errors
 from app.admission import Admission
 from app.metrics import Metrics
 from app.protocols.open_inference import describe, repository_routes
-from app.protocols.open_inference.errors import responses
+from app.protocols.open_inference.errors import answers
 from app.protocols.open_inference.statistics import model_statistics
 from app.protocols.open_inference.types import (
     ModelConfig,
@@ -28,6 +28,7 @@ from app.protocols.open_inference.types import (
     ServerNotReady,
     ServerReady,
 )
+from app.protocols.openapi import headers_of
 from app.serving.catalog import Catalog
 from app.serving.repository import Repository
 from app.settings import Settings
@@ -58,24 +59,30 @@ def router(
         clock: That of deadlines.
     """
     routes = APIRouter(tags=["open inference"])
+    # no types of Python's: whatever else is asked for is answered as unknown
+    named = Path(json_schema_extra={"enum": list(catalog.models)})
+    numbered = Path(json_schema_extra={"pattern": "^[1-9][0-9]*$", "examples": ["1"]})
     _add_health(routes, catalog, admission)
-    _add_statistics(routes, catalog, metrics)
-    _add_descriptions(routes, catalog, tasks, settings)
-    repository_routes.add(routes, admission, models, clock)
+    _add_readiness(routes, catalog, named, numbered)
+    _add_statistics(routes, catalog, metrics, named, numbered)
+    _add_descriptions(routes, catalog, tasks, settings, named, numbered)
+    repository_routes.add(routes, admission, models, named, clock=clock)
     return routes
 
 
 def _add_health(routes: APIRouter, catalog: Catalog, admission: Admission) -> None:
     @routes.head("/v2/health/live", include_in_schema=False)
-    @routes.get("/v2/health/live", summary="Is the event loop turning?")
+    @routes.get("/v2/health/live", summary="Is the event loop turning?", responses=answers())
     async def live() -> ServerLive:
         return ServerLive()
 
     @routes.head("/v2/health/ready", include_in_schema=False, response_model=ServerReady)
     @routes.get(
-        "/v2/health/ready", summary="Is every required model ready?", responses={503: {"model": ServerNotReady}},
+        "/v2/health/ready",
+        summary="Is every required model ready?",
         response_model=ServerReady,
-    )  # fmt: skip
+        responses=answers() | _unready(ServerNotReady, "One is not."),
+    )
     async def ready() -> ServerReady | Response:
         if admission.is_draining:
             return _not_ready(ServerNotReady(error="the service is leaving"))
@@ -84,19 +91,24 @@ def _add_health(routes: APIRouter, catalog: Catalog, admission: Admission) -> No
         waiting = [name for name in catalog.required if not catalog.is_model_ready(name)]
         return _not_ready(ServerNotReady(error=f"not ready: {', '.join(waiting)}; /readyz says why"))
 
-    @routes.get(
-        "/v2/models/{model}/ready", summary="Does a model answer?", response_model=ModelReady,
-        responses=responses(404) | {503: {"model": ModelNotReady}},
-    )  # fmt: skip
-    async def model_ready(model: str) -> ModelReady | Response:
+
+def _add_readiness(routes: APIRouter, catalog: Catalog, named: Any, numbered: Any) -> None:
+    documented: dict[str, Any] = {
+        "response_model": ModelReady,
+        "responses": answers(404) | _unready(ModelNotReady, "It does not."),
+    }
+
+    @routes.get("/v2/models/{model}/ready", summary="Does a model answer?", **documented)
+    async def model_ready(model: str = named) -> ModelReady | Response:
         return _model_ready(catalog, model, None)
 
-    @routes.get(
-        "/v2/models/{model}/versions/{version}/ready", summary="Does a version answer?", response_model=ModelReady,
-        responses=responses(404) | {503: {"model": ModelNotReady}},
-    )  # fmt: skip
-    async def version_ready(model: str, version: str) -> ModelReady | Response:
+    @routes.get("/v2/models/{model}/versions/{version}/ready", summary="Does a version answer?", **documented)
+    async def version_ready(model: str = named, version: str = numbered) -> ModelReady | Response:
         return _model_ready(catalog, model, version)
+
+
+def _unready(answer: type[BaseModel], description: str) -> dict[int | str, dict[str, Any]]:
+    return {503: {"model": answer, "description": description, "headers": headers_of(503)}}
 
 
 def _model_ready(catalog: Catalog, model: str, version: str | None) -> ModelReady | Response:
@@ -111,45 +123,49 @@ def _not_ready(answer: BaseModel) -> Response:
     return JSONResponse(answer.model_dump(), 503, _RETRY)
 
 
-def _add_statistics(routes: APIRouter, catalog: Catalog, metrics: Metrics) -> None:
-    known = responses(404)
+def _add_statistics(routes: APIRouter, catalog: Catalog, metrics: Metrics, named: Any, numbered: Any) -> None:
+    known = answers(404)
 
     # before the paths of single models, or it would be one of them
-    @routes.get("/v2/models/stats", summary="Statistics of every model", response_model=ModelStatistics)
+    @routes.get(
+        "/v2/models/stats", summary="Statistics of every model", response_model=ModelStatistics, responses=answers()
+    )
     async def all_statistics() -> dict[str, Any]:
         return model_statistics(catalog.models, metrics)
 
     @routes.get(
         "/v2/models/{model}/stats", summary="Statistics of a model", response_model=ModelStatistics, responses=known
     )
-    async def statistics(model: str) -> dict[str, Any]:
+    async def statistics(model: str = named) -> dict[str, Any]:
         return model_statistics(catalog.models, metrics, model)
 
     @routes.get(
         "/v2/models/{model}/versions/{version}/stats", summary="Statistics of a version",
         response_model=ModelStatistics, responses=known,
     )  # fmt: skip
-    async def version_statistics(model: str, version: str) -> dict[str, Any]:
+    async def version_statistics(model: str = named, version: str = numbered) -> dict[str, Any]:
         return model_statistics(catalog.models, metrics, model, version)
 
 
-def _add_descriptions(routes: APIRouter, catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> None:
-    refused = responses(404, 503)
+def _add_descriptions(
+    routes: APIRouter, catalog: Catalog, tasks: Mapping[str, Task], settings: Settings, named: Any, numbered: Any
+) -> None:
+    refused = answers(404, 503)
 
     @routes.get("/v2/", include_in_schema=False)
-    @routes.get("/v2", summary="The service and its extensions", response_model=ServerMetadata)
+    @routes.get("/v2", summary="The service and its extensions", response_model=ServerMetadata, responses=answers())
     async def server_metadata() -> dict[str, Any]:
         return describe.server_metadata()
 
     @routes.get("/v2/models/{model}", summary="A model", response_model=ModelMetadata, responses=refused)
-    async def model_metadata(model: str) -> dict[str, Any]:
+    async def model_metadata(model: str = named) -> dict[str, Any]:
         found = catalog.resolve(model)
         return describe.model_metadata(catalog.models[model], found)
 
     @routes.get(
         "/v2/models/{model}/versions/{version}", summary="A version", response_model=ModelMetadata, responses=refused
     )
-    async def version_metadata(model: str, version: str) -> dict[str, Any]:
+    async def version_metadata(model: str = named, version: str = numbered) -> dict[str, Any]:
         found = catalog.resolve(model, version)
         return describe.model_metadata(catalog.models[model], found)
 
@@ -157,12 +173,12 @@ def _add_descriptions(routes: APIRouter, catalog: Catalog, tasks: Mapping[str, T
         "/v2/models/{model}/config", summary="The configuration of a model", response_model=ModelConfig,
         responses=refused,
     )  # fmt: skip
-    async def config(model: str) -> dict[str, Any]:
+    async def config(model: str = named) -> dict[str, Any]:
         return describe.model_config(catalog.resolve(model), tasks[model], settings)
 
     @routes.get(
         "/v2/models/{model}/versions/{version}/config", summary="The configuration of a version",
         response_model=ModelConfig, responses=refused,
     )  # fmt: skip
-    async def version_config(model: str, version: str) -> dict[str, Any]:
+    async def version_config(model: str = named, version: str = numbered) -> dict[str, Any]:
         return describe.model_config(catalog.resolve(model, version), tasks[model], settings)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,17 @@ class RawRows:
         self._max_units = max_rows if lengths is None else lengths[-1]
         self._least_units = 1 if lengths is None else lengths[0]
 
-    def decode_fast(self, body: bytes) -> Tensors | None:
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """Of the numbers of a body."""
+        return self._dtype
+
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """Shape of a row; None where rows are of different lengths."""
+        return self._shape if self._lengths is None else None
+
+    def decode_fast(self, body: bytes | memoryview) -> Tensors | None:
         """Return the tensors of a body, as :meth:`decode` does; None where it is not good."""
         count, rest = divmod(len(body), self._unit_bytes)
         if rest or not self._least_units <= count <= self._max_units:

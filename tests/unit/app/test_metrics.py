@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import ROWS, SECONDS, Histogram, Metrics
+from app.metrics import ROWS, SECONDS, Histogram, Metrics, Statistics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -119,6 +119,10 @@ def filled() -> Metrics:
         if isinstance(counts[key], Histogram):
             counts[key].observe(0.3)
             counts[key].observe(1000)
+        elif isinstance(counts[key], Statistics):
+            counts[key].answer(2, 5, 0.5, 0.1, 0.05, 0.3, 0.05)
+            counts[key].batch(5, 0.025, 0.15, 0.025)
+            counts[key].fail(0.25)
         else:
             counts[key] += 5
     metrics.add_gauge("zto_rows", "Rows.", ("model",), lambda: [(("cnn",), 3), (("mlp",), 1)])
@@ -131,6 +135,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "stage_s": ("cnn", "queue"),
     "batch_elements": ("lstm", "2"),
     "padding_elements": ("lstm", "2"),
+    "statistics": ("cnn", "1"),
 }
 
 
@@ -177,3 +182,27 @@ def test_a_successor_goes_on_from_what_was_left() -> None:
     for sample, value in before.items():
         if sample[0] not in ("zto_rows", "zto_ready"):
             assert samples[sample] == value + (sample[0] == "zto_requests_total")
+
+
+def test_statistics_of_three_processes_are_summed_and_the_last_batch_is_the_last_of_all() -> None:
+    metrics, other = filled(), filled()
+    other.statistics["cnn", "1"].batch(1, 0.5, 0.25, 0.125)
+    other.statistics["cnn", "1"].last_batch_at = 4e9
+    metrics.share(lambda own: [through_json(other.snapshot()), through_json(filled().snapshot())])
+    total = metrics.total().statistics["cnn", "1"]
+    assert (total.answered, total.rows, total.failed) == (6, 15, 3)
+    assert total.answered_s == pytest.approx(1.5)
+    assert total.failed_s == pytest.approx(0.75)
+    assert total.queue_s == pytest.approx(0.3)
+    assert (total.input_s, total.compute_s, total.output_s) == pytest.approx((0.15, 0.9, 0.15))
+    assert {rows: sums.batches for rows, sums in total.by_rows.items()} == {5: 3, 1: 1}
+    assert total.by_rows[5].compute_s == pytest.approx(0.45)
+    one = total.by_rows[1]
+    assert (one.input_s, one.compute_s, one.output_s) == (0.5, 0.25, 0.125)
+    assert total.last_batch_at == 4e9
+    assert metrics.statistics["cnn", "1"].answered == 2  # it keeps its own count
+
+
+def test_metrics_of_one_process_are_their_own_total() -> None:
+    metrics = filled()
+    assert metrics.total() is metrics

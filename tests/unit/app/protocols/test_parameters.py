@@ -35,7 +35,6 @@ def test_a_document_without_the_member_is_left_as_it_is(document: Any) -> None:
         (None, NONE),
         ({}, NONE),
         ({"model": "cnn"}, Parameters("cnn")),
-        ({"model": None, "version": None}, NONE),
         ({"version": 2}, Parameters(version="2")),
         ({"version": 2.0}, Parameters(version="2")),
         ({"version": "x"}, Parameters(version="x")),
@@ -48,10 +47,16 @@ def test_model_and_version_are_told_apart_from_options(member: object, found: Pa
     assert "parameters" in document  # it is the caller's
 
 
-@pytest.mark.parametrize("version", [True, 1.5, float("inf"), float("nan"), [], {}])
+@pytest.mark.parametrize("version", [True, 1.5, float("inf"), float("nan"), None, [], {}])
 def test_a_version_that_is_none_is_refused(version: object) -> None:
     with pytest.raises(InvalidInput, match="#/parameters/version: expected a version"):
         parameters.part({"parameters": {"version": version}})
+
+
+@pytest.mark.parametrize("model", [True, 1, None, [], {}])
+def test_a_model_that_is_no_name_is_refused(model: object) -> None:
+    with pytest.raises(InvalidInput, match="#/parameters/model: expected the name of a model"):
+        parameters.part({"parameters": {"model": model}})
 
 
 def test_two_names_of_a_model_have_to_be_the_same() -> None:

@@ -1,0 +1,122 @@
+"""What every call passes, whatever it asks: admission, and the translation of errors."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NoReturn, TypeAlias, TypeVar
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
+from app.errors import ClientGone, MalformedBody, ServingError
+from app.protocols.grpc import statuses
+from app.settings import Settings
+
+logger = logging.getLogger("app.grpc")
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Request = TypeVar("Request", bound=Message)
+_HEEDED = frozenset(("x-request-id", "x-request-timeout-ms"))
+
+
+class Door:
+    """Lets calls in, and says why one gets no answer.
+
+    Args:
+        admission: The one of every door.
+        settings: Of the service.
+    """
+
+    def __init__(self, admission: Admission, settings: Settings) -> None:
+        self._admission = admission
+        self._answers_open = asyncio.Event()
+        self._answers_open.set()
+        self._heeded = _HEEDED | ({settings.client_header.lower()} if settings.client_header else set())
+
+    def ticket_of(self, context: Context) -> Ticket:
+        """Return the ticket of a call. Never raises: a refusal stands on the ticket."""
+        headers = [
+            (key.encode(), value.encode("utf-8", "replace"))
+            for key, value in context.invocation_metadata() or ()
+            if key in self._heeded and isinstance(value, str)
+        ]
+        ticket = self._admission.admit({"headers": headers, "client": (address_of(context.peer()), 0)})
+        left_s = context.time_remaining()
+        if left_s is not None:
+            ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)
+        return ticket
+
+    def unary(
+        self, request_type: type[Request], answer: Callable[[Ticket, Request, Context], Awaitable[bytes]]
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Return the handler of a call with one request and one answer.
+
+        Args:
+            request_type: Of the request.
+            answer: Returns the answer as it is written, or raises.
+        """
+
+        async def handle(data: bytes, context: Context) -> bytes:
+            ticket = self.ticket_of(context)
+            try:
+                if ticket.refusal is not None:
+                    raise ticket.refusal
+                answered = await answer(ticket, self.parse(request_type, data), context)
+                await self.may_answer()
+            except asyncio.CancelledError:
+                self.count(ClientGone("the caller has given up"))
+                raise
+            except Exception as exc:
+                await self.refuse(context, ticket, exc)
+            context.set_trailing_metadata(statuses.receipts(ticket))
+            return answered
+
+        # bytes, not messages: what cannot be read is told in our words
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    @contextlib.contextmanager
+    def holding_answers(self) -> Iterator[None]:
+        """Let nothing be written that is larger than an error."""
+        self._answers_open.clear()
+        try:
+            yield
+        finally:
+            self._answers_open.set()
+
+    async def may_answer(self) -> None:
+        """Return when answers are not held back."""
+        if (
+            not self._answers_open.is_set()
+        ):  # seldom, and waiting costs something even where there is nothing to wait for
+            await self._answers_open.wait()
+
+    def parse(self, request_type: type[Request], data: bytes) -> Request:
+        """Return a message.
+
+        Raises:
+            MalformedBody: The bytes are none of this type.
+        """
+        try:
+            return request_type.FromString(data)
+        except DecodeError:
+            raise MalformedBody(f"the message is no {request_type.DESCRIPTOR.full_name}") from None
+
+    async def refuse(self, context: Context, ticket: Ticket, error: Exception) -> NoReturn:
+        """End a call with an error."""
+        self.count(error, ticket)
+        await context.abort(*statuses.render(error, ticket))
+
+    def count(self, error: Exception, ticket: Ticket | None = None) -> None:
+        """Count a call without an answer; a defect of ours is logged with its story."""
+        if ticket is not None and not isinstance(error, ServingError):
+            logger.error("request %s failed", ticket.request_id.decode("ascii"), exc_info=error)
+        self._admission.count_refusal(error)
+
+
+def address_of(peer: str) -> str:
+    """Return the address in what gRPC says of a peer: ``ipv4:127.0.0.1:5``, ``ipv6:%5B::1%5D:5``, ``unix:``."""
+    scheme, _, address = unquote(peer).partition(":")
+    return address.rpartition(":")[0].strip("[]") if scheme in ("ipv4", "ipv6") else peer

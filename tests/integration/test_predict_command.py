@@ -1,0 +1,328 @@
+"""``python -m app predict`` as a user runs it: about some files, and over whole ones."""
+
+import base64
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from app.bundle.loader import open_bundle
+from tests.support.bundles import dummy_bundle
+from tests.support.committed import LATEST, MODELS, NAMES
+from tests.support.server import RunningService, serve
+
+COMMAND = [sys.executable, "-W", "error", "-m", "app", "predict"]
+POISON = 77.0
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RunningService]:
+    with serve(MODELS) as running:
+        yield running
+
+
+def environ(models: Path = MODELS, **settings: object) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZTO_")}
+    return inherited | {"ZTO_MODELS_DIR": str(models)} | {f"ZTO_{k.upper()}": str(v) for k, v in settings.items()}
+
+
+def predict(*arguments: object, models: Path = MODELS, **settings: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=environ(models, **settings),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def png(pixels_HW: Any) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.asarray(pixels_HW, np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def expect_close(found: Any, expected: Any, *, atol: float = 2e-5) -> None:
+    """Hold a prediction against another: numbers within the tolerance of batches, all else the same."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            expect_close(found[name], expected[name], atol=atol)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            expect_close(one, other, atol=atol)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=atol, rel=2e-5)
+    else:
+        assert found == expected
+
+
+# Whole files
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_answered_as_the_http_door_answers_them(name: str, service: RunningService, tmp_path: Path) -> None:
+    requests = open_bundle(LATEST[name]).golden().requests
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(request) + "\n" for request in requests))
+    done = predict(name, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    answer = httpx.post(f"{service.url}/predict/{name}", json={"instances": requests}).json()
+    found = lines_of(tmp_path / "out.jsonl")
+    assert [line["row"] for line in found] == list(range(len(requests)))
+    # an anomaly's error is of the size of the pixels, squared
+    expect_close([line["prediction"] for line in found], answer["predictions"], atol=1e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A model of 2x3 pixels that fails on one value."""
+    dummy_bundle(tmp_path / "models", behavior={"raise_on": POISON})
+    return tmp_path / "models"
+
+
+def images(count: int) -> "np.ndarray[Any, Any]":
+    found = np.random.default_rng(0).integers(0, 256, (count, 2, 3)).astype(np.uint8)
+    found[found == POISON] = 0
+    return found
+
+
+def write_input(path: Path, images_BHW: "np.ndarray[Any, Any]") -> None:
+    """Write pictures in the format of the suffix, with the column ``name`` where there are columns."""
+    names = [f"n{index}" for index in range(len(images_BHW))]
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            rows = ([name, json.dumps(image.tolist())] for name, image in zip(names, images_BHW, strict=True))
+            csv.writer(file).writerows([["name", "image"], *rows])
+    elif path.suffix == ".jsonl":
+        rows = (
+            {"name": name, "image": image.tolist()} for name, image in zip(names, images_BHW, strict=True)
+        )  # fmt: skip
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        flat = pa.array(images_BHW.reshape(-1))
+        lists = pa.FixedSizeListArray.from_arrays(flat, 6)
+        pq.write_table(pa.table({"name": names, "image": lists}), path, row_group_size=700)
+    else:
+        path.mkdir()
+        for name, image in zip(names, images_BHW, strict=True):
+            (path / f"{name}.png").write_bytes(png(image))
+
+
+def test_every_input_gives_the_same_output(models: Path, tmp_path: Path) -> None:
+    outputs = []
+    for name in ("a.csv", "a.jsonl", "a.parquet", "pictures"):
+        write_input(tmp_path / name, images(9))
+        own = () if name == "pictures" else ("--id", "name")
+        done = predict(
+            "dummy", "--input", tmp_path / name, "--output", tmp_path / f"{name}.out.csv", *own, models=models
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append((tmp_path / f"{name}.out.csv").read_text().replace(".png,", ","))
+    assert len(set(outputs)) == 1
+    assert outputs[0].splitlines()[0] == "row,id,label,index,probability"
+
+
+def test_every_output_holds_the_same(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.parquet", images(1500))
+    for suffix in ("csv", "jsonl", "parquet"):
+        done = predict(
+            "dummy", "--input", tmp_path / "in.parquet", "--output", tmp_path / f"out.{suffix}", "--id", "name",
+            "--probabilities", models=models,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert str(table.schema.field("probabilities.a").type) == "float"
+    with (tmp_path / "out.csv").open(newline="") as file:
+        in_csv = list(csv.DictReader(file))
+    in_lines = lines_of(tmp_path / "out.jsonl")
+    assert len(in_csv) == len(in_lines) == table.num_rows == 1500
+    for row, line, cells in zip(table.to_pylist(), in_lines, in_csv, strict=True):
+        prediction = line["prediction"]
+        assert row["row"] == line["row"] == int(cells["row"])
+        assert row["id"] == line["id"] == cells["id"]
+        assert row["label"] == prediction["label"] == cells["label"]
+        assert row["probabilities.b"] == prediction["probabilities"]["b"] == float(cells["probabilities.b"])
+
+
+def test_bad_rows_are_set_aside_with_their_reason(models: Path, tmp_path: Path) -> None:
+    good = [[1, 2, 3], [4, 5, 6]]
+    lines = [
+        json.dumps({"image": good}),
+        '{"image": [[1, 2, 3], [4, 5]]}',
+        "no json",
+        json.dumps({"image": [[POISON, 2, 3], [4, 5, 6]]}),
+        '{"image": [[1, 2, 3], [4, 5, NaN]]}, {"image": 1}',
+        json.dumps({"image": [[1, 2, 3], [4, 5, 999]]}),
+        json.dumps({"image": good}),
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    done = predict("dummy", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl", models=models)
+    assert done.returncode == 3, done.stderr
+    assert "5 rows rejected" in done.stderr
+    answers = lines_of(tmp_path / "out.jsonl")
+    assert [answer["row"] for answer in answers] == [0, 6]
+    assert answers[0]["prediction"] == answers[1]["prediction"]
+    rejected = lines_of(tmp_path / "out.jsonl.rejected.jsonl")
+    assert [line["row"] for line in rejected] == [1, 2, 3, 4, 5]
+    assert [line["line"] for line in rejected] == [2, 3, 4, 5, 6]
+    assert [line["code"] for line in rejected] == [
+        "invalid_input", "malformed_body", "model_rejected_input", "malformed_body", "invalid_input",
+    ]  # fmt: skip
+    with serve(models) as service:
+        asked = httpx.post(
+            f"{service.url}/predict/dummy",
+            content=f'{{"instances": [{lines[5]}]}}',
+            headers={"Content-Type": "application/json"},
+        ).json()
+    assert rejected[4]["errors"] == asked["errors"]
+    assert rejected[4]["detail"] == asked["detail"]
+    assert rejected[1]["text"] == "no json"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_killed_and_resumed_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+    dummy_bundle(tmp_path / "models", behavior={"sleep_s": 0.001, "raise_on": POISON}, max_rows=8)
+    pictures = images(20_000)
+    pictures[[5, 7_000, 19_999]] = POISON
+    write_input(tmp_path / "in.parquet", pictures)
+    output = tmp_path / f"out.{suffix}"
+    arguments = ("dummy", "--input", tmp_path / "in.parquet", "--output", output, "--id", "name")
+    whole = predict(*arguments, "--threads", 2, models=tmp_path / "models")
+    assert whole.returncode == 3, whole.stderr
+    expected = {path.name: path.read_bytes() for path in tmp_path.glob("out.*")}
+    for path in tmp_path.glob("out.*"):
+        path.unlink()
+    checkpoint = tmp_path / f"{output.name}.checkpoint"
+    noted = 0
+    for _ in range(2):  # killed twice, each time after it has come further
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, arguments), "--threads", "1"], env=environ(tmp_path / "models"), stderr=subprocess.PIPE
+        )
+        while process.poll() is None and (not checkpoint.exists() or checkpoint.read_bytes().count(b"\n") < noted + 2):
+            time.sleep(0.01)
+        assert process.poll() is None, "it came to its end before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        noted = checkpoint.read_bytes().count(b"\n")
+        assert not output.exists()
+    # as after a power failure: the end of what was written never reached the disk
+    partial = tmp_path / f"{output.name}.partial"
+    os.truncate(partial, partial.stat().st_size * 3 // 4)
+    done = predict(*arguments, models=tmp_path / "models")
+    assert done.returncode == 3, done.stderr
+    assert "going on after row" in done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("out.*")} == expected
+
+
+def test_ctrl_c_keeps_what_was_computed(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path / "models", behavior={"sleep_s": 0.001})
+    write_input(tmp_path / "in.parquet", images(20_000))
+    arguments = ["dummy", "--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.csv")]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, "--threads", "1"], env=environ(tmp_path / "models"), stderr=subprocess.PIPE
+    )
+    partial = tmp_path / "out.csv.partial"
+    while process.poll() is None and (not partial.exists() or partial.stat().st_size < 100):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"the same command goes on with it" in said
+    done = predict(*arguments, models=tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+    assert "going on after row" in done.stderr
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 20_001
+
+
+# Some files
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_picture_is_answered(local: bool, service: RunningService, tmp_path: Path) -> None:
+    picture = MODELS.parent / "docs" / "images" / "ankle-boot.png"
+    place = ["--local"] if local else ["--url", service.url]
+    done = predict("cnn", picture, *place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith(f"{picture}: Ankle boot (0.9")
+    assert done.stdout.splitlines()[1].split()[:2] == ["Ankle", "boot"]
+    document = json.loads(predict("cnn", picture, "--json", "--top-k", 2, *place).stdout)
+    assert document["model"] == "cnn"
+    assert len(document["predictions"][0]["probabilities"]) == 2
+
+
+def test_the_service_is_found_by_its_port(service: RunningService) -> None:
+    done = predict("cnn", MODELS.parent / "docs" / "images" / "ankle-boot.png", port=service.url.rpartition(":")[2])
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_service_is_told_with_what_helps() -> None:
+    done = predict("cnn", MODELS.parent / "docs" / "images" / "ankle-boot.png", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "--local" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_texts_numbers_and_json_are_asked_about(service: RunningService, tmp_path: Path) -> None:
+    (tmp_path / "mail.txt").write_text("Dear friend, you have won a free prize")
+    assert predict("lstm", tmp_path / "mail.txt", "--url", service.url).returncode == 0
+    typed = subprocess.run(
+        [*COMMAND, "lstm", "-", "--url", service.url], env=environ(), input=b"Hello", capture_output=True, timeout=60
+    )
+    assert typed.returncode == 0, typed.stderr
+    request = open_bundle(LATEST["numpy_mlp"]).golden().requests[0]
+    (tmp_path / "row.csv").write_text(",".join(str(number) for number in request["features"].values()))
+    (tmp_path / "row.json").write_text(json.dumps(request))
+    (tmp_path / "body.json").write_text(json.dumps({"instances": [request]}))
+    said = [
+        json.loads(predict("numpy_mlp", tmp_path / name, "--json", *place).stdout)["predictions"]
+        for name in ("row.csv", "row.json", "body.json")
+        for place in (["--url", service.url], ["--local"])
+    ]
+    assert all(one == said[0] for one in said)
+
+
+def test_one_refused_file_does_not_keep_the_others_from_an_answer(service: RunningService, tmp_path: Path) -> None:
+    picture = MODELS.parent / "docs" / "images" / "ankle-boot.png"
+    (tmp_path / "bad.json").write_text('{"image": [[1]]}')
+    done = predict("cnn", tmp_path / "bad.json", picture, "--url", service.url)
+    assert done.returncode == 1
+    assert "Ankle boot" in done.stdout
+    assert "bad.json: refused (422)" in done.stderr
+
+
+def test_pictures_in_a_table_are_paths_or_base64(tmp_path: Path) -> None:
+    data = (MODELS.parent / "docs" / "images" / "ankle-boot.png").read_bytes()
+    (tmp_path / "boot.png").write_bytes(data)
+    rows = ["path,image,price", "a,boot.png,1", f"b,{base64.b64encode(data).decode()},2", "c,none.png,3", "d,!!,4"]
+    (tmp_path / "in.csv").write_text("\n".join(rows) + "\n")
+    done = predict(
+        "cnn", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--id", "path", "--keep", "all"
+    )
+    assert done.returncode == 3, done.stderr
+    with (tmp_path / "out.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [(row["id"], row["price"], row["label"]) for row in found] == [
+        ("a", "1", "Ankle boot"), ("b", "2", "Ankle boot"),
+    ]  # fmt: skip
+    rejected = lines_of(tmp_path / "out.csv.rejected.jsonl")
+    assert [(line["id"], line["code"]) for line in rejected] == [("c", "unreadable_file"), ("d", "invalid_input")]
