@@ -183,7 +183,7 @@ def bytes_bar(turns: Sequence[_alternate.Turn], model: str, least: float) -> Bar
         f"{_alternate.middle(turns, name, lambda sample: sample.requests_per_s):,.0f}" for name in (in_bytes, in_json)
     ]
     return Bar(
-        what=f"{model}, V2 over HTTP, tensors as bytes against JSON",
+        what=f"{TITLES[model]}, V2 over HTTP: tensors as bytes against JSON",
         bar=f"{least:g} times the requests/s",
         measured=f"{ratio:.2f} times ({rates[0]} against {rates[1]} requests/s)",
         is_met=ratio >= least,
@@ -198,7 +198,7 @@ def door_bar(turns: Sequence[_alternate.Turn], model: str, ours: str, theirs: st
     slower = 1 / _alternate.ratio(turns, *names, lambda sample: sample.requests_per_s)
     cost = [f"{_alternate.middle(turns, name, lambda sample: sample.server_us):,.1f}" for name in names]
     return Bar(
-        what=f"{model}, {ours} against {theirs}",
+        what=f"{TITLES[model]}: {ours} against {theirs}",
         bar=f"at most {MOST_DEARER - 1:.0%} dearer, by CPU time and by requests/s",
         measured=f"{dearer - 1:+.1%} CPU time ({cost[0]} against {cost[1]} us), {slower - 1:+.1%} time by requests/s",
         is_met=max(dearer, slower) <= MOST_DEARER,
