@@ -1,6 +1,7 @@
 """``python -m benchmarks``: measure, keep the figures, write docs/benchmarks.md.
 
-``prepare`` only makes the environments of the peers and of ``perf_analyzer``, ``render`` only writes the page of the figures that are kept.
+``prepare`` only makes the environments of the peers and of perf_analyzer, ``render`` only writes the page of the
+figures that are kept.
 """
 
 import argparse
