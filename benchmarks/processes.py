@@ -46,6 +46,11 @@ def resident_bytes(pids: Iterable[int]) -> int:
     return sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in pids)
 
 
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has held at once; 0 where it has none any more."""
+    return _kilobytes(pid, "status", "VmHWM")
+
+
 def cores(pids: Iterable[int]) -> set[int]:
     """Return the cores on which any thread of these processes may run."""
     found: set[int] = set()

@@ -1,7 +1,7 @@
-"""What the tools of platforms take: the commands that our pages name, each with the options that its reference has.
+"""What the tools of platforms take: the commands that our pages name, each with its options.
 
-Only what the pages use is listed. Sources: the references of the AWS CLI (2), the Google Cloud SDK, the Azure CLI with
-its extensions `ml` and `containerapp`, kubectl and flyctl; those of AWS were also parsed by the tool itself.
+Only what the pages use is listed, so that a page cannot come to name another command or option unseen. Those of AWS,
+but for `aws s3 cp`, were parsed by the AWS CLI itself; those of the other tools were written from their documentation.
 """
 
 import re

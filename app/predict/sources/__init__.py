@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -80,6 +81,10 @@ class Source(Protocol):
         ...
 
 
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
 class _Module(Protocol):
     def open_source(self, path: Path, reading: Reading) -> Source: ...
 
@@ -147,6 +152,16 @@ def expect_utf8(path: Path, head: bytes) -> None:
         raise BadUse(f"{path} is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8")
     if b"\0" in head[:1024]:
         raise BadUse(f"{path} is no text: there is a NUL in line 1, column {head.index(0) + 1}")
+
+
+@contextmanager
+def closed_on_error(file: _Closable) -> Iterator[None]:
+    """Close a file where what is done with it fails."""
+    try:
+        yield
+    except BaseException:
+        file.close()
+        raise
 
 
 def kept_columns(reading: Reading, columns: Sequence[str], where: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from app.errors import BodyTooLarge
 from app.predict.errors import BadUse
 from app.predict.fields import expect_columns, from_cells
 from app.predict.rows import MAX_QUOTED_CHARS, Chunk, Row, Unreadable
-from app.predict.sources import Reading, expect_utf8, file_identity, kept_columns
+from app.predict.sources import Reading, closed_on_error, expect_utf8, file_identity, kept_columns
 from app.predict.sources.lines import BOM, Lines
 from app.tasks import Task
 
@@ -42,6 +42,11 @@ class CsvRows:
             head = self._file.read(64 * 1024)
         except OSError as exc:
             raise BadUse(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        with closed_on_error(self._file):
+            self._read_head(head)
+
+    def _read_head(self, head: bytes) -> None:
+        path, reading = self._path, self._reading
         expect_utf8(path, head)
         csv.field_size_limit(max(reading.max_row_bytes, 1024))
         # the head is a record as the others are

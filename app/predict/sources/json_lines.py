@@ -7,7 +7,7 @@ from typing import Any
 from app.errors import BodyTooLarge, MalformedBody
 from app.predict.errors import BadUse
 from app.predict.rows import MAX_QUOTED_CHARS, Chunk, Instance, JsonText, Question, Row, Unreadable
-from app.predict.sources import Reading, expect_utf8, file_identity
+from app.predict.sources import Reading, closed_on_error, expect_utf8, file_identity
 from app.predict.sources.lines import BOM, Lines
 from app.tasks import Task
 from app.tasks.decoding.strict_json import parse_json
@@ -28,9 +28,10 @@ class JsonLines:
             head = self._file.read(1024)
         except OSError as exc:
             raise BadUse(f"{path} cannot be read: {exc.strerror or exc}") from exc
-        expect_utf8(path, head)
-        if reading.keep == ("all",):
-            raise BadUse("of JSON Lines the members to keep are named one by one: --keep a,b")
+        with closed_on_error(self._file):
+            expect_utf8(path, head)
+            if reading.keep == ("all",):
+                raise BadUse("of JSON Lines the members to keep are named one by one: --keep a,b")
         self._start = len(BOM) if head.startswith(BOM) else 0
         self.total = path.stat().st_size
         self.keep = reading.keep

@@ -14,7 +14,7 @@ import numpy as np
 from app.predict.errors import BadUse, Stopped
 from app.predict.fields import expect_columns, from_values
 from app.predict.rows import Block, Chunk, Row
-from app.predict.sources import Reading, file_identity, kept_columns
+from app.predict.sources import Reading, closed_on_error, file_identity, kept_columns
 from app.tasks import Task
 from app.tensors import Array
 
@@ -46,8 +46,9 @@ class ParquetRows:
         except (OSError, pa.ArrowException) as exc:
             raise BadUse(f"{path} cannot be read as Parquet: {exc}") from exc
         columns = list(self._file.schema_arrow.names)
-        expect_columns(reading.fields, columns, str(path))
-        self.keep = kept_columns(reading, columns, str(path))
+        with closed_on_error(self._file):
+            expect_columns(reading.fields, columns, str(path))
+            self.keep = kept_columns(reading, columns, str(path))
         self.has_ids = reading.id_column is not None
         self._fields = [field for field in reading.fields if field.column in columns]
         wanted = dict.fromkeys((*(field.column for field in self._fields), *self.keep))

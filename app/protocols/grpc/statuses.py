@@ -17,7 +17,10 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyInstances: StatusCode.INVALID_ARGUMENT,
     errors.TooManyValues: StatusCode.INVALID_ARGUMENT,
+    # of HTTP alone
+    errors.BodyTooSlow: StatusCode.INVALID_ARGUMENT,
     errors.UnsupportedMedia: StatusCode.INVALID_ARGUMENT,
+    errors.UnsupportedEncoding: StatusCode.INVALID_ARGUMENT,
     errors.WrongKey: StatusCode.UNAUTHENTICATED,
     errors.NotAllowed: StatusCode.PERMISSION_DENIED,
     errors.UnknownModel: StatusCode.NOT_FOUND,

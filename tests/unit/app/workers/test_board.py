@@ -49,7 +49,7 @@ def test_note_whose_writer_was_killed_midway_leaves_the_one_before(board: Board,
     for number in range(5):  # the next, as it would have been written
         whole.post(0, bytes([number]) * 100)
     half = 5 % 2 * module._HALF_BYTES
-    os.pwrite(board._notes[0], os.pread(whole._notes[0], torn_bytes, half), half)
+    os.pwrite(board._notes[0].file, os.pread(whole._notes[0].file, torn_bytes, half), half)
     whole.close()
     assert board.read(0) == before
     board.post(0, b"next")
