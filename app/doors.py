@@ -16,6 +16,7 @@ from app.errors import BundleError
 from app.metrics import Metrics
 from app.protocols import models, openapi
 from app.protocols.answers import Answers
+from app.protocols.asgi import as_response
 from app.protocols.clouds import doors as clouds
 from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
@@ -170,9 +171,8 @@ class Doors:
 
     def _answer(self, way: Callable[[Request], Way]) -> Callable[[Request], Awaitable[Response]]:
         async def predict(request: Request) -> Response:
-            reply = await self.predict.answer(request.scope[TICKET], way(request), request.scope, request.receive)
-            response = Response(reply.body, reply.status)
-            response.raw_headers = list(reply.headers)
-            return response
+            return as_response(
+                await self.predict.answer(request.scope[TICKET], way(request), request.scope, request.receive)
+            )
 
         return predict

@@ -52,7 +52,14 @@ _TENSOR: dict[str, Any] = {
         "description": "Name, dtype and shape of an answer in bytes: `probabilities; dtype=float32; shape=1,10`.",
     },
 }
-_BINARY = {"type": "string", "format": "binary"}
+# a parameter of whatever takes time
+TIMEOUT: dict[str, Any] = {
+    "name": "X-Request-Timeout-Ms",
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS, "examples": [30_000]},
+    "description": "Milliseconds that the caller waits; 504 past it.",
+}
+BINARY = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string", "minLength": 1}
 TOLD = {
     400: "The body is malformed.",
@@ -152,27 +159,27 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
 
 def _answers(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     ok = {"description": "Predictions, one per instance.", "headers": ANSWER_RECEIPTS | _TENSOR}
-    content = {"application/json": {"schema": schema}, raw.MEDIA_TYPE: {"schema": _BINARY}}
+    content = {"application/json": {"schema": schema}, raw.MEDIA_TYPE: {"schema": BINARY}}
     return {200: ok | {"content": content}} | problems(*TOLD)
 
 
 def _files(task: Task) -> dict[str, Any]:
     """Describe the bodies that are files or bytes: a raw one of each media type, and an upload."""
     bodies: dict[str, Any] = {
-        media_type: {"schema": _TEXT if media_type.startswith("text/") else _BINARY} for media_type in task.media_types
+        media_type: {"schema": _TEXT if media_type.startswith("text/") else BINARY} for media_type in task.media_types
     }
     if task.media_types:
         bodies["multipart/form-data"] = {
             "schema": {
                 "type": "object",
-                "properties": {"file": _BINARY},
+                "properties": {"file": BINARY},
                 "required": ["file"],
                 "maxProperties": 1 + MAX_FORM_FIELDS,
             },
             "encoding": {"file": {"contentType": ", ".join(task.media_types)}},
         }
     if task.raw is not None:
-        bodies[raw.MEDIA_TYPE] = {"schema": _BINARY | {"description": task.raw.describe()}}
+        bodies[raw.MEDIA_TYPE] = {"schema": BINARY | {"description": task.raw.describe()}}
     return bodies
 
 
@@ -206,12 +213,7 @@ def _parameters(*options: type[BaseModel], version: int | None = None) -> list[d
             "schema": VERSION if version is None else VERSION | {"examples": [str(version)]},
             "description": "The version to ask; without it the highest that is ready.",
         },
-        {
-            "name": "X-Request-Timeout-Ms",
-            "in": "header",
-            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS, "examples": [30_000]},
-            "description": "Milliseconds that the caller waits; 504 past it.",
-        },
+        TIMEOUT,
     ]
     told: dict[str, dict[str, Any]] = {}
     for model in options:

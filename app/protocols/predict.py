@@ -6,7 +6,8 @@ which carry the OpenAPI types and serve whoever mounts the app below another.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from python_multipart.multipart import parse_options_header
@@ -18,8 +19,6 @@ from app.errors import (
     Fault,
     InvalidInput,
     MalformedBody,
-    ModelNotReady,
-    ServingError,
     UnknownModel,
     UnsupportedMedia,
     quoted,
@@ -27,6 +26,7 @@ from app.errors import (
 from app.metrics import Metrics
 from app.protocols import parameters
 from app.protocols.answers import BYTES, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
+from app.protocols.asgi import Send, hung_up, refuse, send_reply
 from app.protocols.decoders import Decoders
 from app.protocols.manners import NOTHING, Asked, Manner, Way
 from app.protocols.openapi import MAX_FORM_FIELDS
@@ -44,8 +44,6 @@ _MULTIPART = b"multipart/form-data"
 _UTF8 = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 _UNREAD = object()
-
-Send = Callable[[Any], Awaitable[None]]
 
 
 class _Read(NamedTuple):
@@ -90,10 +88,8 @@ class PredictDoor:
 
     async def serve(self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request as an ASGI application does."""
-        status, headers, body = await self.answer(ticket, way, scope, receive)
-        headers += self._admission.receipts(ticket)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        reply = await self.answer(ticket, way, scope, receive)
+        await send_reply(reply, self._admission.receipts(ticket), send)
 
     async def answer(self, ticket: Ticket, way: Way, scope: Mapping[str, Any], receive: Receive) -> Reply:
         """Return the answer to a request, or the problem with it. Never raises.
@@ -125,17 +121,8 @@ class PredictDoor:
             if version is None or read.parameters.version is not None:
                 version = self._service.catalog.resolve(name, read.parameters.version or number)
             reply = await self._predict(ticket, version, query, body, read, scope, receive, asked)
-        except asyncio.CancelledError:  # uvicorn cuts what has outlasted the end of the service
-            if not self._admission.is_draining:
-                raise
-            cut = ModelNotReady("the service is shutting down")
-            self._admission.count_refusal(cut)
-            reply = Reply(*manner.render(cut, ticket.request_id))
-        except Exception as exc:
-            if not isinstance(exc, ServingError):
-                logger.exception("request %s failed", ticket.request_id.decode("ascii"))
-            self._admission.count_refusal(exc)
-            reply = Reply(*manner.render(exc, ticket.request_id))
+        except (Exception, asyncio.CancelledError) as exc:
+            reply = refuse(exc, ticket, self._admission, manner.render, logger=logger)
         if asked is not NOTHING:
             reply.headers.extend(manner.sign(asked, version))
         label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
@@ -166,7 +153,7 @@ class PredictDoor:
         parse_s = self._service.clock() - ticket.received_at
         self._metrics.stage_s[name, "parse"].observe(parse_s)
         answer = await self._service.predict(
-            version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
+            version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive)
         )
         number = str(version.ref.version)
 
@@ -263,12 +250,6 @@ class PredictDoor:
                 message=f'expected "model": one of {", ".join(known)}; {manner.naming}',
             )
         )
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Return when the caller has gone; the body has been read, so nothing else can come."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _expect_utf8(scope: Mapping[str, Any]) -> None:

@@ -11,19 +11,17 @@ import numpy as np
 from app.errors import Fault, InvalidInput, quoted
 from app.protocols.grpc.inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from app.protocols.open_inference.datatypes import BYTES, DTYPES
-from app.protocols.open_inference.elements import fault, read_binary
+from app.protocols.open_inference.elements import fault, read_binary, to_bytes
 from app.protocols.open_inference.messages import (
+    MAX_TENSORS,
     InferRequest,
     InferResponse,
     InputTensor,
-    OutputTensor,
     Parameter,
     RequestedOutput,
 )
 from app.tensors import Array
 
-# of a request, each of inputs and outputs
-MAX_TENSORS = 256
 # the field of typed contents for each datatype; FP16 and BF16 have none
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -88,22 +86,13 @@ def serialize(response: InferResponse, *, is_typed: bool) -> bytes:
             elements = output.array.reshape(-1).tolist()
             getattr(tensor.contents, CONTENTS[output.datatype]).extend(elements)
         else:
-            message.raw_output_contents.append(_to_bytes(output))
+            message.raw_output_contents.append(to_bytes(output.array))
     return message.SerializeToString()
 
 
 def has_typed_contents(message: ModelInferRequest) -> bool:
     """Tell whether the tensors of a request come as typed contents."""
     return not message.raw_input_contents
-
-
-def _to_bytes(output: OutputTensor) -> bytes:
-    if output.datatype != BYTES:
-        array = output.array
-        dtype = DTYPES[output.datatype]
-        return (array if array.dtype == dtype else array.astype(dtype)).tobytes()
-    return b"".join(part for element in output.array.reshape(-1).tolist()
-                    for part in (len(element).to_bytes(4, "little"), element))  # fmt: skip
 
 
 def _expect_few(message: ModelInferRequest) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import orjson
 
 from app.protocols.answers import BYTES, Written
-from app.protocols.open_inference.http_answer import header_line, to_bytes
+from app.protocols.open_inference.elements import to_bytes
+from app.protocols.open_inference.http_answer import header_line
 from app.protocols.open_inference.messages import OutputTensor, RequestedOutput
 
 

@@ -1,4 +1,4 @@
-"""The elements of one tensor: from JSON, from bytes, from strings behind their lengths; to one flat array."""
+"""The elements of one tensor: from JSON, from bytes, from strings behind their lengths, to one flat array; and back."""
 
 import struct
 from collections.abc import Sequence
@@ -61,6 +61,13 @@ def read_strings(name: str, data: memoryview, count: int) -> Array:
         told = f"its shape asks for {count} elements, and {len(data) - place} bytes stand behind the last"
         raise InvalidInput(fault(name, "wrong_length", told))
     return values
+
+
+def to_bytes(array: Array) -> bytes:
+    """Return the elements as the protocol has them: little-endian, in C order; strings behind their length."""
+    if array.dtype != np.object_:
+        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return b"".join(_LENGTH.pack(len(value)) + value for value in array.reshape(-1))
 
 
 def read_json(name: str, datatype: str, shape: tuple[int, ...], data: list[Any], count: int) -> Array:

@@ -1,20 +1,17 @@
 """The answer to an inference request over HTTP: JSON, and behind it the bytes of the outputs that are to be bytes."""
 
-import struct
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import orjson
 
 from app.protocols.answers import BYTES as OCTETS
 from app.protocols.answers import JSON, Written
 from app.protocols.open_inference.datatypes import BYTES
+from app.protocols.open_inference.elements import to_bytes
 from app.protocols.open_inference.messages import OutputTensor
-from app.tensors import Array
 
 HEADER_LENGTH = b"inference-header-content-length"
-_LENGTH = struct.Struct("<I")
 
 
 def write(
@@ -57,10 +54,3 @@ def write(
 def header_line(length: int) -> bytes:
     """Return the header line that tells where the JSON ends."""
     return b"%b: %d\r\n" % (HEADER_LENGTH, length)
-
-
-def to_bytes(array: Array) -> bytes:
-    """Return the elements as the protocol has them: little-endian, in C order; strings behind their length."""
-    if array.dtype != np.object_:
-        return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return b"".join(_LENGTH.pack(len(value)) + value for value in array.reshape(-1))

@@ -12,14 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from app.errors import Fault, InvalidInput, MalformedBody
 from app.protocols.open_inference.elements import fault, read_binary, read_json
-from app.protocols.open_inference.messages import InferRequest, InputTensor, Parameter, RequestedOutput
+from app.protocols.open_inference.messages import MAX_TENSORS, InferRequest, InputTensor, Parameter, RequestedOutput
 from app.tasks.decoding.faults import expect_few_members, invalid_input
 from app.tasks.decoding.numbers import kind_of
 from app.tasks.decoding.strict_json import JsonLimits, parse_json
 
 BINARY_SIZE = "binary_data_size"
-# of a request, each of inputs and outputs
-MAX_TENSORS = 256
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]

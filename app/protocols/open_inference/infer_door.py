@@ -6,11 +6,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from app.admission import Admission, Receive, Ticket
-from app.errors import Fault, InvalidInput, ModelNotReady, ServingError, UnsupportedMedia, quoted
+from app.errors import Fault, InvalidInput, UnsupportedMedia, quoted
 from app.metrics import Histogram, Metrics
 from app.protocols.answers import (
     BYTES,
@@ -24,6 +25,7 @@ from app.protocols.answers import (
     is_large,
     parse_query,
 )
+from app.protocols.asgi import Send, hung_up, refuse, send_reply
 from app.protocols.decoders import Decoders
 from app.protocols.open_inference import errors, http_answer, http_body
 from app.protocols.open_inference.batch_bytes import BatchBytes, are_bytes
@@ -47,8 +49,6 @@ _BYTES_OF = "bytes of"
 # a larger body is read on a thread
 MAX_BODY_BYTES_ON_LOOP = 256 * 1024
 
-Send = Callable[[Any], Awaitable[None]]
-
 
 def json_limits(task: Task) -> JsonLimits:
     """Return what the JSON of a good request holds: its data may be flat, or nested as deep as the shape is."""
@@ -64,8 +64,7 @@ class InferDoor:
     Args:
         service: The data plane.
         inference: The same, in the words of the protocol.
-        tasks: By name of the model.
-        targets: Likewise.
+        targets: By name of the model; more may come.
         admission: Whose tickets the requests hold.
         metrics: Told of every answer.
         decoders: Where large bodies are read, and large answers written, off the event loop.
@@ -90,10 +89,8 @@ class InferDoor:
 
     async def serve(self, ticket: Ticket, model: str, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer a request as an ASGI application does."""
-        status, headers, body = await self.answer(ticket, model, None, scope, receive)
-        headers += self._admission.receipts(ticket)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        reply = await self.answer(ticket, model, None, scope, receive)
+        await send_reply(reply, self._admission.receipts(ticket), send)
 
     async def answer(
         self, ticket: Ticket, model: str, number: str | None, scope: Mapping[str, Any], receive: Receive
@@ -116,21 +113,11 @@ class InferDoor:
             _expect_no_query(scope["query_string"])
             _expect_media(ticket)
             reply = await self._infer(ticket, version, await self._admission.read_body(ticket, receive), receive)
-        except asyncio.CancelledError:  # uvicorn cuts what has outlasted the end of the service
-            if not self._admission.is_draining:
-                raise
-            reply = self._refuse(ticket, ModelNotReady("the service is shutting down"))
-        except Exception as exc:
-            if not isinstance(exc, ServingError):
-                logger.exception("request %s failed", ticket.request_id.decode("ascii"))
-            reply = self._refuse(ticket, exc)
+        except (Exception, asyncio.CancelledError) as exc:
+            reply = refuse(exc, ticket, self._admission, errors.render, logger=logger)
         label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
         self._metrics.requests[(DOOR, *label, str(reply.status))] += 1
         return reply
-
-    def _refuse(self, ticket: Ticket, error: Exception) -> Reply:
-        self._admission.count_refusal(error)
-        return Reply(*errors.render(error, ticket.request_id))
 
     async def _infer(self, ticket: Ticket, version: Version, body: bytes, receive: Receive) -> Reply:
         target = self._targets[version.ref.name]
@@ -143,12 +130,12 @@ class InferDoor:
             parse_s = self._service.clock() - ticket.received_at
             target.parse_s.observe(parse_s)
             answer = await self._service.predict(
-                version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=lambda: _hung_up(receive)
+                version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive)
             )
             written = await self._write(ticket, is_large(answer), lambda: target.write(number, answer, wanted))
             return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
         request = await self._read(ticket, target, body)
-        response = await self._inference.infer(ticket, version, request, hung_up=lambda: _hung_up(receive))
+        response = await self._inference.infer(ticket, version, request, hung_up=partial(hung_up, receive))
         all_binary = request.parameters.get("binary_data_output") is True
         numbers = sum(output.array.size for output in response.outputs)
         written = await self._write(
@@ -245,9 +232,3 @@ def _expect_media(ticket: Ticket) -> None:
         f"the body is {found!r}, this door takes application/json, and application/octet-stream with "
         "Inference-Header-Content-Length; say so in Content-Type"
     )
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Return when the caller has gone; the body has been read, so nothing else can come."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

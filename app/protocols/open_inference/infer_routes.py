@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal, get_args
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from app.admission import MAX_TIMEOUT_MS, TICKET
+from app.admission import TICKET
+from app.protocols.asgi import as_response
 from app.protocols.open_inference import errors
 from app.protocols.open_inference.http_body import InferenceRequest, Parameters
 from app.protocols.open_inference.infer_door import InferDoor
-from app.protocols.openapi import ANSWER_RECEIPTS
+from app.protocols.openapi import ANSWER_RECEIPTS, BINARY, TIMEOUT
 
-_BINARY = {"type": "string", "format": "binary"}
 _DATATYPE = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]
@@ -42,10 +42,9 @@ def router(door: InferDoor) -> APIRouter:
     documented = _documented()
 
     async def infer(request: Request, model: str, version: str | None = None) -> Response:
-        reply = await door.answer(request.scope[TICKET], model, version, request.scope, request.receive)
-        response = Response(reply.body, reply.status)
-        response.raw_headers = list(reply.headers)
-        return response
+        return as_response(
+            await door.answer(request.scope[TICKET], model, version, request.scope, request.receive)
+        )  # fmt: skip
 
     async def infer_default(request: Request, model: str) -> Response:
         return await infer(request, model)
@@ -66,12 +65,6 @@ def _documented() -> dict[str, Any]:
         "schema": {"type": "integer", "minimum": 1},
         "description": "Bytes of the JSON at the beginning of the body, where the bytes of tensors follow it.",
     }
-    timeout = {
-        "name": "X-Request-Timeout-Ms",
-        "in": "header",
-        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
-        "description": "Milliseconds that the caller waits; 504 past it.",
-    }
     schema = InferenceRequest.model_json_schema()
     definitions = schema.pop("$defs")
     tensor = definitions["RequestInput"]
@@ -88,7 +81,7 @@ def _documented() -> dict[str, Any]:
             200: {
                 "model": InferenceResponse,
                 "description": "The outputs; behind the JSON the bytes of those that were asked for as such.",
-                "content": {"application/octet-stream": {"schema": _BINARY}},
+                "content": {"application/octet-stream": {"schema": BINARY}},
                 "headers": ANSWER_RECEIPTS
                 | {
                     "Inference-Header-Content-Length": {
@@ -100,10 +93,10 @@ def _documented() -> dict[str, Any]:
             **errors.responses(400, 404, 413, 415, 503, 504),
         },
         "openapi_extra": {
-            "parameters": [length, timeout],
+            "parameters": [length, TIMEOUT],
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": schema}, "application/octet-stream": {"schema": _BINARY}},
+                "content": {"application/json": {"schema": schema}, "application/octet-stream": {"schema": BINARY}},
             },
         },
     }

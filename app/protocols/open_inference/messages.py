@@ -10,6 +10,9 @@ from typing import NamedTuple, TypeAlias
 
 from app.tensors import Array
 
+# of a request, each of inputs and outputs
+MAX_TENSORS = 256
+
 Parameter: TypeAlias = bool | int | float | str
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Security
 from fastapi.security import HTTPBearer
 
-from app.admission import MAX_TIMEOUT_MS, TICKET, Admission, Ticket
+from app.admission import TICKET, Admission, Ticket
 from app.protocols.open_inference import errors, repository
 from app.protocols.open_inference.types import IndexEntry, RepositoryAnswer
+from app.protocols.openapi import TIMEOUT
 from app.serving.repository import Repository, Wish
 
 _INDEX = {"ready": {"type": "boolean", "default": False, "description": "Only those that are ready."},
@@ -75,14 +76,8 @@ def _body(properties: Mapping[str, Any], *, timeout: bool = False) -> dict[str, 
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     document: dict[str, Any] = {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}
     if timeout:
-        document["parameters"] = [
-            {
-                "name": "X-Request-Timeout-Ms",
-                "in": "header",
-                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
-                "description": "Milliseconds that the caller waits; 504 past it, and the command goes on.",
-            }
-        ]
+        told = "Milliseconds that the caller waits; 504 past it, and the command goes on."
+        document["parameters"] = [TIMEOUT | {"description": told}]
     return document
 
 

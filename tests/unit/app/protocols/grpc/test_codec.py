@@ -9,7 +9,7 @@ from app.errors import InvalidInput
 from app.protocols.grpc import codec
 from app.protocols.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 from app.protocols.open_inference.datatypes import BYTES, DTYPES
-from app.protocols.open_inference.messages import InferResponse, OutputTensor
+from app.protocols.open_inference.messages import MAX_TENSORS, InferResponse, OutputTensor
 from app.tensors import Array
 
 # values that no other datatype of their field holds
@@ -120,9 +120,9 @@ def test_shared_memory_is_refused_in_and_out() -> None:
 @pytest.mark.parametrize("what", ["inputs", "outputs"])
 def test_many_tensors_are_refused_before_they_are_looked_at(what: str) -> None:
     message = ModelInferRequest(model_name="cnn")
-    for _ in range(codec.MAX_TENSORS + 1):
+    for _ in range(MAX_TENSORS + 1):
         getattr(message, what).add(name="x")
-    with pytest.raises(InvalidInput, match=f"may name {codec.MAX_TENSORS} {what}, found {codec.MAX_TENSORS + 1}"):
+    with pytest.raises(InvalidInput, match=f"may name {MAX_TENSORS} {what}, found {MAX_TENSORS + 1}"):
         codec.parse(message)
 
 

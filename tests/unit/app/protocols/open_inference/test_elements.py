@@ -11,8 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from app.errors import InvalidInput
 from app.protocols.open_inference.datatypes import DTYPES
-from app.protocols.open_inference.elements import read_binary, read_json, read_strings
-from app.protocols.open_inference.http_answer import to_bytes
+from app.protocols.open_inference.elements import read_binary, read_json, read_strings, to_bytes
 
 NUMBERS = [name for name in DTYPES if name != "BOOL"]
 
