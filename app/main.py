@@ -101,6 +101,7 @@ class ZeroToOne(FastAPI):
             document = super().openapi()
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas |= openapi.components(doors.tasks) | documents.components(doors.manifests, doors.tasks)
+            schemas |= open_inference.components()
             complete(document, self.catalog.models)
         return super().openapi()
 
@@ -118,7 +119,6 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     decoders = Decoders(clock=clock)
     admission = Admission(settings, figures, clock=clock, offload=decoders.run)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
-    doors.open()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -141,8 +141,10 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
-    app.include_router(doors.routes)
+    # first: FastAPI works out the routes of a router when a request comes to it, and probes shall not wait for all others
     app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
+    app.include_router(doors.routes)
+    doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())

@@ -74,11 +74,21 @@ def render_message(message: str) -> bytes:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the ``responses`` of a route for the given error statuses."""
+    """Return the ``responses`` of a route for the given error statuses.
+
+    They refer to the one schema of :func:`components`: given the type, FastAPI would build a validator for each status
+    of each route, and the service would start later by that.
+    """
+    content = {MEDIA_TYPE: {"schema": {"$ref": openapi.REF.format(model=ErrorAnswer.__name__)}}}
     return {
-        status: {"model": ErrorAnswer, "description": TOLD[status], "headers": openapi.headers_of(status)}
+        status: {"description": TOLD[status], "content": content, "headers": openapi.headers_of(status)}
         for status in statuses
     }
+
+
+def components() -> dict[str, Any]:
+    """Return the schemas that routes refer to, by name."""
+    return {ErrorAnswer.__name__: ErrorAnswer.model_json_schema()}
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
