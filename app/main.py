@@ -141,7 +141,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
-    # first: FastAPI works out the routes of a router when a request comes to it, and probes shall not wait for all others
+    # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
     app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already

@@ -183,7 +183,7 @@ class DirectDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
-        self._receipts: dict[tuple[str, Version], tuple[tuple[str, str, str, str], bytes, str]] = {}
+        self._receipts: dict[tuple[str, str, int], tuple[tuple[str, str, str, str], bytes, str]] = {}
         self._refused: list[tuple[Exchange, bytes, bytes]] = []
         self.targets = dict(targets)
 
@@ -285,11 +285,12 @@ class DirectDoor:
 
     def _receipts_of(self, target: Target, version: Version) -> tuple[tuple[str, str, str, str], bytes, str]:
         """Return what counts a good answer of a version, and the number of the version in bytes and in words."""
-        found = self._receipts.get((target.door, version))
+        # by its number: the version itself would be kept alive after another has taken its place
+        key = target.door, target.model, version.ref.version
+        found = self._receipts.get(key)
         if found is None:
             number = str(version.ref.version)
-            found = (target.door, version.ref.name, number, "200"), number.encode(), number
-            self._receipts[target.door, version] = found
+            found = self._receipts[key] = (target.door, target.model, number, "200"), number.encode(), number
         return found
 
     def _respond(

@@ -11,12 +11,11 @@ from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from app.errors import UnknownModel
+from app.errors import ModelNotReady, UnknownModel
 from app.protocols.manners import IN_PARAMETERS, Headers, Manner
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.errors import ErrorAnswer
 from app.serving.catalog import Catalog
-from app.serving.versions import State
 
 DOOR = "v1"
 PREFIX = "/v1/models"
@@ -81,13 +80,12 @@ def router(catalog: Catalog) -> APIRouter:
     async def v1_model(model: str) -> Response:
         if model.endswith(VERBS):  # a path that is there, and not for this method
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-        _expect_known(catalog, model)
-        version = catalog.models[model].default
-        if version.state is State.READY:
-            return JSONResponse(V1Model(name=model, ready=True).model_dump())
-        reason = f"{version.label} is {version.state}" + (f": {version.reason}" if version.reason else "")
-        told = V1NotReady(name=model, ready=False, error=reason)
-        return JSONResponse(told.model_dump(), HTTPStatus.SERVICE_UNAVAILABLE)
+        try:
+            catalog.resolve(model)
+        except ModelNotReady as exc:
+            told = V1NotReady(name=model, ready=False, error=str(exc))
+            return JSONResponse(told.model_dump(), HTTPStatus.SERVICE_UNAVAILABLE)
+        return JSONResponse(V1Model(name=model, ready=True).model_dump())
 
     return routes
 
