@@ -239,9 +239,14 @@ def bars(samples: Mapping[Key, Sequence[Sample]]) -> tuple[Bar, ...]:
 
 
 def _better(samples: Mapping[Key, Sequence[Sample]], load: Load) -> Sequence[Sample]:
-    """Return the peer's samples under a load in the setting that gave more; none where there are none."""
+    """Return the peer's samples under a load in the setting that gave more; none where there are none.
+
+    One that was left out after the first round is not compared: its rounds met less, or more, of others' work.
+    """
     theirs = [found for key, found in samples.items() if key[:2] == load and key[2] != SERVICE_NAME]
-    return max(theirs, key=lambda found: _or_zero(_middle(found, "requests_per_s")), default=())
+    rounds = max((len(found) for found in theirs), default=0)
+    whole = [found for found in theirs if len(found) == rounds]
+    return max(whole, key=lambda found: _or_zero(_middle(found, "requests_per_s")), default=())
 
 
 def _or_zero(value: float) -> float:
