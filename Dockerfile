@@ -27,8 +27,9 @@ ARG PIP_EXTRA_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_PYTHON=/venv/bin/python PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements/constraints.txt .
-COPY --from=wanted /wanted/service.txt .
-RUN python -m venv --without-pip /venv && pip install --no-cache-dir -c constraints.txt -r service.txt && pip check
+COPY --from=wanted /wanted/service.txt /wanted/grpc.txt ./
+RUN python -m venv --without-pip /venv \
+    && pip install --no-cache-dir -c constraints.txt -r service.txt -r grpc.txt && pip check
 
 FROM libraries AS libraries-torch
 COPY --from=wanted /wanted/torch.txt .
@@ -83,7 +84,8 @@ FROM runtime AS serving
 COPY docker/serve /usr/local/bin/serve
 ENV ZTO_HOST=0.0.0.0
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
-EXPOSE 8000 8080
+# gRPC is off until ZTO_GRPC_PORT is set; 8001 is what its clients expect
+EXPOSE 8000 8001 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD python -m app health || PORT=8080 python -m app health

@@ -155,13 +155,15 @@ def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
     """Return what serves gRPC; None where it is off. Nothing of it is imported then.
 
     Raises:
-        SettingsError: It is not installed.
+        SettingsError: It is not installed, or its port is taken.
     """
     if settings.grpc_port is None:
         return None
     from app.protocols.grpc import ports
 
     ports.expect_installed()
+    if settings.workers == 1:  # else the parent of the workers has looked
+        ports.expect_free(settings.host, settings.grpc_port)
     from app.protocols.grpc.calls import CallsDoor
     from app.protocols.grpc.server import GrpcServer
 

@@ -1,6 +1,7 @@
 """``python -m benchmarks``: measure, keep the figures, write docs/benchmarks.md.
 
-``prepare`` only makes the environments of the peers, ``render`` only writes the page of the figures that are kept.
+``prepare`` only makes the environments of the peers and of perf_analyzer, ``render`` only writes the page of the
+figures that are kept.
 """
 
 import argparse
@@ -10,7 +11,19 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from benchmarks import comparison, machine, page, pictures, recipes, results, scenarios, servers, workloads
+from benchmarks import (
+    analyzer,
+    comparison,
+    environments,
+    machine,
+    page,
+    pictures,
+    recipes,
+    results,
+    scenarios,
+    servers,
+    workloads,
+)
 from benchmarks.calm import Patience
 from benchmarks.findings import Setting
 from benchmarks.results import Record
@@ -43,9 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(names: Sequence[str]) -> int:
-    ready, refused = comparison.prepare(names or [peer.name for peer in recipes.PEERS])
+    ready, refused = comparison.prepare(names)
     for name in ready:
         _tell(f"{name}: ready")
+    try:
+        analyzer.make()
+        _tell("perf_analyzer: ready")
+    except environments.NotInstalled as exc:
+        refused["perf_analyzer"] = f"could not be installed: {exc}"
     for name, reason in refused.items():
         _tell(f"{name}: {reason}")
     return 1 if refused else 0

@@ -17,7 +17,7 @@ V2_JSON, V2_BYTES, GRPC = "V2, JSON", "V2, bytes", "V2, gRPC"
 NAMES = (PREDICT_JSON, PREDICT_BYTES, V2_JSON, V2_BYTES, GRPC)
 CNN, PICTURE = "cnn", _picture_bundle.NAME
 TITLES = {CNN: "cnn, 1x28x28", PICTURE: "a small model, 3x224x224"}
-CLIENTS = {CNN: 32, PICTURE: 8}
+CLIENTS = {CNN: 32, PICTURE: 4}
 _OCTETS = "application/octet-stream"
 
 

@@ -26,15 +26,15 @@ from benchmarks.workloads import Workload
 TITLE = "The Open Inference Protocol under perf_analyzer"
 PEER = "Triton"
 PROTOCOLS: tuple[Protocol, ...] = ("http", "grpc")
-# requests in flight, by model
-CLIENTS: Mapping[str, tuple[int, ...]] = {"cnn": (1, 2, 4, 8, 16, 32), "transformer": (1, 32)}
+MODEL = "cnn"
+CLIENTS = (1, 2, 4, 8, 16, 32)  # requests in flight
 # both servers give these, and nothing made of them
 OUTPUTS = ("logits", "probabilities")
 # a load takes the tool three windows and more, so these are half of what the loads take together
 MAX_ROUNDS = 2
 _PEER_MODEL = "bench"
 _COLUMNS = (
-    "model", "protocol", "in flight", "requests/s", "p50 ms", "p99 ms", "CPU us",
+    "protocol", "in flight", "requests/s", "p50 ms", "p99 ms", "CPU us",
     "Triton: requests/s", "p50 ms", "p99 ms", "CPU us", "ours is",
 )  # fmt: skip
 _NAN = float("nan")
@@ -70,8 +70,8 @@ class Sample:
     failure: str = ""
 
 
-Load = tuple[str, Protocol, int]  # model, protocol, requests in flight
-Key = tuple[str, Protocol, int, str]  # of that the server
+Load = tuple[Protocol, int]  # with so many requests in flight
+Key = tuple[Protocol, int, str]  # of a load and a server's name
 
 
 def measure(setting: Setting) -> Finding:
@@ -84,8 +84,7 @@ def measure(setting: Setting) -> Finding:
     samples: dict[Key, list[Sample]] = {}
     rounds = min(setting.rounds, MAX_ROUNDS)
     for count in range(1, rounds + 1):
-        for model in list(CLIENTS)[:1] if setting.is_quick else CLIENTS:
-            _round(workloads.load(model), list(peers.values()), setting, samples)
+        _round(workloads.load(MODEL), list(peers.values()), setting, samples)
         setting.tell(f"perf_analyzer, round {count} of {rounds}: {_told(samples)}")
     return report(samples, absent.get(PEER, ""))
 
@@ -93,7 +92,7 @@ def measure(setting: Setting) -> Finding:
 def _round(
     workload: Workload, peers: Sequence[recipes.Peer], setting: Setting, samples: dict[Key, list[Sample]]
 ) -> None:
-    """Start all servers of a model, and ask them in turn, load by load."""
+    """Start all servers, and ask them in turn, load by load."""
     with contextlib.ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data.json"
         analyzer.write_data(data, rows(workload))
@@ -102,17 +101,12 @@ def _round(
             for contender in contenders(workload, peers)
         ]
         stack.enter_context(pinned(setting.load_core))
-        for protocol, clients in _loads(workload.name, is_quick=setting.is_quick):
-            load = workload.name, protocol, clients
+        for load in _loads(is_quick=setting.is_quick):
             worth = [pair for pair in running if _is_worth(samples, load, pair[0].server.name)]
 
-            def turn(
-                worth: Sequence[tuple[Contender, Running]] = worth,
-                protocol: Protocol = protocol,
-                clients: int = clients,
-            ) -> dict[str, Sample]:
+            def turn(worth: Sequence[tuple[Contender, Running]] = worth, load: Load = load) -> dict[str, Sample]:
                 return {
-                    contender.server.name: ask(contender, server, protocol, clients, data, setting.seconds)
+                    contender.server.name: ask(contender, server, load, data, setting.seconds)
                     for contender, server in worth
                 }
 
@@ -120,10 +114,8 @@ def _round(
                 samples.setdefault((*load, name), []).append(sample)
 
 
-def _loads(model: str, *, is_quick: bool) -> list[tuple[Protocol, int]]:
-    clients = CLIENTS[model]
-    if is_quick:
-        return [(PROTOCOLS[0], count) for count in (clients[0], clients[-1])]
+def _loads(*, is_quick: bool) -> list[Load]:
+    clients = (CLIENTS[0], CLIENTS[-1]) if is_quick else CLIENTS
     return [(protocol, count) for protocol in PROTOCOLS for count in clients]
 
 
@@ -134,7 +126,7 @@ def _is_worth(samples: Mapping[Key, Sequence[Sample]], load: Load, server: str) 
 
 
 def contenders(workload: Workload, peers: Sequence[recipes.Peer]) -> list[Contender]:
-    """Return this service, and the peer in its settings, both with gRPC on; of pictures those with batches only."""
+    """Return this service, and the peer in its settings, both with gRPC on; those with batches only."""
     ours = service(workload.name, workloads.MODELS_DIR)
     found = [
         Contender(
@@ -145,32 +137,30 @@ def contenders(workload: Workload, peers: Sequence[recipes.Peer]) -> list[Conten
     for peer in peers:
         found += [
             Contender(server=dataclasses.replace(server, environ={**server.environ, **environ}), model=_PEER_MODEL)
-            for server in recipes.servers_of(peer, workload)[0 if workload.field == "text" else 1 :]
+            for server in recipes.servers_of(peer, workload)[1:]
         ]
     return found
 
 
 def rows(workload: Workload) -> list[dict[str, tuple[list[int], list[Any]]]]:
-    """Return what is sent: pictures as float32, texts as they are."""
-    if workload.field == "text":
-        return [{"text": ([1], [text])} for text in workload.values]
+    """Return what is sent: pictures as float32."""
     return [
-        {"image": ([len(picture), len(picture[0])], [float(value) for row in picture for value in row])}
+        {workload.field: ([len(picture), len(picture[0])], [float(value) for row in picture for value in row])}
         for picture in workload.values
     ]
 
 
-def ask(contender: Contender, running: Running, protocol: Protocol, clients: int, data: Path, seconds: float) -> Sample:
+def ask(contender: Contender, running: Running, load: Load, data: Path, seconds: float) -> Sample:
     """Run the tool once.
 
     Args:
         contender: Whom.
         running: The same, which is ready.
-        protocol: How.
-        clients: Requests in flight.
+        load: How.
         data: What is sent.
         seconds: Counted, in three windows.
     """
+    protocol, clients = load
     port = running.port if protocol == "http" else running.ports[1]
     before = _requests(running, contender.model), running.computed_s(), calm.waited_for_s(), time.perf_counter()
     try:
@@ -202,11 +192,11 @@ def report(samples: Mapping[Key, Sequence[Sample]], absent: str) -> Finding:
     """Return what was found, as a section of the page.
 
     Args:
-        samples: Round by round, by model, protocol, requests in flight and server.
+        samples: Round by round, by protocol, requests in flight and server.
         absent: Why the peer could not be measured; empty where it was.
     """
     lines = []
-    for load in dict.fromkeys(key[:3] for key in samples):
+    for load in dict.fromkeys(key[:2] for key in samples):
         ours, theirs = samples[*load, SERVICE_NAME], _better(samples, load)
         ratio = _middle(ours, "requests_per_s") / _middle(theirs, "requests_per_s")
         told = "-" if math.isnan(ratio) else f"{ratio:.2f} times"
@@ -224,17 +214,17 @@ def report(samples: Mapping[Key, Sequence[Sample]], absent: str) -> Finding:
 
 def bars(samples: Mapping[Key, Sequence[Sample]]) -> tuple[Bar, ...]:
     """Return the one promise: the tool comes to its end, over both protocols, with 1 to 32 requests in flight."""
-    ours = {key: found for key, found in samples.items() if key[3] == SERVICE_NAME}
+    ours = {key: found for key, found in samples.items() if key[2] == SERVICE_NAME}
     runs = [sample for found in ours.values() for sample in found]
     failures = [sample.failure for sample in runs if sample.failure]
-    protocols = {key[1] for key in ours}
+    loads = {key[:2] for key in ours}
     measured = f"{len(runs) - len(failures)} of {len(runs)} runs"
     if failures:
         measured += f"; {failures[0]}"
     else:
         for protocol in PROTOCOLS:
-            found = samples.get(("cnn", protocol, 32, SERVICE_NAME), ())
-            theirs = _better(samples, ("cnn", protocol, 32))
+            found = samples.get((protocol, 32, SERVICE_NAME), ())
+            theirs = _better(samples, (protocol, 32))
             if found and theirs:
                 ratio = _middle(found, "requests_per_s") / _middle(theirs, "requests_per_s")
                 measured += f"; {protocol}, 32 in flight: {ratio:.2f} times the requests/s of {PEER}"
@@ -243,14 +233,14 @@ def bars(samples: Mapping[Key, Sequence[Sample]]) -> tuple[Bar, ...]:
             what="perf_analyzer, HTTP and gRPC, 1 to 32 requests in flight",
             bar="to the end",
             measured=measured,
-            is_met=bool(runs) and not failures and protocols == set(PROTOCOLS),
+            is_met=not failures and loads == set(_loads(is_quick=False)),
         ),
     )
 
 
 def _better(samples: Mapping[Key, Sequence[Sample]], load: Load) -> Sequence[Sample]:
     """Return the peer's samples under a load in the setting that gave more; none where there are none."""
-    theirs = [found for key, found in samples.items() if key[:3] == load and key[3] != SERVICE_NAME]
+    theirs = [found for key, found in samples.items() if key[:2] == load and key[2] != SERVICE_NAME]
     return max(theirs, key=lambda found: _or_zero(_middle(found, "requests_per_s")), default=())
 
 
@@ -271,11 +261,11 @@ def _figures(found: Sequence[Sample]) -> list[str]:
 
 
 def _told(samples: Mapping[Key, Sequence[Sample]]) -> str:
-    """Return the last round in a few words, for who watches."""
+    """Return the heaviest loads of the last round in a few words, for who watches."""
     return ", ".join(
-        f"{model} {protocol} {clients} {server}: {found[-1].failure or f'{found[-1].requests_per_s:,.0f}/s'}"
-        for (model, protocol, clients, server), found in samples.items()
-        if clients == max(CLIENTS[model])
+        f"{protocol} {server}: {found[-1].failure or f'{found[-1].requests_per_s:,.0f}/s'}"
+        for (protocol, clients, server), found in samples.items()
+        if clients == CLIENTS[-1]
     )
 
 
@@ -284,17 +274,16 @@ def _notes(samples: Mapping[Key, Sequence[Sample]], absent: str) -> str:
     theirs = (
         f"{PEER} was not measured: it {absent}."
         if absent
-        else f"{PEER} stands in the better of its settings, load by load; of pictures, those with batches were tried."
+        else f"{PEER} stands in the better of its settings, load by load; those with batches were tried."
     )
     return (
         f"NVIDIA's perf_analyzer {analyzer.VERSION} as it comes, with asynchronous requests of one row: a picture as "
-        "784 float32 behind the JSON of HTTP or in the message of gRPC, a text as BYTES that the server tokenizes; all "
-        "scores of the network come back, and no task words them. Throughput and latencies are what it says; CPU us is "
-        "what the server computed for each request that it counts itself. All servers are up on one core and asked in "
-        f"turn, the tool is on another, and busy {busy:.0%} of the time at the most. A load takes three of its windows "
-        f"or more, and medians are of the rounds, {MAX_ROUNDS} at the most. {theirs} The tool's wheel asks for newer "
-        "system libraries than many servers have; there, it is run with those of a newer Debian release "
-        "(`benchmarks/debian.py`)."
+        "784 float32 behind the JSON of HTTP or in the message of gRPC; logits and probabilities come back likewise. "
+        "Throughput and latencies are what it says; CPU us is what the server computed for each request that it counts "
+        "itself. All servers are up on one core and asked in turn, the tool is on another, and busy "
+        f"{busy:.0%} of the time at the most. A load takes three of its windows or more, and medians are of the "
+        f"rounds, {MAX_ROUNDS} at the most. {theirs} The tool's wheel asks for newer system libraries than many "
+        "servers have; there, it is run with those of a newer Debian release (`benchmarks/debian.py`)."
     )
 
 

@@ -61,6 +61,7 @@ OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"
 PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
+LOCAL_GRPC = "localhost:8001"
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -101,7 +102,7 @@ def on_each(*kinds: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
-    with serve(ROOT / "models") as running:
+    with serve(ROOT / "models", grpc_port=0) as running:
         yield running
 
 
@@ -165,6 +166,7 @@ def test_scripts_run_and_new_files_are_taken(
         NEW_FILES[str(Path(name).parent)](Path(name), block.text, tmp_path, monkeypatch)
         return
     script = block.text.replace(LOCAL, service.url.removeprefix("http://"))
+    script = script.replace(LOCAL_GRPC, service.grpc_target)
     output([sys.executable, "-W", "error", "-c", script], {"PYTHONPATH": str(CLIENT / "src")})
 
 

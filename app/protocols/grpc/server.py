@@ -12,7 +12,7 @@ import grpc
 from app.admission import Admission
 from app.errors import SettingsError
 from app.metrics import Metrics
-from app.protocols.grpc import farewell, ports, statuses
+from app.protocols.grpc import farewell, statuses
 from app.protocols.grpc.calls import CallsDoor
 from app.protocols.grpc.door import Door
 from app.protocols.grpc.health import HealthDoor
@@ -84,14 +84,12 @@ class GrpcServer:
         """Take connections; does nothing more when it is called again.
 
         Raises:
-            SettingsError: The port is taken, or the address is not here.
+            SettingsError: The port has been taken meanwhile.
         """
         if self._server is not None:
             return
         settings, is_shared = self._settings, self._settings.workers > 1
         assert settings.grpc_port is not None
-        if not is_shared:  # else the parent of the workers has looked
-            ports.expect_free(settings.host, settings.grpc_port)
         server = grpc.aio.server(
             options=(
                 ("grpc.so_reuseport", int(is_shared)),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from app.bundle.loader import open_bundle
-from clients.python.tests.support.callers import Caller
+from clients.python.tests.support.callers import VERIFY, Caller
 from clients.python.tests.support.scripted import CARD, Asked, Reply, in_turn, scripted
 from tests.support.committed import LATEST, NAMES, names_of
 from tests.support.server import RunningService
@@ -25,7 +25,7 @@ class Telling(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def __init__(self, *extensions: str) -> None:
         self.told = {"name": "x", "version": "1", "extensions": extensions}
-        self.sync, self.loop = httpx.HTTPTransport(), httpx.AsyncHTTPTransport()
+        self.sync, self.loop = httpx.HTTPTransport(verify=VERIFY), httpx.AsyncHTTPTransport(verify=VERIFY)
         self.asked: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -78,6 +78,17 @@ def test_a_service_that_tells_no_extensions_is_sent_json(caller: Caller, service
     found = caller.client(service.url).infer("cnn", {"image": np.zeros((1, 28, 28), np.float32)})
     as_json = caller.client(service.url, Options(binary=False)).infer("cnn", {"image": np.zeros((1, 28, 28))})
     np.testing.assert_allclose(found["probabilities"], as_json["probabilities"], rtol=1e-5)
+
+
+def test_a_service_that_does_not_tell_its_extensions_is_sent_json_from_then_on(caller: Caller) -> None:
+    def answer(asked: Asked) -> Reply:
+        return Reply(status=404) if asked.method == "GET" else Reply(document=output("FP32", [1], data=[2.0]))
+
+    with scripted(answer) as server:
+        client = caller.client(server.url)
+        for _ in range(2):
+            assert client.infer("echo", {"features": np.zeros((1, 1))})["value"] == 2.0
+    assert [asked.path for asked in server.asked] == ["/v2", *["/v2/models/echo/infer"] * 2]
 
 
 @pytest.mark.parametrize("is_binary", SPLITS)

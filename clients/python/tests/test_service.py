@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, assert_type
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from clients.python.tests.support.callers import Caller
+from clients.python.tests.support.callers import VERIFY, Caller
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle
 from tests.support.committed import LATEST, NAMES, names_of
 from tests.support.kinds import kind_bundle, kind_golden
@@ -338,3 +339,14 @@ def test_rows_of_named_tensors_are_answered_with_theirs(caller: Caller, tensors_
     assert {name: array.tolist() for name, array in inferred.items()} == {
         name: array.tolist() for name, array in golden.outputs.items()
     }
+
+
+def test_answers_may_come_compressed(caller: Caller, service: RunningService, boot: Any) -> None:
+    gzip = {"accept-encoding": "gzip"}
+    body = {"instances": [{"image": boot.tolist()}] * 20}
+    answer = httpx.post(f"{service.url}/predict/autoencoder", json=body, headers=gzip, verify=VERIFY)
+    assert answer.headers["content-encoding"] == "gzip"  # or this test says nothing
+    client = caller.client(service.url, headers=gzip)
+    found, plain = (one.predict("autoencoder", [boot] * 20) for one in (client, caller.client(service.url)))
+    for one, other in zip(found, plain, strict=True):
+        assert_same(one, other)

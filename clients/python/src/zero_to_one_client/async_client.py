@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,6 +32,7 @@ class AsyncClient:
         options: How to behave; the defaults fit most.
         api_key: Sent as ``Authorization: Bearer``, where one is given.
         headers: For every request, beside those of the client.
+        verify: Whose certificates to trust; None for those that httpx does.
         transport_of_http: What sends, instead of httpx's own.
         sleep: Lets seconds go by.
 
@@ -45,6 +47,7 @@ class AsyncClient:
         options: Options | None = None,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        verify: SSLContext | None = None,
         transport_of_http: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
@@ -56,6 +59,7 @@ class AsyncClient:
             max_connections=self._options.max_connections,
             api_key=api_key,
             headers=headers or {},
+            verify=verify,
             version=__version__,
         )
         self._http = httpx.AsyncClient(transport=transport_of_http, **made_with)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
+from ssl import SSLContext
 from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +34,7 @@ class Client:
         options: How to behave; the defaults fit most.
         api_key: Sent as ``Authorization: Bearer``, where one is given.
         headers: For every request, beside those of the client.
+        verify: Whose certificates to trust; None for those that httpx does.
         transport_of_http: What sends, instead of httpx's own.
         sleep: Lets seconds go by.
 
@@ -47,6 +49,7 @@ class Client:
         options: Options | None = None,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
+        verify: SSLContext | None = None,
         transport_of_http: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -58,6 +61,7 @@ class Client:
             max_connections=self._options.max_connections,
             api_key=api_key,
             headers=headers or {},
+            verify=verify,
             version=__version__,
         )
         self._http = httpx.Client(transport=transport_of_http, **made_with)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ssl import SSLContext
 from typing import Any
 
 import httpx
@@ -87,7 +88,13 @@ def address(url: str) -> str:
 
 
 def settings(
-    url: str, *, max_connections: int, api_key: str | None, headers: Mapping[str, str], version: str
+    url: str,
+    *,
+    max_connections: int,
+    api_key: str | None,
+    headers: Mapping[str, str],
+    verify: SSLContext | None,
+    version: str,
 ) -> dict[str, Any]:
     """Return what both clients of httpx are made with."""
     key = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
@@ -98,6 +105,7 @@ def settings(
             max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=_KEEP_ALIVE_S
         ),
         "follow_redirects": False,
+        "verify": True if verify is None else verify,
     }
 
 

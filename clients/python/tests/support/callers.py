@@ -10,6 +10,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from zero_to_one_client import AsyncClient, Client, Options
 
+# read once: it costs more than most tests
+VERIFY = httpx.create_ssl_context()
+
 
 class Clock:
     """Seconds that go by when somebody sleeps, and never else."""
@@ -48,7 +51,7 @@ class SyncCaller(Caller):
     """Of `Client`."""
 
     def client(self, url: str, options: Options | None = None, **more: Any) -> Any:
-        made = Client(url, options=self.options(options), sleep=self.clock.sleep, **more)
+        made = Client(url, options=self.options(options), sleep=self.clock.sleep, verify=VERIFY, **more)
         return self.enter_context(made)
 
 
@@ -60,7 +63,7 @@ class AsyncCaller(Caller):
         self.portal: BlockingPortal = self.enter_context(start_blocking_portal())
 
     def client(self, url: str, options: Options | None = None, **more: Any) -> Any:
-        made = AsyncClient(url, options=self.options(options), sleep=self.clock.sleep_async, **more)
+        made = AsyncClient(url, options=self.options(options), sleep=self.clock.sleep_async, verify=VERIFY, **more)
         self.enter_context(self.portal.wrap_async_context_manager(made))
         return Blocking(made, self.portal)
 

@@ -99,33 +99,32 @@ def calls(file: FileDescriptor) -> dict[str, tuple[object, ...]]:
     }
 
 
-# both others register the same names in protobuf's common pool, so each has a process of its own
-AGAINST_THE_SPECIFICATION = """
+# both register the same names in protobuf's common pool, so each has a process of its own
+BEGIN = f"""
 import importlib, sys
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(protos.DESCRIPTORS.parents[3])!r})
 here = importlib.import_module("tests.unit.app.protocols.grpc.test_protos")
+inference, config = here.ours(here.inference_pb2), here.ours(here.model_config_pb2)
+"""
+AGAINST_THE_SPECIFICATION = """
 theirs = importlib.import_module("open_inference.grpc.protocol").DESCRIPTOR
-here.expect_same(here.ours(here.inference_pb2), theirs, left_out=set())
-assert here.calls(theirs).items() <= here.calls(here.ours(here.inference_pb2)).items()
+here.expect_same(inference, theirs, left_out=set())
+assert here.calls(theirs).items() <= here.calls(inference).items()
 """
 AGAINST_TRITON = """
-import importlib, sys
-sys.path.insert(0, {root!r})
-here = importlib.import_module("tests.unit.app.protocols.grpc.test_protos")
-service = importlib.import_module("tritonclient.grpc.service_pb2").DESCRIPTOR
-config = importlib.import_module("tritonclient.grpc.model_config_pb2").DESCRIPTOR
-here.expect_same(here.ours(here.inference_pb2), service, left_out=here.LEFT_OUT)
-here.expect_same(here.ours(here.model_config_pb2), config, left_out=here.LEFT_OUT)
-theirs, mine = here.calls(service), here.calls(here.ours(here.inference_pb2))
+theirs = importlib.import_module("tritonclient.grpc.service_pb2").DESCRIPTOR
+here.expect_same(inference, theirs, left_out=here.LEFT_OUT)
+others = importlib.import_module("tritonclient.grpc.model_config_pb2").DESCRIPTOR
+here.expect_same(config, others, left_out=here.LEFT_OUT)
+theirs, mine = here.calls(theirs), here.calls(inference)
 assert theirs.keys() - mine.keys() == here.LEFT_OUT_CALLS, theirs.keys() ^ mine.keys()
-assert {{name: theirs[name] for name in mine}} == mine
+assert {name: theirs[name] for name in mine} == mine
 """
 
 
-@pytest.mark.parametrize("script", [AGAINST_THE_SPECIFICATION, AGAINST_TRITON], ids=["the specification", "triton"])
+@pytest.mark.parametrize("script", [AGAINST_THE_SPECIFICATION, AGAINST_TRITON], ids=["specification", "triton"])
 def test_messages_are_those_of_other_clients(script: str) -> None:
-    script = script.format(root=str(protos.DESCRIPTORS.parents[3]))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", BEGIN + script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
