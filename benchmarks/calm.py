@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,18 @@ class Others:
         """Return how many cores they have kept busy since, in the mean."""
         others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
         return max(0.0, others_s / (time.monotonic() - self._started_at))
+
+
+def told(other_cores: Sequence[float]) -> str:
+    """Return a sentence for figures that others disturbed, with a space before it; nothing where it was calm.
+
+    Args:
+        other_cores: How many cores they kept busy, each time that something was measured.
+    """
+    most = max(other_cores, default=0.0)
+    return (
+        f" **Other work took up to {most:.1f} cores meanwhile**: read ratios and CPU time." if most > CALM_CORES else ""
+    )
 
 
 def _busy_s() -> float:

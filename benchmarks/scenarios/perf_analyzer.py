@@ -82,17 +82,19 @@ def measure(setting: Setting) -> Finding:
         return Finding(title=TITLE, bars=(), table_markdown=f"Not measured: perf_analyzer {exc}.", notes=_notes({}, ""))
     peers, absent = comparison.prepare([PEER])
     samples: dict[Key, list[Sample]] = {}
+    others: list[float] = []
     rounds = min(setting.rounds, MAX_ROUNDS)
     for count in range(1, rounds + 1):
-        _round(workloads.load(MODEL), list(peers.values()), setting, samples)
+        others += _round(workloads.load(MODEL), list(peers.values()), setting, samples)
         setting.tell(f"perf_analyzer, round {count} of {rounds}: {_told(samples)}")
-    return report(samples, absent.get(PEER, ""))
+    return report(samples, absent.get(PEER, ""), others)
 
 
 def _round(
     workload: Workload, peers: Sequence[recipes.Peer], setting: Setting, samples: dict[Key, list[Sample]]
-) -> None:
-    """Start all servers, and ask them in turn, load by load."""
+) -> list[float]:
+    """Start all servers, and ask them in turn, load by load; return how many cores others kept busy meanwhile."""
+    others = []
     with contextlib.ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data.json"
         analyzer.write_data(data, rows(workload))
@@ -110,8 +112,11 @@ def _round(
                     for contender, server in worth
                 }
 
-            for name, sample in setting.patience.measure(turn)[0].items():
+            found, other_cores = setting.patience.measure(turn)
+            others.append(other_cores)
+            for name, sample in found.items():
                 samples.setdefault((*load, name), []).append(sample)
+    return others
 
 
 def _loads(*, is_quick: bool) -> list[Load]:
@@ -188,12 +193,13 @@ def _requests(running: Running, model: str) -> int:
     return sum(int(stats["inference_stats"]["success"]["count"]) for stats in json.loads(body)["model_stats"])
 
 
-def report(samples: Mapping[Key, Sequence[Sample]], absent: str) -> Finding:
+def report(samples: Mapping[Key, Sequence[Sample]], absent: str, others: Sequence[float] = ()) -> Finding:
     """Return what was found, as a section of the page.
 
     Args:
         samples: Round by round, by protocol, requests in flight and server.
         absent: Why the peer could not be measured; empty where it was.
+        others: How many cores other work kept busy, load by load.
     """
     lines = []
     for load in dict.fromkeys(key[:2] for key in samples):
@@ -205,7 +211,7 @@ def report(samples: Mapping[Key, Sequence[Sample]], absent: str) -> Finding:
         title=TITLE,
         bars=bars(samples),
         table_markdown=_command.table(_COLUMNS, lines),
-        notes=_notes(samples, absent),
+        notes=_notes(samples, absent) + calm.told(others),
         raw={
             "samples": [{"key": list(key), "rounds": [asdict(one) for one in found]} for key, found in samples.items()]
         },
@@ -239,9 +245,14 @@ def bars(samples: Mapping[Key, Sequence[Sample]]) -> tuple[Bar, ...]:
 
 
 def _better(samples: Mapping[Key, Sequence[Sample]], load: Load) -> Sequence[Sample]:
-    """Return the peer's samples under a load in the setting that gave more; none where there are none."""
+    """Return the peer's samples under a load in the setting that gave more; none where there are none.
+
+    One that was left out after the first round is not compared: its rounds met less, or more, of others' work.
+    """
     theirs = [found for key, found in samples.items() if key[:2] == load and key[2] != SERVICE_NAME]
-    return max(theirs, key=lambda found: _or_zero(_middle(found, "requests_per_s")), default=())
+    rounds = max((len(found) for found in theirs), default=0)
+    whole = [found for found in theirs if len(found) == rounds]
+    return max(whole, key=lambda found: _or_zero(_middle(found, "requests_per_s")), default=())
 
 
 def _or_zero(value: float) -> float:

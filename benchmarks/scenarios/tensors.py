@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import load
+from benchmarks import calm, load
 from benchmarks.findings import Bar, Finding, Setting
 from benchmarks.load import Load
 from benchmarks.scenarios import _alternate, _bundles, _command, _grpc_load, _picture_bundle, _processes
@@ -58,14 +58,17 @@ def measure(setting: Setting) -> Finding:
     )
     asked = [(case, ways(case)) for case in cases()]
     turns: list[_alternate.Turn] = []
+    others: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         models_dir = Path(folder) / "models"
         _bundles.link([CNN], models_dir)
         _picture_bundle.write(models_dir)
         for number in range(1, setting.rounds + 1):
-            turns += _round(server(models_dir), asked, setting)
+            for turn, other_cores in _round(server(models_dir), asked, setting):
+                turns.append(turn)
+                others.append(other_cores)
             setting.tell(f"tensors, round {number} of {setting.rounds}: {_told(turns[-1])}")
-    return report(turns)
+    return report(turns, others)
 
 
 def server(models_dir: Path) -> Server:
@@ -74,8 +77,8 @@ def server(models_dir: Path) -> Server:
     return dataclasses.replace(one, environ={**one.environ, "ZTO_GRPC_PORT": "{port_1}"})
 
 
-def _round(asked_server: Server, asked: Asked, setting: Setting) -> list[_alternate.Turn]:
-    """Start the service, and put it under each load in turn."""
+def _round(asked_server: Server, asked: Asked, setting: Setting) -> list[tuple[_alternate.Turn, float]]:
+    """Start the service, and put it under each load in turn; with each turn, how many cores others kept busy."""
     turns = []
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(start(asked_server, setting.server_core))
@@ -90,7 +93,7 @@ def _round(asked_server: Server, asked: Asked, setting: Setting) -> list[_altern
             def turn(in_turn: Sequence[tuple[Case, Way]] = in_turn) -> _alternate.Turn:
                 return {key(case.model, way.name): ask(running, case, way, setting) for case, way in in_turn}
 
-            turns.append(setting.patience.measure(turn)[0])
+            turns.append(setting.patience.measure(turn))
     return turns
 
 
@@ -142,8 +145,13 @@ def expect_same_answers(running: Running, case: Case, found: Sequence[Way]) -> N
             raise ValueError(f"{case.model}: {PREDICT_JSON} is answered {expected}, {name} {scores}")
 
 
-def report(turns: Sequence[_alternate.Turn]) -> Finding:
-    """Return what was found, as a section of the page."""
+def report(turns: Sequence[_alternate.Turn], others: Sequence[float] = ()) -> Finding:
+    """Return what was found, as a section of the page.
+
+    Args:
+        turns: Of all rounds.
+        others: How many cores other work kept busy, turn by turn.
+    """
     lines = [
         [title, name, *_alternate.row(turns, key(model, name))[1:]]
         for model, title in TITLES.items()
@@ -169,6 +177,7 @@ def report(turns: Sequence[_alternate.Turn]) -> Finding:
             "is busy all the time, it is the limit and not the server."
             + ("" if key(CNN, GRPC) in turns[0] else " gRPC is not installed here.")
             + (f" {failures} requests failed." if failures else "")
+            + calm.told(others)
         ),
         raw={"turns": _alternate.raw(turns)},
     )

@@ -105,7 +105,6 @@ def test_configuration_has_the_shape_of_triton_s_own(committed: RunningService) 
         assert {i["name"]: (i["data_type"], i["dims"], i["optional"]) for i in config["input"]} == {
             "tokens": ("TYPE_INT64", [-1], False),
             "lengths": ("TYPE_INT64", [], False),
-            "text": ("TYPE_STRING", [1], True),
         }
         assert [o["dims"] for o in config["output"]] == [[2], [2]]
         assert config["parameters"]["labels"] == {"string_value": '["ham", "spam"]'}

@@ -9,8 +9,8 @@ for each row has the shape ``[-1]``, and empty ``dims``.
 
 **Natural inputs.** Some models take a text or a picture's file as BYTES *instead of* all of their tensors. Metadata
 list the tensors alone: a tool that knows nothing else sends all that metadata list, and both at once would be refused.
-The configuration tells the natural input too, as one more ``input`` that is ``optional``, where its name is not that of
-a tensor; and in its ``parameters`` in any case, those that begin with ``natural_input``.
+Nor is it an ``input`` of the configuration, since tools (perf_analyzer) stop at one that metadata do not have. The
+configuration's ``parameters`` that begin with ``natural_input`` tell it.
 
 **Labels.** Triton names files; here the ``parameters`` tell the labels themselves, as a JSON array.
 """
@@ -71,10 +71,6 @@ def model_config(version: Version, task: Task, settings: Settings) -> dict[str, 
     """Return the configuration of a version that is or was ready, in the shape of Triton's ``ModelConfig``."""
     manifest = _manifest(version)
     batching = manifest.batching
-    inputs = [_configured(spec) | _INPUT_FLAGS for spec in manifest.inputs]
-    if task.natural is not None and all(spec.name != task.natural.name for spec in manifest.inputs):
-        text = {"name": task.natural.name, "data_type": "TYPE_STRING", "dims": [1]}
-        inputs.append(text | _INPUT_FLAGS | {"optional": True})
     on_gpu = version.device == "cuda"
     return {
         "name": manifest.name,
@@ -82,7 +78,7 @@ def model_config(version: Version, task: Task, settings: Settings) -> dict[str, 
         "backend": _BACKENDS.get(_format(version), _format(version)),
         "version_policy": {"all": {}},
         "max_batch_size": batching.max_rows,
-        "input": inputs,
+        "input": [_configured(spec) | _INPUT_FLAGS for spec in manifest.inputs],
         "output": [_configured(spec) for spec in manifest.outputs],
         "instance_group": [
             {

@@ -8,7 +8,17 @@ from functools import partial
 from itertools import islice
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
 
 from app.errors import Fault, InvalidInput, MalformedBody
 from app.protocols.open_inference.elements import fault, read_binary, read_json
@@ -20,7 +30,19 @@ from app.tasks.decoding.strict_json import JsonLimits, parse_json
 BINARY_SIZE = "binary_data_size"
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
-Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
+_Value = StrictBool | StrictInt | StrictFloat | StrictStr
+
+
+def _without_nulls(value: object) -> object:
+    """Leave out what is null: clients that write every member have it for what their caller has not said."""
+    if isinstance(value, dict):
+        return {name: each for name, each in value.items() if each is not None}
+    return {} if value is None else value
+
+
+Parameters = Annotated[
+    dict[str, _Value], BeforeValidator(_without_nulls, json_schema_input_type=dict[str, _Value | None] | None)
+]
 
 
 class RequestInput(BaseModel):
@@ -49,10 +71,18 @@ class InferenceRequest(BaseModel):
 
     model_config = _STRICT
 
-    id: StrictStr = ""
+    id: Annotated[
+        StrictStr, BeforeValidator(lambda told: "" if told is None else told, json_schema_input_type=StrictStr | None)
+    ] = ""
     parameters: Parameters = {}
     inputs: Annotated[list[RequestInput], Field(min_length=1, max_length=MAX_TENSORS)]
-    outputs: Annotated[list[RequestOutput], Field(max_length=MAX_TENSORS)] = []
+    outputs: Annotated[
+        list[RequestOutput],
+        Field(max_length=MAX_TENSORS),
+        BeforeValidator(
+            lambda asked: [] if asked is None else asked, json_schema_input_type=list[RequestOutput] | None
+        ),
+    ] = []
 
 
 def parse(body: bytes, header_length: bytes | None, limits: JsonLimits) -> InferRequest:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from app.admission import TICKET
 from app.protocols.asgi import as_response
 from app.protocols.open_inference import errors
-from app.protocols.open_inference.http_body import InferenceRequest, Parameters
+from app.protocols.open_inference.http_body import MAX_TENSORS, InferenceRequest, Parameters
 from app.protocols.open_inference.infer_door import InferDoor
 from app.protocols.openapi import ANSWER_RECEIPTS, BINARY, TIMEOUT
 
@@ -71,7 +71,10 @@ def _documented() -> dict[str, Any]:
     tensor["properties"]["datatype"]["enum"] = list(get_args(_DATATYPE))
     tensor["properties"]["shape"]["items"]["minimum"] = 1
     schema["properties"]["inputs"]["items"] = tensor
-    schema["properties"]["outputs"]["items"] = definitions["RequestOutput"]
+    asked, null = schema["properties"]["outputs"]["anyOf"]
+    schema["properties"]["outputs"]["anyOf"] = [
+        asked | {"items": definitions["RequestOutput"], "maxItems": MAX_TENSORS}, null
+    ]  # fmt: skip
     return {
         "summary": "Infer with named tensors",
         "description": "The Open Inference Protocol, version 2, with the extensions for binary tensor data and for "

@@ -43,6 +43,11 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calm.Patience(3).measure(lambda: "disturbed") == ("disturbed", 0.8)
 
 
+def test_only_what_was_disturbed_is_told() -> None:
+    assert calm.told([]) == calm.told([0.0, calm.CALM_CORES]) == ""
+    assert "up to 0.9 cores" in calm.told([0.0, 0.9, 0.3])
+
+
 def test_others_are_never_fewer_than_none() -> None:
     others = calm.Others()
     sum(range(100_000))

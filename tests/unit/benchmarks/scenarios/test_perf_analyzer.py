@@ -63,6 +63,13 @@ def test_after_the_first_round_the_peer_is_asked_in_its_better_setting() -> None
     assert perf_analyzer._is_worth({}, ("http", 1), SLOWER)
 
 
+def test_a_setting_that_was_left_out_does_not_stand_for_the_peer() -> None:
+    samples = found()
+    for protocol in PROTOCOLS:
+        samples[protocol, 32, SLOWER] = [sample(9000.0)]  # in a calm round, and never again
+    assert "2.02 times" in perf_analyzer.bars(samples)[0].measured
+
+
 def test_both_servers_answer_grpc_and_give_the_same_outputs() -> None:
     workload = workloads.load(MODEL)
     ours, *theirs = perf_analyzer.contenders(workload, [recipes.peer("Triton")])

@@ -132,6 +132,14 @@ def test_parameters_that_would_change_the_meaning_are_refused() -> None:
         read({"inputs": [TOKENS, LENGTHS], "parameters": {"sequence_id": 7}})
 
 
+def test_null_is_what_was_not_said() -> None:
+    tensor = TOKENS | {"parameters": None}
+    document = {"id": None, "parameters": {"content_type": None}, "inputs": [tensor, LENGTHS], "outputs": None}
+    request = http_body.parse(json.dumps(document).encode(), None, LIMITS)
+    assert (request.id, request.parameters, request.outputs) == ("", {}, ())
+    assert read(document)["tokens"].tolist() == [[1, 2, 3]]
+
+
 def test_what_is_asked_for_is_understood() -> None:
     asked = [{"name": "probabilities", "parameters": {"classification": 2}}, {"name": "logits"}]
     document = {"id": "7", "parameters": {"binary_data_output": True}, "inputs": [TOKENS, LENGTHS], "outputs": asked}
