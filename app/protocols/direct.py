@@ -152,6 +152,20 @@ class PredictTarget:
             return None
 
 
+class _Receipts(NamedTuple):
+    """What every good answer of a version has in common.
+
+    Attributes:
+        counted_as: Its labels in the metrics.
+        number: Of the version.
+        written: The same, in bytes.
+    """
+
+    counted_as: tuple[str, str, str, str]
+    number: str
+    written: bytes
+
+
 class DirectDoor:
     """Answers the plain requests that connections hand over whole.
 
@@ -183,7 +197,7 @@ class DirectDoor:
         self._metrics = metrics
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
-        self._receipts: dict[tuple[str, str, int], tuple[tuple[str, str, str, str], bytes, str]] = {}
+        self._receipts: dict[tuple[str, str, int], _Receipts] = {}
         self._refused: list[tuple[Exchange, bytes, bytes]] = []
         self.targets = dict(targets)
 
@@ -246,14 +260,15 @@ class DirectDoor:
         self, target: Target, version: Version, exchange: Exchange, parse_s: float, wanted: Any, outcome: Answer
     ) -> None:
         self._service.observe(version, outcome)
-        number = self._receipts_of(target, version)[2]
+        receipts = self._receipts_of(target, version)
+        number = receipts.number
         written: Written | Callable[[], Written]
         if is_large(outcome):
             written = partial(target.write, number, outcome, wanted)
         else:
             written = target.write(number, outcome, wanted)
             if not self._compression.applies(exchange.ticket, len(written.body)):
-                self._respond(target, version, exchange, parse_s, outcome, written)
+                self._respond(receipts, exchange, parse_s, outcome, written)
                 return
         task = asyncio.get_running_loop().create_task(
             self._respond_later(target, version, exchange, parse_s, outcome, written)
@@ -281,30 +296,28 @@ class DirectDoor:
         except Exception as exc:
             self._refuse(target, version, exchange, exc)
         else:
-            self._respond(target, version, exchange, parse_s, answer, written)
+            self._respond(self._receipts_of(target, version), exchange, parse_s, answer, written)
 
-    def _receipts_of(self, target: Target, version: Version) -> tuple[tuple[str, str, str, str], bytes, str]:
-        """Return what counts a good answer of a version, and the number of the version in bytes and in words."""
+    def _receipts_of(self, target: Target, version: Version) -> _Receipts:
         # by its number: the version itself would be kept alive after another has taken its place
         key = target.door, target.model, version.ref.version
         found = self._receipts.get(key)
         if found is None:
             number = str(version.ref.version)
-            found = self._receipts[key] = (target.door, target.model, number, "200"), number.encode(), number
+            counted_as = target.door, target.model, number, "200"
+            found = self._receipts[key] = _Receipts(counted_as, number, number.encode())
         return found
 
     def _respond(
         self,
-        target: Target,
-        version: Version,
+        receipts: _Receipts,
         exchange: Exchange,
         parse_s: float,
         answer: Answer,
         written: Written,
     ) -> None:
-        counted_as, number, _ = self._receipts_of(target, version)
-        self._metrics.requests[counted_as] += 1
-        head = head_of(written, number, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
+        self._metrics.requests[receipts.counted_as] += 1
+        head = head_of(written, receipts.written, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
         exchange.respond(200, head, written.body)
 
     def _refuse(self, target: Target, version: Version, exchange: Exchange, error: Exception) -> None:

@@ -1,6 +1,6 @@
 """The routes of :class:`~app.protocols.open_inference.infer_door.InferDoor` in FastAPI, with its OpenAPI types."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field
 from app.admission import TICKET
 from app.protocols.asgi import as_response
 from app.protocols.open_inference import errors
-from app.protocols.open_inference.http_body import MAX_TENSORS, InferenceRequest, Parameters
+from app.protocols.open_inference.datatypes import BYTES, DTYPES
+from app.protocols.open_inference.http_body import InferenceRequest, Parameters
 from app.protocols.open_inference.infer_door import InferDoor
+from app.protocols.open_inference.messages import MAX_TENSORS
 from app.protocols.openapi import ANSWER_RECEIPTS, BINARY, TIMEOUT
 
-_DATATYPE = Literal[
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
-]
+_DATATYPES = [*DTYPES, BYTES]
 
 
 class ResponseOutput(BaseModel):
@@ -22,7 +22,7 @@ class ResponseOutput(BaseModel):
 
     name: str
     shape: list[Annotated[int, Field(ge=0)]]
-    datatype: _DATATYPE
+    datatype: Annotated[str, Field(json_schema_extra={"enum": list(_DATATYPES)})]
     parameters: Parameters = Field(default={}, description="`binary_data_size` where the data are bytes.")
     data: list[bool | int | float | str] | None = None
 
@@ -68,7 +68,7 @@ def _documented() -> dict[str, Any]:
     schema = InferenceRequest.model_json_schema()
     definitions = schema.pop("$defs")
     tensor = definitions["RequestInput"]
-    tensor["properties"]["datatype"]["enum"] = list(get_args(_DATATYPE))
+    tensor["properties"]["datatype"]["enum"] = _DATATYPES
     tensor["properties"]["shape"]["items"]["minimum"] = 1
     schema["properties"]["inputs"]["items"] = tensor
     asked, null = schema["properties"]["outputs"]["anyOf"]
