@@ -149,8 +149,9 @@ class TooManyInstances(RequestError):
     code = "too_many_instances"
     title = "Too many instances"
 
-    def __init__(self, count: int, limit: int) -> None:
-        super().__init__(f"{count} instances in one request, at most {limit} are taken; send several requests")
+    def __init__(self, count: int, limit: int, *, place: str = "") -> None:
+        told = f"{quoted(str(count))} instances in one request, at most {limit} are taken; send several requests"
+        super().__init__(f"{place}: {told}" if place else told)
 
 
 class TooManyValues(RequestError):

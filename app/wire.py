@@ -6,8 +6,9 @@
 - Trailers never become headers (RFC 9110, section 6.5.1).
 - Idle connections, and heads that come too slowly, are found by a look at all connections now and then: a timer for
   each answer costs more than the answer's own bytes.
-- What cannot be read is answered with a problem, behind the answers to what was read before it, and the connection is
-  closed only when the caller has had time to read it: closing a socket that still receives would reset it.
+- What cannot be read is answered with an error in the form of its door, behind the answers to what was read before it,
+  and the connection is closed only when the caller has had time to read it: closing a socket that still receives would
+  reset it.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.admission import REQUEST_ID_HEADER, Admission
+from app.protocols.open_inference import errors as open_inference
 from app.protocols.problem import MEDIA_TYPE, Problem
 
 logger = logging.getLogger("app.wire")
@@ -279,19 +281,11 @@ class WireProtocol(HttpToolsProtocol):
         self._idle_since = None
         self._admission.count_refusal(_Refused(refusal))
         request_id = self._admission.admit({"headers": self.headers or ()}).request_id
-        problem = Problem(
-            type=f"urn:zero-to-one:problem:{refusal.code}",
-            title=refusal.title,
-            status=refusal.status,
-            detail=refusal.detail,
-            code=refusal.code,
-            request_id=request_id.decode("ascii"),
-        )
-        body = problem.model_dump_json(exclude_none=True).encode()
+        media_type, body = _render(refusal, self._path(), request_id.decode("ascii"))
         headers = [
             *self.server_state.default_headers,
             (REQUEST_ID_HEADER, request_id),
-            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-type", media_type.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
@@ -301,3 +295,23 @@ class WireProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _path(self) -> str:
+        """Return the path of the request that was begun last, as far as it has come."""
+        url = cast("bytes | None", getattr(self, "url", None))  # which uvicorn sets with the first request
+        return (url or b"").partition(b"?")[0].decode("latin-1")
+
+
+def _render(refusal: Refusal, path: str, request_id: str) -> tuple[str, bytes]:
+    """Return the media type and the body of a refusal, in the form that the door has."""
+    if open_inference.is_form_of(path):
+        return open_inference.MEDIA_TYPE, open_inference.render_message(refusal.detail)
+    problem = Problem(
+        type=f"urn:zero-to-one:problem:{refusal.code}",
+        title=refusal.title,
+        status=refusal.status,
+        detail=refusal.detail,
+        code=refusal.code,
+        request_id=request_id,
+    )
+    return MEDIA_TYPE, problem.model_dump_json(exclude_none=True).encode()

@@ -213,6 +213,27 @@ def test_what_cannot_be_read_is_answered_with_a_problem(
         assert_refused(sock, status, code)
 
 
+@pytest.mark.parametrize("path", [b"/v2/models/dummy/infer", b"/v1/models/dummy:predict?x=1"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nno size\r\n",
+        b"Content-Length: -5\r\n\r\n",
+        b"X: " + b"a" * (MAX_HEAD_BYTES + 1),
+    ],
+)
+def test_what_cannot_be_read_is_answered_in_the_form_of_the_open_inference_protocol_at_its_doors(
+    service: RunningService, path: bytes, rest: bytes
+) -> None:
+    with connected(service) as sock:
+        response, told = ask(sock, b"POST %b HTTP/1.1\r\nHost: x\r\n%b" % (path, rest))
+        assert response.status in (400, 431)
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["connection"] == "close"
+        assert set(told) == {"error"}
+        assert told["error"]
+
+
 def test_refusal_comes_behind_the_answers_to_what_was_read_before(service: RunningService) -> None:
     good = request(path=b"/predict/slow")
     with connected(service) as sock:

@@ -18,13 +18,15 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    field_validator,
 )
 
 from app.errors import Fault, InvalidInput, MalformedBody
 from app.protocols.open_inference.elements import fault, read_binary, read_json
 from app.protocols.open_inference.messages import MAX_TENSORS, InferRequest, InputTensor, Parameter, RequestedOutput
+from app.protocols.open_inference.model import output_pointer
 from app.tasks.decoding.faults import expect_few_members, invalid_input
-from app.tasks.decoding.numbers import kind_of
+from app.tasks.decoding.numbers import custom_fault, kind_of
 from app.tasks.decoding.strict_json import JsonLimits, parse_json
 
 BINARY_SIZE = "binary_data_size"
@@ -83,6 +85,15 @@ class InferenceRequest(BaseModel):
             lambda asked: [] if asked is None else asked, json_schema_input_type=list[RequestOutput] | None
         ),
     ] = []
+
+    @field_validator("id")
+    @classmethod
+    def _id_can_be_given_back(cls, value: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise custom_fault("not_utf8", "it holds half of a surrogate pair") from None
+        return value
 
 
 def parse(body: bytes, header_length: bytes | None, limits: JsonLimits) -> InferRequest:
@@ -156,7 +167,7 @@ def translate(request: InferenceRequest, tail: memoryview) -> InferRequest:
     if place != len(tail):
         message = f"{len(tail) - place} bytes stand behind the last tensor; no input says that they are its data"
         raise InvalidInput(Fault(pointer="#", code="wrong_length", message=message))
-    all_binary = request.parameters.get("binary_data_output")
+    all_binary = _flag("parameter:binary_data_output", request.parameters, "binary_data_output", None)
     return InferRequest(
         id=request.id,
         parameters=request.parameters,
@@ -165,7 +176,7 @@ def translate(request: InferenceRequest, tail: memoryview) -> InferRequest:
             RequestedOutput(
                 name=each.name,
                 classification=_classification(each),
-                is_binary=_flag(each.name, each.parameters, "binary_data", all_binary),
+                is_binary=_flag(output_pointer(each.name), each.parameters, "binary_data", all_binary),
             )
             for each in request.outputs
         ),
@@ -208,16 +219,19 @@ def _binary_size(tensor: RequestInput) -> int | None:
 
 
 def _classification(output: RequestOutput) -> int:
+    if "shared_memory_region" in output.parameters:
+        told = "no shared memory is written; the data come in the answer"
+        raise InvalidInput(Fault(pointer=output_pointer(output.name), code="not_offered", message=told))
     count = output.parameters.get("classification", 0)
     if isinstance(count, bool) or not isinstance(count, int) or ("classification" in output.parameters and count < 1):
         message = f"expected classification to be a number of classes, 1 or more, found {str(count)[:32]}"
-        raise InvalidInput(Fault(pointer=f"output:{output.name[:128]}", code="out_of_range", message=message))
+        raise InvalidInput(Fault(pointer=output_pointer(output.name), code="out_of_range", message=message))
     return count
 
 
-def _flag(name: str, parameters: Mapping[str, Parameter], key: str, default: Parameter | None) -> bool | None:
+def _flag(pointer: str, parameters: Mapping[str, Parameter], key: str, default: bool | None) -> bool | None:
     value = parameters.get(key, default)
     if value is None or isinstance(value, bool):
         return value
     message = f"expected {key} to be true or false, found {kind_of(value)}"
-    raise InvalidInput(Fault(pointer=f"output:{name[:128]}", code="wrong_type", message=message))
+    raise InvalidInput(Fault(pointer=pointer, code="wrong_type", message=message))

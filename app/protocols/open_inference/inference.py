@@ -14,6 +14,8 @@ from app.serving.versions import Version
 
 # a request of more numbers is read on a thread
 MAX_NUMBERS_ON_LOOP = 50_000
+# likewise an answer that sorts more of them: each class is a string of its own, a thousand times a number's cost
+MAX_CLASSIFIED_ON_LOOP = 4096
 
 
 class Inference:
@@ -60,8 +62,7 @@ class Inference:
         deadline = min(ticket.deadline, ticket.received_at + _timeout_s(request.parameters))
         requested = model.requested(request.outputs)
         is_natural = model.takes_natural(request)
-        if not is_natural:
-            model.expect_good(request)
+        model.expect_good(request)
         # before the data cost anything
         self._service.expect_room(version, deadline=deadline, client=ticket.client)
         if is_natural or sum(math.prod(tensor.shape) for tensor in request.inputs) > MAX_NUMBERS_ON_LOOP:
@@ -73,11 +74,16 @@ class Inference:
         answer = await self._service.predict(
             version, tensors, deadline=deadline, client=ticket.client, hung_up=hung_up
         )  # fmt: skip
+        sorted_numbers = sum(answer.outputs[output.name].size for output in requested if output.classification)
+        if sorted_numbers > MAX_CLASSIFIED_ON_LOOP:
+            outputs = await self._decoders.run(deadline, model.answer, answer, requested)
+        else:
+            outputs = model.answer(answer, requested)
         return InferResponse(
             model=model.name,
             version=str(version.ref.version),
             id=request.id,
-            outputs=model.answer(answer, requested),
+            outputs=outputs,
             parse_s=parse_s,
             queue_s=answer.queue_s,
             compute_s=answer.compute_s,
@@ -91,4 +97,5 @@ def _timeout_s(parameters: Mapping[str, Parameter]) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0:
         message = f"expected whole microseconds, found {str(timeout)[:32]!r}"
         raise InvalidInput(Fault(pointer="parameter:timeout", code="out_of_range", message=message))
-    return timeout / 1e6 if timeout else math.inf
+    # the protocol's number is one of 64 bits; a greater one may be beyond what a float holds
+    return min(timeout, 2**63) / 1e6 if timeout else math.inf

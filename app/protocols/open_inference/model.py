@@ -80,6 +80,8 @@ class InferModel:
     def expect_good(self, request: InferRequest) -> None:
         """Hold names, datatypes and shapes against the model; no data are read.
 
+        Of natural inputs only the parameters are looked at; their own faults are found where they are read.
+
         Raises:
             InvalidInput: With every fault, each of which names its tensor.
             TooManyInstances: More rows than one request may hold.
@@ -87,6 +89,8 @@ class InferModel:
         for name, reason in _REFUSED_PARAMETERS.items():
             if request.parameters.get(name):
                 raise InvalidInput(Fault(pointer=f"parameter:{name}", code="not_offered", message=reason))
+        if self.takes_natural(request):
+            return
         if faults := self._wrong_names(request.inputs) + self._wrong_datatypes(request.inputs):
             raise InvalidInput(*faults[:MAX_NAMED])
         self.rows.expect_shapes({tensor.name: tensor.shape for tensor in request.inputs})
@@ -135,7 +139,7 @@ class InferModel:
             shown = quoted(", ".join(map(str, shape[:MAX_NAMED])))
             told = f"expected the shape [rows] or [rows, 1], found [{shown}]"
             raise InvalidInput(_input_fault(tensor.name, "wrong_shape", told))
-        self.rows.expect_rows(shape[0])
+        self.rows.expect_rows(tensor.name, shape[0])
         return natural.decode(tensor.read(shape[0]).tolist())
 
     def _wrong_names(self, inputs: Sequence[InputTensor]) -> list[Fault]:
@@ -183,7 +187,8 @@ def _classes(array: Array, most: int, labels: Sequence[str]) -> Array:
     Source: Triton's classification extension.
     """
     rows_BC = array.reshape(len(array), -1)
-    best_BK = np.argsort(-rows_BC, axis=1, kind="stable")[:, :most]
+    # sorted backwards, not negated: whole numbers without a sign, and truth values, have no negatives
+    best_BK = rows_BC.shape[1] - 1 - np.argsort(rows_BC[:, ::-1], axis=1, kind="stable")[:, ::-1][:, :most]
     classes = np.empty(best_BK.shape, object)
     for place, index in np.ndenumerate(best_BK):
         value = rows_BC[place[0], index]
@@ -200,5 +205,10 @@ def _input_fault(name: str, code: str, message: str) -> Fault:
     return Fault(pointer=input_pointer(name), code=code, message=message)
 
 
+def output_pointer(name: str) -> str:
+    """Return the place of an output in a fault."""
+    return f"output:{quoted(name)}"
+
+
 def _output_fault(name: str, code: str, message: str) -> Fault:
-    return Fault(pointer=f"output:{quoted(name)}", code=code, message=message)
+    return Fault(pointer=output_pointer(name), code=code, message=message)

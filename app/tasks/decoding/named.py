@@ -99,7 +99,7 @@ class NamedRows:
         for name, count in rows.items():
             if count != rows[first]:
                 raise InvalidInput(_fault(name, "wrong_shape", f"{count} rows, and {first!r} has {rows[first]}"))
-        self.expect_rows(rows[first])
+        self.expect_rows(first, rows[first])
         self._expect_same_axes(shapes)
         if (numbers := sum(math.prod(shape) for shape in shapes.values())) > self.max_numbers:
             raise InvalidInput(
@@ -111,10 +111,10 @@ class NamedRows:
                 )
             )
 
-    def expect_rows(self, count: int) -> None:
-        """Raise :class:`TooManyInstances` where there are more rows than one request may hold."""
+    def expect_rows(self, name: str, count: int) -> None:
+        """Raise :class:`TooManyInstances` where an input has more rows than one request may hold."""
         if count > self._max_rows:
-            raise TooManyInstances(count, self._max_rows)
+            raise TooManyInstances(count, self._max_rows, place=input_pointer(name))
 
     def settle(self, tensors: Tensors) -> Tensors | None:
         """Return the rows as the model takes them; None where a number is out of range.

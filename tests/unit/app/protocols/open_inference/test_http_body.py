@@ -27,8 +27,7 @@ def read(document: object, tail: bytes = b"", header_length: bytes | None = None
         header_length = b"%d" % len(body)
     request = http_body.parse(body + tail, header_length, LIMITS)
     MODEL.requested(request.outputs)
-    if not MODEL.takes_natural(request):
-        MODEL.expect_good(request)
+    MODEL.expect_good(request)
     return MODEL.read(request)
 
 
@@ -96,7 +95,7 @@ def test_wrong_tensors_are_refused_by_their_name(inputs: list[object], told: str
 
 
 def test_more_texts_than_one_request_may_hold_are_too_many() -> None:
-    with pytest.raises(TooManyInstances):
+    with pytest.raises(TooManyInstances, match=r"^input:text: 1000000000 instances"):
         read({"inputs": [{"name": "text", "shape": [10**9], "datatype": "BYTES", "data": ["a"]}]})
 
 
@@ -120,6 +119,7 @@ def test_bytes_that_belong_to_no_tensor_are_refused() -> None:
         ([{"name": "logits", "parameters": {"classification": "1"}}], "output:logits: expected classification to be"),
         ([{"name": "logits", "parameters": {"binary_data": 1}}], "output:logits: expected binary_data to be true or"),
         ([{"name": "logits", "parameters": {"binary_data": [1]}}], "#/outputs/0/parameters/binary_data"),
+        ([{"name": "logits", "parameters": {"shared_memory_region": "x"}}], "output:logits: no shared memory is"),
     ],
 )
 def test_wrong_outputs_are_refused_by_their_name(outputs: list[object], told: str) -> None:
@@ -128,8 +128,21 @@ def test_wrong_outputs_are_refused_by_their_name(outputs: list[object], told: st
 
 
 def test_parameters_that_would_change_the_meaning_are_refused() -> None:
-    with pytest.raises(InvalidInput, match="there are no sequences"):
-        read({"inputs": [TOKENS, LENGTHS], "parameters": {"sequence_id": 7}})
+    for inputs in ([TOKENS, LENGTHS], [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]):
+        with pytest.raises(InvalidInput, match="there are no sequences"):
+            read({"inputs": inputs, "parameters": {"sequence_id": 7}})
+
+
+@pytest.mark.parametrize("asked", [[], [{"name": "logits"}]])
+def test_a_flag_of_the_request_is_true_or_false_whatever_outputs_it_names(asked: list[object]) -> None:
+    told = "parameter:binary_data_output: expected binary_data_output to be true or false, found a string"
+    with pytest.raises(InvalidInput, match=told):
+        read({"inputs": [TOKENS, LENGTHS], "outputs": asked, "parameters": {"binary_data_output": "yes"}})
+
+
+def test_an_id_that_no_answer_could_give_back_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="#/id: it holds half of a surrogate pair"):
+        read({"id": "\ud800", "inputs": [TOKENS, LENGTHS]})
 
 
 def test_null_is_what_was_not_said() -> None:

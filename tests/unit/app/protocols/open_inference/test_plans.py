@@ -1,6 +1,7 @@
 """The short reading of inference requests accepts only what the long one accepts, and reads the same."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,25 @@ def test_series_and_texts_are_read_the_short_way() -> None:
             assert read is not None
             assert expected is not None
             assert same(read[0], expected[0])
+
+
+def test_emptied_json_is_no_request_of_bytes_though_its_plan_is_known() -> None:
+    model, plans = PICTURES
+    name, shape = picture(model)
+    body = as_json({name: ("FP32", np.zeros(shape, np.float32))})
+    assert plans.read(body, None) is not None
+    emptied = re.sub(rb"\[[0-9., ]{9,}\]", b"[]", body)
+    assert b'"data": []' in emptied
+    assert plans.read(emptied, b"%d" % len(emptied)) is None
+
+
+def test_classes_are_left_to_the_long_way() -> None:
+    model, plans = PICTURES
+    name, shape = picture(model)
+    tensors = {name: ("FP32", np.zeros(shape, np.float32))}
+    asked = [{"name": "logits", "parameters": {"classification": 1}}]
+    assert plans.read(as_json(tensors, outputs=[{"name": "logits"}]), None) is not None
+    assert plans.read(as_json(tensors, outputs=asked), None) is None
 
 
 def test_plans_are_bounded_in_number_and_size() -> None:
