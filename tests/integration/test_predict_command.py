@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from app.bundle.loader import open_bundle
+from clients.python.tests.support.scripted import Reply, in_turn, scripted
 from tests.support.bundles import dummy_bundle
 from tests.support.committed import LATEST, MODELS, NAMES
 from tests.support.server import RunningService, serve
@@ -254,7 +255,100 @@ def test_ctrl_c_keeps_what_was_computed(tmp_path: Path) -> None:
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 20_001
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_named_twice_is_kept_once(suffix: str, models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.csv", images(2))
+    output = tmp_path / f"out.{suffix}"
+    done = predict("dummy", "--input", tmp_path / "in.csv", "--output", output, "--keep", "name,name", models=models)
+    assert done.returncode == 0, done.stderr
+    if suffix == "csv":
+        with output.open() as file:
+            assert [row["name"] for row in csv.DictReader(file)] == ["n0", "n1"]
+    else:
+        assert pq.read_table(output).column("name").to_pylist() == ["n0", "n1"]
+
+
+@pytest.mark.parametrize("own", [("--keep", "all"), ("--keep", "name"), ("--id", "name")])
+def test_of_two_columns_of_one_name_none_is_passed_on(own: tuple[str, str], models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('name,image,name\na,"[[1,2,3],[4,5,6]]",b\n')
+    done = predict("dummy", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", *own, models=models)
+    assert done.returncode == 2
+    assert "the column 'name' is there twice" in done.stderr
+
+
+@pytest.mark.parametrize("end", [".partial", ".rejected.jsonl", ".rejected.jsonl.partial", ".checkpoint"])
+@pytest.mark.parametrize("restart", [[], ["--restart"]])
+def test_an_input_that_would_be_written_over_stays(end: str, restart: list[str], models: Path, tmp_path: Path) -> None:
+    source = tmp_path / f"out.csv{end}"
+    write_input(tmp_path / "in.jsonl", images(2))
+    data = (tmp_path / "in.jsonl").read_bytes()
+    source.write_bytes(data)
+    arguments = ("--input", source, "--input-format", "jsonl", "--output", tmp_path / "out.csv", *restart)
+    done = predict("dummy", *arguments, models=models)
+    assert done.returncode == 2, done.stderr
+    assert source.read_bytes() == data
+
+
+def test_what_was_not_begun_leaves_no_checkpoint(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", images(2))
+    arguments = ("dummy", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv", "--id", "name")
+    done = predict(*arguments, "--keep", "all", models=models)
+    assert done.returncode == 2
+    assert sorted(path.name for path in tmp_path.glob("out*")) == []
+    done = predict(*arguments, models=models)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_is_no_input(models: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in.csv")
+    done = predict("dummy", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", models=models)
+    assert done.returncode == 2
+    assert "no file that can be read twice" in done.stderr
+
+
+def test_a_file_is_answered_where_nobody_reads_what_is_told(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.csv", images(2))
+    arguments = ["dummy", "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")]
+    closed = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
+    done = subprocess.run([*closed, *COMMAND, *arguments], env=environ(models), timeout=60)
+    assert done.returncode == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
 # Some files
+
+
+def test_files_may_stand_behind_the_options(tmp_path: Path) -> None:
+    done = predict("cnn", "--local", "--top-k", 1, MODELS.parent / "docs" / "images" / "ankle-boot.png")
+    assert done.returncode == 0, done.stderr
+    assert "Ankle boot" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [(["--timeout", "-1"], 2), (["--timeout", "nan"], 2), (["--url", "http://a..b"], 1)],
+)
+def test_a_service_that_cannot_be_asked_is_told(options: list[str], status: int) -> None:
+    done = predict("cnn", MODELS.parent / "docs" / "images" / "ankle-boot.png", *options)
+    assert done.returncode == status
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        ({"request_schema": {}}, {}),
+        ({"request_schema": 5, "media_types": []}, {}),
+        ({"request_schema": {}, "media_types": ["image/png"]}, {"predictions": None}),
+    ],
+)
+def test_another_server_is_told_from_the_service(documents: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    card, answer = documents
+    with scripted(in_turn(Reply(document=answer)), card) as server:
+        done = predict("cnn", MODELS.parent / "docs" / "images" / "ankle-boot.png", "--url", server.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "answers as no service of this kind does" in done.stderr
 
 
 @pytest.mark.parametrize("local", [False, True])
