@@ -77,16 +77,20 @@ class Remote:
         schema = card.get("request_schema")
         if schema is None:
             raise Stopped(f"the service cannot answer: {card.get('reason') or card.get('state')}")
-        if not isinstance(schema, dict) or not isinstance(card.get("media_types"), list):
-            raise Stopped(f"{self._parts.netloc} answers as no service of this kind does; name another with --url")
-        return Taken.of_schema(card["media_types"], schema)
+        try:
+            return Taken.of_schema(card["media_types"], schema)
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise self._stranger() from exc
 
     def ask(self, body: Body) -> Answer:
         """Ask; see :class:`Asked`."""
         answer = self._expect_200(*self._request("POST", self._path, body))
         if not isinstance(answer.document.get("predictions"), list):
-            raise Stopped(f"{self._parts.netloc} answers as no service of this kind does; name another with --url")
+            raise self._stranger()
         return answer
+
+    def _stranger(self) -> Stopped:
+        return Stopped(f"{self._parts.netloc} answers as no service of this kind does; name another with --url")
 
     def _request(self, method: str, path: str, body: Body | None) -> tuple[int, bytes]:
         host, port = self._parts.hostname or "", self._parts.port

@@ -47,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     except (BundleError, InvalidInput) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return EXIT_BAD_USE
+    except BrokenPipeError:  # as of `| head`; what is still in the buffer shall not be written at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except OSError as exc:  # as a disk that is full
         sys.stderr.write(f"error: {exc}; what was computed is kept, and the same command goes on with it\n")
         return EXIT_FAILED

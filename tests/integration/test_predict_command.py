@@ -315,7 +315,59 @@ def test_a_file_is_answered_where_nobody_reads_what_is_told(models: Path, tmp_pa
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
 
 
+def test_a_row_of_too_many_values_is_set_aside_alone(models: Path, tmp_path: Path) -> None:
+    """Also where a row is read for its name."""
+    write_input(tmp_path / "in.jsonl", images(2))
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    arguments = ("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv", "--id", "name")
+    done = predict("dummy", *arguments, models=models)
+    assert done.returncode == 3, done.stderr
+    assert [line["row"] for line in lines_of(tmp_path / "out.csv.rejected.jsonl")] == [2]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_what_is_no_text_is_passed_on_as_utf8(suffix: str, models: Path, tmp_path: Path) -> None:
+    row = {"name": "\udcff", "image": images(1)[0].tolist()}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    output = tmp_path / f"out.{suffix}"
+    done = predict("dummy", "--input", tmp_path / "in.jsonl", "--output", output, "--id", "name", models=models)
+    assert done.returncode == 0, done.stderr
+    told = pq.read_table(output).column("id")[0].as_py() if suffix == "parquet" else output.read_text("utf-8")
+    assert "\\udcff" in told
+
+
+def test_a_folder_may_hold_what_is_no_picture_and_has_no_end(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "pictures", images(1))
+    os.mkfifo(tmp_path / "pictures" / "pipe.png")
+    (tmp_path / "pictures" / "below.png").mkdir()
+    (tmp_path / "pictures" / "below.png" / "back").symlink_to("..")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "x.png").write_bytes(png(images(1)[0]))
+    (tmp_path / "pictures" / "link").symlink_to(tmp_path / "else")
+    output = tmp_path / "out.jsonl"
+    done = predict("dummy", "--input", tmp_path / "pictures", "--output", output, models=models)
+    assert done.returncode == 3, done.stderr
+    assert [line["id"] for line in lines_of(output)] == ["link/x.png", "n0.png"]
+    (rejected,) = lines_of(tmp_path / "out.jsonl.rejected.jsonl")
+    assert (rejected["id"], rejected["code"]) == ("pipe.png", "unreadable_file")
+
+
 # Some files
+
+
+def test_a_reader_that_leaves_is_no_fault_to_tell() -> None:
+    picture = MODELS.parent / "docs" / "images" / "ankle-boot.png"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [*COMMAND, "cnn", "--local", str(picture)],
+            env=environ(), stdout=write_end, stderr=subprocess.PIPE, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_files_may_stand_behind_the_options(tmp_path: Path) -> None:
