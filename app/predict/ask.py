@@ -77,11 +77,20 @@ class Remote:
         schema = card.get("request_schema")
         if schema is None:
             raise Stopped(f"the service cannot answer: {card.get('reason') or card.get('state')}")
-        return Taken.of_schema(card["media_types"], schema)
+        try:
+            return Taken.of_schema(card["media_types"], schema)
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise self._stranger() from exc
 
     def ask(self, body: Body) -> Answer:
         """Ask; see :class:`Asked`."""
-        return self._expect_200(*self._request("POST", self._path, body))
+        answer = self._expect_200(*self._request("POST", self._path, body))
+        if not isinstance(answer.document.get("predictions"), list):
+            raise self._stranger()
+        return answer
+
+    def _stranger(self) -> Stopped:
+        return Stopped(f"{self._parts.netloc} answers as no service of this kind does; name another with --url")
 
     def _request(self, method: str, path: str, body: Body | None) -> tuple[int, bytes]:
         host, port = self._parts.hostname or "", self._parts.port
@@ -97,7 +106,7 @@ class Remote:
             )
             response = connection.getresponse()
             return response.status, response.read()
-        except (OSError, http.client.HTTPException) as exc:
+        except (OSError, http.client.HTTPException, UnicodeError) as exc:  # the last of a host that is no name
             raise Stopped(
                 f"no service answers on {self._parts.netloc}: {str(exc) or type(exc).__name__}; start one with "
                 "`python -m app serve`, name another with --url, or do without one: --local"

@@ -20,6 +20,7 @@ from app.predict.questions import body_of, read
 from app.settings import MAX_THREADS, Settings
 
 MAX_BATCH_ROWS = 65_536
+MAX_TIMEOUT_S = 86_400.0
 SHOWN_LABELS = 3
 
 
@@ -30,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
         0; 1 where there is no answer, or a file was not answered to its end; 2 where it cannot be begun; 3 where a file
         was answered and some of its rows are set aside; 130 where it was interrupted.
     """
+    if sys.stderr is None:  # closed by who started it: nobody reads what is told, and the work is done all the same
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  it stays open as the standard error does
     options = _parse(argv)
     settings = Settings.from_environ(os.environ)
     logs.configure("warning", several_processes=False)
@@ -44,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     except (BundleError, InvalidInput) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return EXIT_BAD_USE
+    except BrokenPipeError:  # as of `| head`; what is still in the buffer shall not be written at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except OSError as exc:  # as a disk that is full
         sys.stderr.write(f"error: {exc}; what was computed is kept, and the same command goes on with it\n")
         return EXIT_FAILED
@@ -93,7 +99,7 @@ def _whole(options: argparse.Namespace, settings: Settings) -> int:
         input_format=options.input_format,
         output_format=options.format,
         id_column=options.id,
-        keep=tuple(part for part in options.keep.split(",") if part),
+        keep=tuple(dict.fromkeys(part for part in options.keep.split(",") if part)),
         delimiter=options.delimiter,
         query=_query(options),
         with_probabilities=options.probabilities,
@@ -151,6 +157,8 @@ def _expect_options(options: argparse.Namespace) -> None:
             raise BadUse(f"--{given[0]} is for --input and --output")
     elif options.files or options.url is not None or options.json:
         raise BadUse("--input is answered without a server: no other files, no --url and no --json")
+    if not 0 < options.timeout <= MAX_TIMEOUT_S:
+        raise BadUse(f"--timeout must be above 0 and at most {MAX_TIMEOUT_S:g}, got {options.timeout:g}")
     for name, value, most in (
         ("--threads", options.threads, MAX_THREADS),
         ("--batch-rows", options.batch_rows, MAX_BATCH_ROWS),
@@ -202,4 +210,5 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     whole.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="tell how far it is (default: on a terminal)"
     )
-    return parser.parse_args(argv)
+    # files may stand before and behind the options
+    return parser.parse_intermixed_args(argv)

@@ -139,11 +139,13 @@ def run(request: Request, settings: Settings) -> int:
         )
         for note in model.notes:
             sys.stderr.write(f"note: {note}\n")
-        if before is None:
-            _remove(*paths.growing.values())
-            journal.begin({**head, "how": dataclasses.asdict(model.how)})
         with _opened(request, kind, settings, model) as source:
-            return _Job(request, paths, journal, model, source, out_kind).run()
+            todo = _Job(request, paths, journal, model, source, out_kind)
+            # only now: what cannot be begun leaves no checkpoint that the mended command would stumble over
+            if before is None:
+                _remove(*paths.growing.values())
+                journal.begin({**head, "how": dataclasses.asdict(model.how)})
+            return todo.run()
 
 
 class _Job:
@@ -296,6 +298,9 @@ def _expect_free(request: Request, paths: Paths) -> None:
         raise BadUse(f"{request.output} is a folder")
     if request.output.exists() and request.input.exists() and request.output.samefile(request.input):
         raise BadUse("input and output are the same file")
+    own = (paths.partial, paths.rejected, paths.rejected_partial, paths.journal)
+    if taken := [path for path in own if path.exists() and path.samefile(request.input)]:
+        raise BadUse(f"{taken[0]} is the input, and would be written over; name another output")
     if request.is_restarted:
         return
     if request.output.exists() and not request.is_forced and not paths.journal.exists():

@@ -22,6 +22,8 @@ from typing import IO, Any
 from app.predict.errors import BadUse
 
 SCHEMA_VERSION = 1
+# what every journal begins with, as far as it goes
+_BEGINNING = b'{"schema_version": '
 _READ_BYTES = 2**20
 
 
@@ -101,6 +103,12 @@ class Journal:
             self._file.close()
             raise BadUse(f"another process is writing the same output ({path} is locked)") from exc
         self._ends: list[tuple[Progress, int]] = []
+        self._file.seek(0)
+        begins = self._file.read(len(_BEGINNING))
+        # a power failure may leave zeros
+        if begins.strip(b"\0") and not _BEGINNING.startswith(begins):
+            self._file.close()
+            raise BadUse(f"{path} is there, and is no checkpoint; move it away, or name another output")
         self._lines()
 
     @contextmanager

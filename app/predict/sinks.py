@@ -28,6 +28,8 @@ FORMATS = ("csv", "jsonl", "parquet")
 _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 ROW_GROUP_ROWS = 2**16
 _FRAME_BYTES = 8
+# half a surrogate pair, as the name of a file that is no UTF-8 has, stands in tables as it does in JSON: "\\udcff"
+_HALF_PAIRS = "backslashreplace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ class CsvSink:
     def _lines(self, rows: Any) -> bytes:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        return text.getvalue().encode(errors="surrogatepass")
+        return text.getvalue().encode(errors=_HALF_PAIRS)
 
 
 class ParquetSink:
@@ -239,7 +241,7 @@ def _frames(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else str(value).encode(errors=_HALF_PAIRS).decode()
 
 
 Encode = Callable[[Answered], bytes]

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from app.bundle.loader import open_bundle
+from clients.python.tests.support.scripted import Reply, in_turn, scripted
 from tests.support.bundles import dummy_bundle
 from tests.support.committed import LATEST, MODELS, NAMES
 from tests.support.server import RunningService, serve
@@ -254,7 +255,152 @@ def test_ctrl_c_keeps_what_was_computed(tmp_path: Path) -> None:
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 20_001
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_named_twice_is_kept_once(suffix: str, models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.csv", images(2))
+    output = tmp_path / f"out.{suffix}"
+    done = predict("dummy", "--input", tmp_path / "in.csv", "--output", output, "--keep", "name,name", models=models)
+    assert done.returncode == 0, done.stderr
+    if suffix == "csv":
+        with output.open() as file:
+            assert [row["name"] for row in csv.DictReader(file)] == ["n0", "n1"]
+    else:
+        assert pq.read_table(output).column("name").to_pylist() == ["n0", "n1"]
+
+
+@pytest.mark.parametrize("own", [("--keep", "all"), ("--keep", "name"), ("--id", "name")])
+def test_of_two_columns_of_one_name_none_is_passed_on(own: tuple[str, str], models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('name,image,name\na,"[[1,2,3],[4,5,6]]",b\n')
+    done = predict("dummy", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", *own, models=models)
+    assert done.returncode == 2
+    assert "the column 'name' is there twice" in done.stderr
+
+
+@pytest.mark.parametrize("end", [".partial", ".rejected.jsonl", ".rejected.jsonl.partial", ".checkpoint"])
+@pytest.mark.parametrize("restart", [[], ["--restart"]])
+def test_an_input_that_would_be_written_over_stays(end: str, restart: list[str], models: Path, tmp_path: Path) -> None:
+    source = tmp_path / f"out.csv{end}"
+    write_input(tmp_path / "in.jsonl", images(2))
+    data = (tmp_path / "in.jsonl").read_bytes()
+    source.write_bytes(data)
+    arguments = ("--input", source, "--input-format", "jsonl", "--output", tmp_path / "out.csv", *restart)
+    done = predict("dummy", *arguments, models=models)
+    assert done.returncode == 2, done.stderr
+    assert source.read_bytes() == data
+
+
+def test_what_was_not_begun_leaves_no_checkpoint(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", images(2))
+    arguments = ("dummy", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv", "--id", "name")
+    done = predict(*arguments, "--keep", "all", models=models)
+    assert done.returncode == 2
+    assert sorted(path.name for path in tmp_path.glob("out*")) == []
+    done = predict(*arguments, models=models)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_is_no_input(models: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in.csv")
+    done = predict("dummy", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", models=models)
+    assert done.returncode == 2
+    assert "no file that can be read twice" in done.stderr
+
+
+def test_a_file_is_answered_where_nobody_reads_what_is_told(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "in.csv", images(2))
+    arguments = ["dummy", "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")]
+    closed = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
+    done = subprocess.run([*closed, *COMMAND, *arguments], env=environ(models), timeout=60)
+    assert done.returncode == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+def test_a_row_of_too_many_values_is_set_aside_alone(models: Path, tmp_path: Path) -> None:
+    """Also where a row is read for its name."""
+    write_input(tmp_path / "in.jsonl", images(2))
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    arguments = ("--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv", "--id", "name")
+    done = predict("dummy", *arguments, models=models)
+    assert done.returncode == 3, done.stderr
+    assert [line["row"] for line in lines_of(tmp_path / "out.csv.rejected.jsonl")] == [2]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_what_is_no_text_is_passed_on_as_utf8(suffix: str, models: Path, tmp_path: Path) -> None:
+    row = {"name": "\udcff", "image": images(1)[0].tolist()}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+    output = tmp_path / f"out.{suffix}"
+    done = predict("dummy", "--input", tmp_path / "in.jsonl", "--output", output, "--id", "name", models=models)
+    assert done.returncode == 0, done.stderr
+    told = pq.read_table(output).column("id")[0].as_py() if suffix == "parquet" else output.read_text("utf-8")
+    assert "\\udcff" in told
+
+
+def test_a_folder_may_hold_what_is_no_picture_and_has_no_end(models: Path, tmp_path: Path) -> None:
+    write_input(tmp_path / "pictures", images(1))
+    os.mkfifo(tmp_path / "pictures" / "pipe.png")
+    (tmp_path / "pictures" / "below.png").mkdir()
+    (tmp_path / "pictures" / "below.png" / "back").symlink_to("..")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "x.png").write_bytes(png(images(1)[0]))
+    (tmp_path / "pictures" / "link").symlink_to(tmp_path / "else")
+    output = tmp_path / "out.jsonl"
+    done = predict("dummy", "--input", tmp_path / "pictures", "--output", output, models=models)
+    assert done.returncode == 3, done.stderr
+    assert [line["id"] for line in lines_of(output)] == ["link/x.png", "n0.png"]
+    (rejected,) = lines_of(tmp_path / "out.jsonl.rejected.jsonl")
+    assert (rejected["id"], rejected["code"]) == ("pipe.png", "unreadable_file")
+
+
 # Some files
+
+
+def test_a_reader_that_leaves_is_no_fault_to_tell() -> None:
+    picture = MODELS.parent / "docs" / "images" / "ankle-boot.png"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [*COMMAND, "cnn", "--local", str(picture)],
+            env=environ(), stdout=write_end, stderr=subprocess.PIPE, timeout=60,
+        )  # fmt: skip
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_files_may_stand_behind_the_options(tmp_path: Path) -> None:
+    done = predict("cnn", "--local", "--top-k", 1, MODELS.parent / "docs" / "images" / "ankle-boot.png")
+    assert done.returncode == 0, done.stderr
+    assert "Ankle boot" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [(["--timeout", "-1"], 2), (["--timeout", "nan"], 2), (["--url", "http://a..b"], 1)],
+)
+def test_a_service_that_cannot_be_asked_is_told(options: list[str], status: int) -> None:
+    done = predict("cnn", MODELS.parent / "docs" / "images" / "ankle-boot.png", *options)
+    assert done.returncode == status
+    assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        ({"request_schema": {}}, {}),
+        ({"request_schema": 5, "media_types": []}, {}),
+        ({"request_schema": {}, "media_types": ["image/png"]}, {"predictions": None}),
+    ],
+)
+def test_another_server_is_told_from_the_service(documents: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    card, answer = documents
+    with scripted(in_turn(Reply(document=answer)), card) as server:
+        done = predict("cnn", MODELS.parent / "docs" / "images" / "ankle-boot.png", "--url", server.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "answers as no service of this kind does" in done.stderr
 
 
 @pytest.mark.parametrize("local", [False, True])

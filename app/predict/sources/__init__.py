@@ -105,6 +105,10 @@ def format_of(path: Path, asked: str | None) -> str:
         return "images"
     if asked == "images":
         raise BadUse(f"{path} is no folder")
+    if not path.is_file():
+        raise BadUse(
+            f"{path} is no file that can be read twice, as going on after an interruption needs; save it first"
+        )
     found = asked or _SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise BadUse(
@@ -173,10 +177,13 @@ def kept_columns(reading: Reading, columns: Sequence[str], where: str) -> tuple[
     asked = (*reading.keep, *(() if reading.id_column is None else (reading.id_column,)))
     if unknown := [name for name in asked if name not in columns and name != "all"]:
         raise BadUse(f"{where}: no column {', '.join(map(repr, unknown))}; there are: {', '.join(map(repr, columns))}")
-    if reading.keep != ("all",):
-        return reading.keep
     used = {field.column for field in reading.fields} | {reading.id_column}
-    return tuple(name for name in columns if name not in used)
+    kept = tuple(name for name in columns if name not in used) if reading.keep == ("all",) else reading.keep
+    # of two columns of one name, nobody could say which is meant
+    passed_on = (*kept, *(() if reading.id_column is None else (reading.id_column,)))
+    if twice := sorted({name for name in passed_on if columns.count(name) > 1}):
+        raise BadUse(f"{where}: the column {', '.join(map(repr, twice))} is there twice")
+    return kept
 
 
 def _module(kind: str) -> _Module:

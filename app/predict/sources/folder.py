@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -47,6 +48,8 @@ class Folder:
     def _read(self, name: str) -> Question:
         most = self._reading.max_row_bytes
         try:
+            if not stat.S_ISREG((self._path / name).stat().st_mode):  # of a pipe, the end would be waited for
+                return Unreadable("unreadable_file", f"{name} is no file")
             with (self._path / name).open("rb") as file:
                 data = file.read(most + 1)
         except OSError as exc:
@@ -78,10 +81,15 @@ def names(folder: Path, below: str = "") -> Iterator[str]:
         raise BadUse(f"{folder / below} cannot be read: {exc.strerror or exc}") from exc
     for name, is_folder in entries:
         path = f"{below}/{name}" if below else name
-        if is_folder:
+        if is_folder and not _leads_back(folder / path):
             yield from names(folder, path)
-        elif name.lower().endswith(PICTURE_SUFFIXES):
+        elif not is_folder and name.lower().endswith(PICTURE_SUFFIXES):
             yield path
+
+
+def _leads_back(path: Path) -> bool:
+    """Tell whether a folder is a link to one that it lies in, which has no end."""
+    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
 
 
 def identity(path: Path) -> dict[str, Any]:

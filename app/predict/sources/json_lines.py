@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from app.errors import BodyTooLarge, MalformedBody
+from app.errors import BodyTooLarge, RequestError
 from app.predict.errors import BadUse
 from app.predict.rows import MAX_QUOTED_CHARS, Chunk, Instance, JsonText, Question, Row, Unreadable
 from app.predict.sources import Reading, closed_on_error, expect_utf8, file_identity
@@ -80,7 +80,7 @@ class JsonLines:
         """Part an instance from the members that are the caller's own."""
         try:
             document = parse_json(line, task.json_limits)
-        except MalformedBody:
+        except RequestError:
             return JsonText(line), None, [None] * len(self.keep)  # the task says why
         if not isinstance(document, dict):
             return Instance(document), None, [None] * len(self.keep)

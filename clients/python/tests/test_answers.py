@@ -51,6 +51,8 @@ def test_a_tensor_is_read_as_it_is_described(caller: Caller) -> None:
         ("value; dtype=float32; shape=2", bytes(7)),
         ("value; dtype=float32; shape=3", bytes(12)),
         ("value; dtype=float32; shape=2,1", bytes(8)),
+        ("value; dtype=float7; shape=2", bytes(8)),
+        (f"value; dtype=float32; shape={'9' * 5000}", bytes(8)),
     ],
 )
 def test_a_tensor_that_is_not_what_was_asked_for_is_no_answer(caller: Caller, told: str | None, body: bytes) -> None:
@@ -114,6 +116,34 @@ def test_an_anomaly_is_true_or_false(caller: Caller, anomaly: Any) -> None:
         caller.client(server.url).predict("echo", [[[0]]])
 
 
+LABELED = CARD | {
+    "task": "tabular_classification",
+    "task_settings": CARD["task_settings"] | {"labels": ["no", "yes"]},
+    "outputs": [{"name": "probabilities", "dtype": "float32", "shape": ["batch", 2]}],
+}
+
+
+def test_a_model_that_was_exchanged_is_read_by_its_own_labels(caller: Caller) -> None:
+    card = LABELED | {"version": "1", "versions": []}
+    with scripted(tensor("probabilities; dtype=float32; shape=1,2", struct.pack("<2f", 0.75, 0.25)), card) as server:
+        client = caller.client(server.url)
+        assert client.card("echo").labels == ("no", "yes")
+        card |= {"version": "7", "task_settings": {**LABELED["task_settings"], "labels": ["yes", "no"]}}
+        (prediction,) = client.predict("echo", FEATURES[:1])
+    assert prediction.label == "yes"
+    assert prediction.probabilities == {"yes": 0.75, "no": 0.25}
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "2"])
+def test_labels_that_cannot_be_counted_are_refused_for_bytes_as_for_json(caller: Caller, count: Any) -> None:
+    with scripted(in_turn(HANG_UP), LABELED) as server:
+        client = caller.client(server.url)
+        for instances in (FEATURES, FEATURES.tolist()):
+            with pytest.raises(InvalidRequest, match="top_k: expected a whole number above 0"):
+                client.predict("echo", instances, top_k=count)
+    assert not server.asked
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -153,6 +183,7 @@ def test_a_card_is_kept_as_soon_as_it_tells_the_task(caller: Caller) -> None:
             Timing(parse_ms=0.97, queue_ms=0.026, compute_ms=0.463, batch_rows=3),
         ),
         ("parse;dur=0.970", None),
+        ('parse;dur=.., queue;dur=0.026, compute;dur=0.463, batch;desc="rows=3"', None),
         ("", None),
         ("cdn-cache; desc=HIT", None),
     ],

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -87,7 +88,9 @@ def test_what_is_no_address_is_refused_at_once(caller: Caller, url: str) -> None
         caller.client(url)
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff", b"", b"{}", b'{"models": 5}', b'{"models": [5]}'])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[1]", b"\xff", b"", b"{}", b'{"models": 5}', b'{"models": [5]}', b"[" * 100_000]
+)
 def test_what_no_service_of_ours_says_is_unexpected(caller: Caller, body: bytes) -> None:
     with scripted(lambda _: Reply(body=body)) as server:
         client = caller.client(server.url)
@@ -164,3 +167,34 @@ def test_places_in_a_part_are_counted_over_the_whole_call() -> None:
 
 def test_an_extra_that_is_missing_is_named() -> None:
     assert "pip install 'zero-to-one-client[numpy]'" in str(MissingExtra("infer", "numpy"))
+
+
+@pytest.mark.parametrize("model", ["", ".", "..", "a\ud800", None, 5])
+def test_what_no_path_can_hold_is_refused_before_it_is_sent(caller: Caller, model: Any) -> None:
+    with scripted(lambda _: Reply()) as server:
+        client = caller.client(server.url, Options(binary=False))
+        for ask in (
+            client.card,
+            lambda name: client.predict(name, [{"x": 1}]),
+            lambda name: client.infer(name, {"x": [1]}),
+        ):
+            with pytest.raises(InvalidRequest, match="model: "):
+                ask(model)
+        with pytest.raises(InvalidRequest, match="version: "):
+            client.predict("echo", [{"x": 1}], version="\ud800")
+        with pytest.raises(InvalidRequest, match="version: "):
+            client.infer("echo", {"features": [[1.0]]}, version="\ud800")
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"api_key": "ключ"}, {"api_key": "a\nb"}, {"api_key": ""}, {"headers": {"x": "ü"}}, {"headers": {"x y": "1"}},
+        {"headers": {"x": "a\r\nb: c"}},
+    ],
+)  # fmt: skip
+def test_what_no_header_can_hold_is_refused_at_once(caller: Caller, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        caller.client("http://127.0.0.1:9", **wrong)
+    assert "ключ" not in str(refused.value)

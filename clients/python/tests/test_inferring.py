@@ -159,6 +159,8 @@ def test_what_the_service_says_of_a_tensor_is_told(
         ({"image": np.zeros((1, 28, 28))}, "logits"),
         ({"image": np.array([[1 + 2j]])}, ()),
         ({"image": np.array([{}])}, ()),
+        ({"image": [[1], [1, 2]]}, ()),
+        ({"image": ["half a pair: \ud800"]}, ()),
     ],
 )
 def test_what_has_no_name_in_the_protocol_is_refused_before_it_is_sent(
@@ -252,6 +254,9 @@ CONTRADICTIONS = {
     "a negative axis": answering(output("FP32", [-1], data=[])),
     "half an axis": answering(output("FP32", [1.5], data=[1])),
     "no output": answering({"outputs": [5]}),
+    "a number that its type cannot hold": answering(output("UINT8", [1], data=[300])),
+    "parameters that are none": answering(output("FP32", [1], data=[1.0], parameters=5)),
+    "a length of thousands of digits": answering(output("FP32", [1], data=[1.0]), b"", "9" * 5000),
 }
 
 

@@ -180,6 +180,11 @@ def test_a_timeout_that_is_none_is_refused(caller: Caller, timeout_s: float) -> 
         caller.client("http://127.0.0.1:9").models(timeout_s=timeout_s)
 
 
+def test_a_timeout_may_be_longer_than_a_socket_can_count(caller: Caller) -> None:
+    with scripted(lambda _: Reply(document={"models": []})) as server:
+        assert caller.client(server.url).models(timeout_s=1e300) == ()
+
+
 def test_a_deadline_ends() -> None:
     now_s = [5.0]
     deadline = Deadline.after(2, lambda: now_s[0])

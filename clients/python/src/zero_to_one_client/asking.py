@@ -12,6 +12,7 @@ from zero_to_one_client.documents import Document
 from zero_to_one_client.errors import (
     ClientError,
     InvalidInput,
+    InvalidRequest,
     NotFound,
     ServiceError,
     TooLarge,
@@ -109,7 +110,7 @@ class Asker:
         """
         if not is_fresh and (kept := self._cards.get(model)) is not None:
             return kept
-        card = read_card((yield from self.get(f"/models/{quote(model, safe='')}", deadline)))
+        card = read_card((yield from self.get(f"/models/{segment(model, 'model')}", deadline)))
         if card.task is not None:
             self._cards[model] = card
         return card
@@ -160,6 +161,23 @@ def _is_too_much(error: ServiceError) -> bool:
 def post(path: str, body: bytes, headers: Mapping[str, str], query: Mapping[str, str] | None = None) -> HttpRequest:
     """Return a request with a body."""
     return HttpRequest(method="POST", path=path, query=query or {}, headers=headers, body=body)
+
+
+def segment(name: str, what: str) -> str:
+    """Return a name as one part of a path.
+
+    Raises:
+        InvalidRequest: No path can hold it.
+    """
+    if not isinstance(name, str):
+        raise InvalidRequest(f"{what}: expected a string, found {type(name).__name__}")
+    # what lies between two slashes as one or two dots, or nothing, leads to another place
+    if name in ("", ".", ".."):
+        raise InvalidRequest(f"{what}: {name!r} is no name")
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError as exc:
+        raise InvalidRequest(f"{what}: {name!r} is no text: {exc.reason}") from exc
 
 
 def _get(path: str) -> HttpRequest:

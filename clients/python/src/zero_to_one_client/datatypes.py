@@ -49,7 +49,10 @@ def elements(array: Any) -> list[bytes]:
     for element in array.ravel().tolist():
         if not isinstance(element, (str, bytes)):
             raise InvalidRequest(f"expected text or bytes, found {type(element).__name__}")
-        found.append(element.encode() if isinstance(element, str) else element)
+        try:
+            found.append(element.encode() if isinstance(element, str) else element)
+        except UnicodeEncodeError as exc:
+            raise InvalidRequest(f"half a surrogate pair is no text: {exc}") from exc
     return found
 
 

@@ -17,7 +17,7 @@ def parse(body: bytes, what: str) -> Document:
     """
     try:
         document = json.loads(body)
-    except ValueError as exc:  # UnicodeDecodeError is one too
+    except (ValueError, RecursionError) as exc:  # UnicodeDecodeError is a ValueError; nested too deep is neither
         raise UnexpectedAnswer(f"{what}: expected JSON, found {body[:64]!r}") from exc
     if not isinstance(document, dict):
         raise UnexpectedAnswer(f"{what}: expected a JSON object, found {type(document).__name__}")

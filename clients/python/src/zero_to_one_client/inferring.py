@@ -5,10 +5,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from zero_to_one_client import datatypes, documents, extras, splitting, wire
-from zero_to_one_client.asking import Asker, in_parts, post
+from zero_to_one_client.asking import Asker, in_parts, post, segment
 from zero_to_one_client.cards import ModelCard
 from zero_to_one_client.documents import Document
 from zero_to_one_client.errors import InvalidRequest, UnexpectedAnswer
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 _HEADER_LENGTH = "inference-header-content-length"
 # a body that is nearly the limit in numbers may pass it in names and digits
 _FRAME_BYTES = 4096
+# of a length
+_MOST_DIGITS = 20
 # a float32 as JSON: sign, 9 digits, point, exponent, comma
 _JSON_BYTES = 16
 
@@ -83,8 +84,8 @@ class Call:
     def ask(self, part: slice) -> Flow["tuple[dict[str, NDArray[Any]], Receipt]"]:
         """Return the outputs for some of the rows."""
         body, headers = self._body(self.inputs if self.is_whole else {n: a[part] for n, a in self.inputs.items()})
-        version = "" if self.version is None else f"/versions/{quote(self.version, safe='')}"
-        path = f"/v2/models/{quote(self.model, safe='')}{version}/infer"
+        version = "" if self.version is None else f"/versions/{segment(self.version, 'version')}"
+        path = f"/v2/models/{segment(self.model, 'model')}{version}/infer"
         answered = yield from self.asker.ask(post(path, body, headers), self.deadline)
         response = answered.response
         document, tail = _parts(response.body, response.headers)
@@ -165,7 +166,10 @@ def _as_array(name: str, value: Any, card: ModelCard) -> "NDArray[Any]":
     if not extras.is_array(value) and _holds_bytes(value):
         # NumPy would cut off the zeros at the end of each
         value = numpy.array(value, object)
-    array: NDArray[Any] = numpy.asarray(value)
+    try:
+        array: NDArray[Any] = numpy.asarray(value)
+    except (ValueError, TypeError) as exc:
+        raise InvalidRequest(f"{name}: {exc}") from exc
     wanted = {spec.name: numpy.dtype(spec.dtype) for spec in card.inputs}.get(name)
     if wanted is None or array.dtype == wanted or array.dtype.kind not in "iuf":
         return array
@@ -226,8 +230,10 @@ def _parts(body: bytes, headers: Mapping[str, str]) -> tuple[Document, bytes]:
     told = headers.get(_HEADER_LENGTH)
     if told is None:
         return documents.parse(body, "an inference"), b""
-    if not (told.isascii() and told.isdecimal() and int(told) <= len(body)):
-        raise UnexpectedAnswer(f"{_HEADER_LENGTH}: {told!r}, of a body of {len(body)} bytes")
+    # Python refuses to read a number of thousands of digits
+    is_number = told.isascii() and told.isdecimal() and len(told) <= _MOST_DIGITS
+    if not is_number or int(told) > len(body):
+        raise UnexpectedAnswer(f"{_HEADER_LENGTH}: {told[:64]!r}, of a body of {len(body)} bytes")
     return documents.parse(body[: int(told)], "an inference"), body[int(told) :]
 
 
@@ -236,7 +242,7 @@ def _read(document: Document, tail: bytes) -> "dict[str, NDArray[Any]]":
     place = 0
     for entry in documents.objects(document, "outputs"):
         name, datatype = documents.text(entry, "name"), documents.text(entry, "datatype")
-        parameters = entry.get("parameters") or {}
+        parameters = {} if entry.get("parameters") is None else documents.members(entry, "parameters")
         data: bytes | Sequence[Any]
         if "binary_data_size" in parameters:
             size = documents.whole(parameters, "binary_data_size")
@@ -245,7 +251,7 @@ def _read(document: Document, tail: bytes) -> "dict[str, NDArray[Any]]":
             data = documents.items(entry, "data")
         try:
             found[name] = _array(data, datatype, documents.items(entry, "shape"))
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, OverflowError) as exc:
             raise UnexpectedAnswer(f"the output {name!r} is not what it says: {exc}") from exc
     if place != len(tail):
         raise UnexpectedAnswer(f"expected {place} bytes behind the JSON, found {len(tail)}")

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, overload
-from urllib.parse import quote
 
 from zero_to_one_client import documents, splitting, wire
-from zero_to_one_client.asking import Answered, Asker, in_parts, post
+from zero_to_one_client.asking import Answered, Asker, in_parts, post, segment
 from zero_to_one_client.batches import Batch, encode
 from zero_to_one_client.cards import ModelCard
 from zero_to_one_client.errors import UnexpectedAnswer
@@ -82,16 +81,20 @@ class Call(Generic[P]):
             headers["accept"] = wire.BYTES
             # what shortens an answer in JSON is done here
             query = {name: value for name, value in query.items() if name == "version"} | {"tensor": tensor}
-        path = f"/predict/{quote(self.request.model, safe='')}"
+        path = f"/predict/{segment(self.request.model, 'model')}"
         asked = post(path, self.batch.body(part), headers, query)
         answered = yield from self.asker.ask(asked, self.deadline)
-        return self._read(answered, part.stop - part.start)
+        card = self.card
+        if _is_bytes(answered) and not _knows(card, answered.response.headers.get("x-model-version")):
+            # another model since the card was asked for: bytes are read by its labels, not by those of the old one
+            card = yield from self.asker.card(self.request.model, self.deadline, is_fresh=True)
+        return self._read(answered, part.stop - part.start, card)
 
-    def _read(self, answered: Answered, rows: int) -> tuple[list[P], Receipt]:
+    def _read(self, answered: Answered, rows: int, card: ModelCard) -> tuple[list[P], Receipt]:
         response = answered.response
         version = ""
-        if response.headers.get("content-type", "").startswith(wire.BYTES):
-            predictions = self.request.read_rows(read_tensor(response.body, response.headers), self.card)
+        if _is_bytes(answered):
+            predictions = self.request.read_rows(read_tensor(response.body, response.headers), card)
         else:
             document = documents.parse(response.body, "a prediction")
             version = documents.text(document, "version")
@@ -99,6 +102,15 @@ class Call(Generic[P]):
         if len(predictions) != rows:
             raise UnexpectedAnswer(f"expected {rows} predictions, found {len(predictions)}")
         return predictions, Receipt.of(response.headers, version=version, rows=rows, tries=answered.tries)
+
+
+def _is_bytes(answered: Answered) -> bool:
+    return answered.response.headers.get("content-type", "").startswith(wire.BYTES)
+
+
+def _knows(card: ModelCard, version: str | None) -> bool:
+    """Tell whether a card is that of a version: all that are served together share labels, inputs and outputs."""
+    return version is None or version == card.version or any(known.version == version for known in card.versions)
 
 
 def predict(asker: Asker, request: Request[P], deadline: Deadline) -> Flow[Answer[P]]:

@@ -22,8 +22,11 @@ def read_tensor(body: bytes, headers: Mapping[str, str]) -> Any:
     found = _TOLD.fullmatch(headers.get("x-tensor", ""))
     if found is None:
         raise UnexpectedAnswer(f"expected X-Tensor to tell name, dtype and shape, found {headers.get('x-tensor')!r}")
-    shape = tuple(map(int, found["shape"].split(",")))
-    dtype = numpy.dtype(found["dtype"]).newbyteorder("<")
+    try:
+        shape = tuple(map(int, found["shape"].split(",")))
+        dtype = numpy.dtype(found["dtype"]).newbyteorder("<")
+    except (ValueError, TypeError) as exc:  # too many digits, or bits that no number has
+        raise UnexpectedAnswer(f"X-Tensor: {exc}") from exc
     if len(body) != math.prod(shape) * dtype.itemsize:
         raise UnexpectedAnswer(f"expected {found[0]!r}, found {len(body)} bytes")
     # in the byte order of this machine, which costs nothing where that is the same

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_ENTRY = re.compile(r'(\w+)(?:;dur=([0-9.]+)|;desc="rows=(\d+)")')
+_ENTRY = re.compile(r'(\w+)(?:;dur=([0-9]+(?:\.[0-9]+)?)|;desc="rows=([0-9]{1,18})")')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The border to httpx: requests go out, answers come in, and nothing of httpx's gets past, errors least of all."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ssl import SSLContext
@@ -14,9 +15,14 @@ from zero_to_one_client.flows import HttpRequest, HttpResponse
 # idle seconds after which a connection is not used again; fewer than the service's 75 by default, so that it is not the
 # one to close it under a request
 _KEEP_ALIVE_S = 60.0
+# the clock of a socket holds no more than so many seconds
+_LONGEST_S = 1e8
 # httpx asks for compressed answers by itself; answers are short or numbers, and cost more to compress than to send. Who
 # sits behind a slow line asks for gzip with the headers of the client
 _HEADERS: Mapping[str, str] = {"accept": "*/*", "accept-encoding": "identity"}
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 
 # of httpx's tree, what can come out of sending a request and reading its answer; a test holds it against the whole tree
 TRANSLATIONS: Mapping[type[Exception], type[ClientError]] = {
@@ -96,8 +102,17 @@ def settings(
     verify: SSLContext | None,
     version: str,
 ) -> dict[str, Any]:
-    """Return what both clients of httpx are made with."""
+    """Return what both clients of httpx are made with.
+
+    Raises:
+        InvalidRequest: No such address, key or header can be.
+    """
     key = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    if api_key is not None and not (api_key and _HEADER_VALUE.fullmatch(api_key)):
+        raise InvalidRequest("api_key: expected printable ASCII; no header holds anything else")  # it is a secret
+    for name, value in headers.items():
+        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            raise InvalidRequest(f"headers: no header can be {name!r} with the value that is given")
     return {
         "base_url": address(url),
         "headers": {**_HEADERS} | {"user-agent": f"zero-to-one-client/{version}"} | key | dict(headers),
@@ -112,7 +127,7 @@ def settings(
 def build(client: "httpx.Client | httpx.AsyncClient", effect: flows.Send, connect_timeout_s: float) -> httpx.Request:
     """Return a request as httpx has it."""
     request: HttpRequest = effect.request
-    left_s = effect.timeout_s
+    left_s = min(effect.timeout_s, _LONGEST_S)
     return client.build_request(
         request.method,
         request.path,

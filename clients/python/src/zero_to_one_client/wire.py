@@ -62,7 +62,7 @@ def retry_after_s(headers: Mapping[str, str], now: WallClock) -> float | None:
 def _told(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -95,3 +95,19 @@ def test_a_journal_of_nothing_is_not_left_behind(tmp_path: Path) -> None:
     with journal.unless_empty():
         pass
     assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize("data", [b"my precious weights", b"{}\n", b'{"schema": 1}\n'])
+def test_a_file_that_is_no_journal_is_left_alone(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(data)
+    with pytest.raises(BadUse, match="is no checkpoint"):
+        Journal(tmp_path / "journal")
+    assert (tmp_path / "journal").read_bytes() == data
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"schema_version": 1, "inp', b"\0" * 40])
+def test_a_head_that_was_torn_off_is_begun_anew(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(data)
+    journal = Journal(tmp_path / "journal")
+    assert journal.head is None
+    journal.close()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from zero_to_one_client import documents
 from zero_to_one_client.cards import ModelCard
 from zero_to_one_client.documents import Document
-from zero_to_one_client.errors import UnexpectedAnswer
+from zero_to_one_client.errors import InvalidRequest, UnexpectedAnswer
 from zero_to_one_client.tasks.request import Request
 
 
@@ -39,6 +39,12 @@ class LabelRequest(Request[Classification]):
     answer_tensor: ClassVar[str | None] = "probabilities"
 
     top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        # an answer in bytes is shortened here, where nobody else would say so
+        given: object = self.top_k
+        if given is not None and (not isinstance(given, int) or given < 1):
+            raise InvalidRequest(f"top_k: expected a whole number above 0, found {self.top_k!r}")
 
     def query(self) -> dict[str, str]:
         """Return the parameters of the request's query."""

@@ -56,7 +56,12 @@ class Request(ABC, Generic[P]):
 
     def query(self) -> dict[str, str]:
         """Return the parameters of the request's query."""
-        return {} if self.version is None else {"version": self.version}
+        if self.version is None:
+            return {}
+        version = str(self.version)
+        if not version.isascii():
+            raise InvalidRequest(f"version: {version!r} is no number")
+        return {"version": version}
 
     def instances(self, card: ModelCard) -> Sequence[Any]:
         """Return the instances; those of an array as views of it.
