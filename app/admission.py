@@ -18,8 +18,8 @@ from app import encodings
 from app.encodings import Acceptable, Inflater
 from app.errors import (
     BodyTooLarge,
-    BodyTooSlow,
     ClientGone,
+    DeadlineExceeded,
     Fault,
     InvalidInput,
     MalformedBody,
@@ -155,7 +155,7 @@ class Admission:
 
         Raises:
             BodyTooLarge: It grew beyond the limit; what came is forgotten and the rest not read.
-            BodyTooSlow: The deadline passed before its end.
+            DeadlineExceeded: The deadline passed before its end.
             DeadlineExceeded: The deadline passed before it was inflated.
             MalformedBody: It is not encoded as it says.
             Overloaded: Too many bytes of other bodies are on their way.
@@ -172,7 +172,7 @@ class Admission:
                 async with asyncio.timeout(ticket.deadline - self._clock()):
                     body = await self._read_parts(message, receive, share)
             except TimeoutError:
-                raise BodyTooSlow("the deadline passed while the body came") from None
+                raise DeadlineExceeded("the deadline passed while the body came") from None
             return await self._inflate(ticket, body) if ticket.content_encoding else body
 
     async def _read_parts(self, message: Message, receive: Receive, share: Share) -> bytes:

@@ -11,7 +11,6 @@
     │   ├── MalformedBody      not JSON, or not a body of this media type
     │   ├── InvalidInput       well-formed, but its values are not what the model takes
     │   ├── BodyTooLarge       more bytes than the service takes
-    │   ├── BodyTooSlow        not the whole of it within the deadline
     │   ├── TooManyInstances   more instances than one request may hold
     │   ├── TooManyValues      more arrays, objects or values than any good request holds
     │   ├── UnsupportedMedia   a media type that this door does not read
@@ -134,13 +133,6 @@ class BodyTooLarge(RequestError):
     def __init__(self, limit_bytes: int, *, inflated: bool = False) -> None:
         found = "inflates to more" if inflated else "is larger"
         super().__init__(f"the body {found} than the {limit_bytes} bytes that this service takes")
-
-
-class BodyTooSlow(RequestError):
-    """The body did not come within the deadline."""
-
-    code = "request_timeout"
-    title = "Request timeout"
 
 
 class TooManyInstances(RequestError):

@@ -40,7 +40,7 @@ def _add_refusals(operation: dict[str, Any], *, of_open_inference: bool) -> None
         told, schema, media_type = open_inference.TOLD, open_inference.ErrorAnswer.__name__, open_inference.MEDIA_TYPE
     else:
         told, schema, media_type = openapi.TOLD, Problem.__name__, MEDIA_TYPE
-    late = (408,) if "requestBody" in operation else ()
+    late = (504,) if "requestBody" in operation else ()
     for status in (*late, 413, 415, 400 if of_open_inference else 422):
         content = {media_type: {"schema": {"$ref": openapi.REF.format(model=schema)}}}
         responses.setdefault(str(status), {"description": told[status], "content": content})

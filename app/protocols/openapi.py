@@ -64,7 +64,6 @@ _TEXT = {"type": "string", "minLength": 1}
 TOLD = {
     400: "The body is malformed.",
     404: "No such model or version.",
-    408: "The body did not come within the deadline; the connection is closed.",
     413: "The body, or the number of instances, is too large.",
     415: "The model does not take this media type, or the body is encoded as neither gzip nor deflate.",
     422: "Values are invalid; `errors` names every fault.",

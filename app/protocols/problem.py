@@ -29,7 +29,6 @@ STATUS: dict[type[ServingError], int] = {
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooManyInstances: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyValues: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -57,7 +56,6 @@ STATUS: dict[type[ServingError], int] = {
 _ADVICE: dict[int, tuple[tuple[bytes, bytes], ...]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: ((b"retry-after", b"1"),),
     HTTPStatus.UNAUTHORIZED: ((b"www-authenticate", b"Bearer"),),
-    HTTPStatus.REQUEST_TIMEOUT: ((b"connection", b"close"),),  # the rest of the request is not waited for
 }
 
 

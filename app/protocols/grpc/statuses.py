@@ -18,7 +18,6 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.TooManyInstances: StatusCode.INVALID_ARGUMENT,
     errors.TooManyValues: StatusCode.INVALID_ARGUMENT,
     # of HTTP alone
-    errors.BodyTooSlow: StatusCode.INVALID_ARGUMENT,
     errors.UnsupportedMedia: StatusCode.INVALID_ARGUMENT,
     errors.UnsupportedEncoding: StatusCode.INVALID_ARGUMENT,
     errors.WrongKey: StatusCode.UNAUTHENTICATED,

@@ -26,7 +26,6 @@ TOLD: dict[int, str] = {
     401: "The admin key is missing or wrong.",
     403: "This service has no admin key, so nobody may ask this.",
     404: "No such model or version.",
-    408: "The body did not come within the deadline; the connection is closed.",
     413: "The body, or what it holds, is too large.",
     415: "The body has an encoding that is not read.",
     503: "Not ready, or overloaded; `Retry-After` says when to come back.",
