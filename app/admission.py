@@ -150,6 +150,10 @@ class Admission:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
         return ticket
 
+    def share(self) -> Share:
+        """Return the account of one body or message, which all that are held share the limit of; see :class:`Share`."""
+        return self._incoming.share()
+
     async def read_body(self, ticket: Ticket, receive: Receive) -> bytes:
         """Read the whole body, and inflate it where it is encoded.
 

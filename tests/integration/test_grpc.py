@@ -472,6 +472,27 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(kinds: RunningService) 
             assert int(dict(call.trailing_metadata())["retry-after"]) >= 1
 
 
+def test_messages_that_are_held_are_bounded_together(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.5}, rows=2, max_rows=1)
+    size = message(model="slow").ByteSize()
+    with (
+        serve(tmp_path, grpc_port=0, max_incoming_bytes=max(1024, 2 * size), max_body_bytes=1024) as running,
+        triton.InferenceServerClient(running.grpc_target) as client,
+    ):
+        ended: queue.Queue[Exception | None] = queue.Queue()
+        padded = inputs_of(PICTURE)
+        for number in range(40):
+            client.async_infer(
+                "slow", padded, lambda result, error: ended.put(error), request_id=f"{number:0>200}", client_timeout=30
+            )
+        told = [ended.get(timeout=60) for _ in range(40)]
+        refused = [error for error in told if error is not None]
+        assert refused
+        assert all("too many large bodies are on their way" in str(error) for error in refused)
+        assert len(refused) < 40
+        client.infer("slow", padded)
+
+
 def test_who_gives_up_is_dropped_from_the_queue(kinds: RunningService) -> None:
     before = counted(kinds, door="grpc", model="slow", status="CANCELLED")
     data = message({"image": np.ones((4, 2, 3), np.float32)}, model="slow").SerializeToString()

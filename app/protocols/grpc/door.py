@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
 from app.errors import ClientGone, MalformedBody, ServingError
+from app.incoming import Share
 from app.protocols.grpc import statuses
 from app.settings import Settings
 
@@ -35,6 +36,10 @@ class Door:
         self._answers_open = asyncio.Event()
         self._answers_open.set()
         self._heeded = _HEEDED | ({settings.client_header.lower()} if settings.client_header else set())
+
+    def share(self) -> Share:
+        """Return the account of one message; see :meth:`app.admission.Admission.share`."""
+        return self._admission.share()
 
     def ticket_of(self, context: Context) -> Ticket:
         """Return the ticket of a call. Never raises: a refusal stands on the ticket."""
