@@ -204,7 +204,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     whole.add_argument("--delimiter", metavar="CHAR", help="between the cells of CSV (default: a comma; .tsv: a tab)")
     whole.add_argument("--probabilities", action="store_true", help="in tables, a column for each label's probability")
     whole.add_argument("--batch-rows", type=int, metavar="N", help="(default: as tuned, or as the manifest says)")
-    whole.add_argument("--max-rejected", metavar="N|P%", help="end with status 1 beyond so many rows set aside")
+    whole.add_argument(
+        "--max-rejected", metavar="ROWS|SHARE", help="end with status 1 beyond so many rows set aside, as 100 or 1%%"
+    )
     whole.add_argument("--force", action="store_true", help="replace an output that is there")
     whole.add_argument("--restart", action="store_true", help="throw away what was begun")
     whole.add_argument(

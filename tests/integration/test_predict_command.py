@@ -236,11 +236,15 @@ def test_killed_and_resumed_gives_the_same_bytes(suffix: str, tmp_path: Path) ->
 
 
 def test_ctrl_c_keeps_what_was_computed(tmp_path: Path) -> None:
-    dummy_bundle(tmp_path / "models", behavior={"sleep_s": 0.001})
+    dummy_bundle(tmp_path / "models", behavior={"sleep_s": 0.005})
     write_input(tmp_path / "in.parquet", images(20_000))
     arguments = ["dummy", "--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.csv")]
     process = subprocess.Popen(
-        [*COMMAND, *arguments, "--threads", "1"], env=environ(tmp_path / "models"), stderr=subprocess.PIPE
+        [*COMMAND, *arguments, "--threads", "1"],
+        env=environ(tmp_path / "models"),
+        stderr=subprocess.PIPE,
+        # what a shell has started in the background ignores it, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     partial = tmp_path / "out.csv.partial"
     while process.poll() is None and (not partial.exists() or partial.stat().st_size < 100):
