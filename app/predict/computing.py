@@ -94,11 +94,10 @@ def _batches(
     if LENGTHS in parts[0]:
         yield from _by_length(parts, max_rows=max_rows, max_elements=max_elements)
         return
-    by_shape: dict[Any, list[int]] = {}
     if len(parts) == 1:
-        by_shape[None] = list(range(num_rows(parts[0])))
         groups = [(np.arange(num_rows(parts[0])), parts[0])]
     else:
+        by_shape: dict[Any, list[int]] = {}
         for place, part in enumerate(parts):
             by_shape.setdefault(tuple(array.shape[1:] for array in part.values()), []).append(place)
         groups = [(np.array(places), concat([parts[place] for place in places])) for places in by_shape.values()]

@@ -7,7 +7,7 @@ many chunks are on their way at once, which bounds memory however large the inpu
 
 import queue
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,6 @@ from app.predict.model import LocalModel, Runner
 from app.predict.rows import Block, Chunk, Rejection, Row
 from app.predict.sinks import Answered, Sink
 from app.predict.sources import Source
-from app.tasks import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +130,3 @@ def _with_row(rejection: Rejection, rows: list[Row] | Block, first_row: int) -> 
     return Rejection(
         row=rejection.row, code=rejection.code, message=rejection.message, line=row.line, id=row.id, text=row.text
     )
-
-
-def parse_query(task: Task, query: Mapping[str, str]) -> Callable[[Any], list[dict[str, Any]]]:
-    """Return how a task encodes outputs under the given options."""
-    options = task.parse_options(query)
-    return lambda outputs: task.encode(outputs, options)

@@ -171,7 +171,6 @@ def test_scripts_run_and_new_files_are_taken(
 
 
 @pytest.mark.needs_node
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @on_each("js")
 def test_scripts_run_in_node(place: Place, service: RunningService) -> None:
     script = place.block.text.replace(LOCAL, service.url.removeprefix("http://"))
