@@ -7,6 +7,7 @@ new task is read from tables without a line here.
 import base64
 import json
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from app.errors import BodyTooLarge
 from app.predict.errors import BadUse
 from app.predict.rows import File, Instance, Question, Unreadable
 from app.tasks import Task
@@ -82,14 +84,41 @@ def expect_columns(fields: Sequence[Field], columns: Sequence[str], where: str) 
         raise BadUse(f"{where}: the column {', '.join(map(repr, twice))} is there twice")
 
 
-def from_cells(fields: Sequence[Field], places: Sequence[int | None], cells: Sequence[str], folder: Path) -> Question:
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files that rows name.
+
+    Attributes:
+        folder: That their paths are relative to.
+        max_bytes: Of one; a larger one is not read.
+    """
+
+    folder: Path
+    max_bytes: int
+
+    def read(self, name: str) -> Question:
+        """Return a file, or why it cannot be had."""
+        path = self.folder / name
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # of a pipe, the end would be waited for
+                return Unreadable("unreadable_file", f"{name} is no file")
+            with path.open("rb") as file:
+                data = file.read(self.max_bytes + 1)
+        except (OSError, ValueError) as exc:  # a name with a NUL is a ValueError
+            return Unreadable("unreadable_file", f"{name} cannot be read: {getattr(exc, 'strerror', None) or exc}")
+        if len(data) > self.max_bytes:
+            return Unreadable(BodyTooLarge.code, f"{name} is larger than {self.max_bytes} bytes")
+        return File(data)
+
+
+def from_cells(fields: Sequence[Field], places: Sequence[int | None], cells: Sequence[str], files: Files) -> Question:
     """Return what a row of texts asks.
 
     Args:
         fields: Of the task.
         places: Of each field in the row; None where the table has no such column.
         cells: The row.
-        folder: That paths of pictures are relative to.
+        files: That cells may name.
     """
     document: dict[str, Any] = {}
     for field, place in zip(fields, places, strict=True):
@@ -101,7 +130,7 @@ def from_cells(fields: Sequence[Field], places: Sequence[int | None], cells: Seq
         elif field.kind == "text":
             value = cell
         elif field.kind == "picture" and not cell.startswith("["):
-            return picture(cell, folder)
+            return picture(cell, files)
         else:
             if not cell and not field.is_required:
                 continue
@@ -114,7 +143,7 @@ def from_cells(fields: Sequence[Field], places: Sequence[int | None], cells: Seq
     return Instance(document)
 
 
-def from_values(fields: Sequence[Field], values: Mapping[str, Any], folder: Path) -> Question:
+def from_values(fields: Sequence[Field], values: Mapping[str, Any], files: Files) -> Question:
     """Return what a row of typed values asks, as Parquet has them; columns that are not there are left out."""
     document: dict[str, Any] = {}
     for field in fields:
@@ -124,24 +153,21 @@ def from_values(fields: Sequence[Field], values: Mapping[str, Any], folder: Path
         if field.kind == "picture" and isinstance(value, bytes):
             return File(value)
         if field.kind == "picture" and isinstance(value, str):
-            return picture(value, folder)
+            return picture(value, files)
         if value is None and not field.is_required:
             continue
         _put(document, field.path, value)
     return Instance(document)
 
 
-def picture(text: str, folder: Path) -> Question:
+def picture(text: str, files: Files) -> Question:
     """Return the picture that a cell names by its path, or holds as base64.
 
     A path ends as pictures do; base64 has no dot.
     """
     if not text.lower().endswith(PICTURE_SUFFIXES):
         return Instance({"image": text})
-    try:
-        return File((folder / text).read_bytes())
-    except (OSError, ValueError) as exc:  # a name with a NUL is a ValueError
-        return Unreadable("unreadable_file", f"{text} cannot be read: {getattr(exc, 'strerror', None) or exc}")
+    return files.read(text)
 
 
 def as_base64(data: bytes) -> str:

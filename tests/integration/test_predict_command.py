@@ -476,3 +476,15 @@ def test_pictures_in_a_table_are_paths_or_base64(tmp_path: Path) -> None:
     ]  # fmt: skip
     rejected = lines_of(tmp_path / "out.csv.rejected.jsonl")
     assert [(line["id"], line["code"]) for line in rejected] == [("c", "unreadable_file"), ("d", "invalid_input")]
+
+
+def test_a_file_that_a_cell_names_is_held_to_the_limit_and_no_pipe_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(bytes(2000))
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "in.csv").write_text("image\nlarge.png\npipe.png\nnone.png\n")
+    done = predict("cnn", "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", max_body_bytes=1024)
+    assert done.returncode == 3, done.stderr
+    rejected = lines_of(tmp_path / "out.csv.rejected.jsonl")
+    assert [row["code"] for row in rejected] == ["body_too_large", "unreadable_file", "unreadable_file"]
+    assert "larger than 1024 bytes" in str(rejected[0])
+    assert "pipe.png is no file" in str(rejected[1])

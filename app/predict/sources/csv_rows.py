@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.errors import BodyTooLarge
 from app.predict.errors import BadUse
-from app.predict.fields import expect_columns, from_cells
+from app.predict.fields import Files, expect_columns, from_cells
 from app.predict.rows import MAX_QUOTED_CHARS, Chunk, Row, Unreadable
 from app.predict.sources import Reading, closed_on_error, expect_utf8, file_identity, kept_columns
 from app.predict.sources.lines import BOM, Lines
@@ -36,6 +36,7 @@ class CsvRows:
     def __init__(self, path: Path, reading: Reading) -> None:
         self._path = path
         self._reading = reading
+        self._files = Files(path.parent, reading.max_row_bytes)
         self._delimiter = reading.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
         try:
             self._file = path.open("rb")
@@ -141,7 +142,7 @@ class CsvRows:
             return Row(fault, record.line, self._id(cells), (), record.text)
         if record.fault is not None:
             return Row(record.fault, record.line, self._id(cells), (), record.text or None)
-        question = from_cells(self._reading.fields, self._places, cells, self._path.parent)
+        question = from_cells(self._reading.fields, self._places, cells, self._files)
         if isinstance(question, Unreadable):
             question = Unreadable(question.code, f"line {record.line}: {question.message}")
         kept = [cells[place] for place in self._kept_places]

@@ -2,16 +2,14 @@
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from app.errors import BodyTooLarge
 from app.predict.errors import BadUse
-from app.predict.fields import PICTURE_SUFFIXES
-from app.predict.rows import Chunk, File, Question, Row, Unreadable
+from app.predict.fields import PICTURE_SUFFIXES, Files
+from app.predict.rows import Chunk, Row
 from app.predict.sources import Reading
 from app.tasks import Task
 
@@ -30,6 +28,7 @@ class Folder:
             raise BadUse("a folder of pictures has no columns for --id or --keep")
         self._path = path
         self._reading = reading
+        self._files = Files(path, reading.max_row_bytes)
         self.total = sum(1 for _ in names(path))
 
     def chunks(self, position: Mapping[str, int]) -> Iterator[Chunk]:
@@ -43,20 +42,7 @@ class Folder:
 
     def rows(self, chunk: Chunk, task: Task) -> list[Row]:
         """Read the files; see :class:`app.predict.sources.Source`."""
-        return [Row(self._read(name), id=name) for name in chunk.content]
-
-    def _read(self, name: str) -> Question:
-        most = self._reading.max_row_bytes
-        try:
-            if not stat.S_ISREG((self._path / name).stat().st_mode):  # of a pipe, the end would be waited for
-                return Unreadable("unreadable_file", f"{name} is no file")
-            with (self._path / name).open("rb") as file:
-                data = file.read(most + 1)
-        except OSError as exc:
-            return Unreadable("unreadable_file", f"{name} cannot be read: {exc.strerror or exc}")
-        if len(data) > most:
-            return Unreadable(BodyTooLarge.code, f"{name} is larger than {most} bytes")
-        return File(data)
+        return [Row(self._files.read(name), id=name) for name in chunk.content]
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

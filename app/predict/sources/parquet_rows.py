@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app.predict.errors import BadUse, Stopped
-from app.predict.fields import expect_columns, from_values
+from app.predict.fields import Files, expect_columns, from_values
 from app.predict.rows import Block, Chunk, Row
 from app.predict.sources import Reading, closed_on_error, file_identity, kept_columns
 from app.tasks import Task
@@ -40,6 +40,7 @@ class ParquetRows:
             raise BadUse(MISSING) from exc
         self._path = path
         self._reading = reading
+        self._files = Files(path.parent, reading.max_row_bytes)
         try:
             # read as it is used: without, the whole of a row group would be in memory
             self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
@@ -117,7 +118,7 @@ class ParquetRows:
         values = {field.column: self._values(columns[field.column], task) for field in self._fields}
         return [
             Row(
-                from_values(self._fields, dict(zip(values, cells, strict=True)), self._path.parent),
+                from_values(self._fields, dict(zip(values, cells, strict=True)), self._files),
                 id=None if ids is None else ids[index],
                 kept=[column[index] for column in kept.values()],
             )
