@@ -124,10 +124,12 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
         wait_until_serving(running, times=2)
         victim, survivor = workers_of(running)
         stop, outcomes = threading.Event(), {victim: Counter[str](), survivor: Counter[str]()}
+        asked = Counter[int]()
 
         def keep_asking(pid: int) -> None:
             with closing(client_of(running, pid)) as client:
                 while not stop.is_set():
+                    asked[pid] += 1
                     try:
                         outcomes[pid][str(client.post("/predict/dummy", json=BODY).status_code)] += 1
                     except httpx.TransportError as exc:
@@ -149,6 +151,9 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
             thread.start()
         wait_for(lambda: min(count["200"] for count in outcomes.values()) > 20, running)
         before = figure(running.url, "zto_requests_total", status="200")
+        os.kill(victim, signal.SIGSTOP)  # so that each of its clients waits: one between two requests would lose none
+        wait_for(lambda: asked[victim] - sum(outcomes[victim].values()) == 3, running)
+        time.sleep(0.2)  # what is counted as asked is on its way, and soon sent
         os.kill(victim, signal.SIGKILL)
         wait_until_serving(running, times=3)
         answered = outcomes[survivor]["200"], fresh["200"]
