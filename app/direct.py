@@ -16,6 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.access.roles import Role
 from app.admission import TICKET, Ticket
 from app.errors import ClientGone
 from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
@@ -178,7 +179,7 @@ class DirectProtocol(WireProtocol):
         target = self._door.targets.get(path)
         wish = target.wish(query) if target is not None and self._is_plain() else None
         if target is not None and wish is not None:
-            ticket = self._admission.admit({"headers": self.headers, "client": self.client})
+            ticket = self._admission.admit({"headers": self.headers, "client": self.client}, Role.PREDICT)
             if _is_moderate(ticket):
                 self._held = _Held(target, wish, ticket)
                 return
