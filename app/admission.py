@@ -152,7 +152,7 @@ class Admission:
         self._id_counter = itertools.count(1)
         self.is_draining = False
 
-    def admit(self, scope: Mapping[str, Any], role: Role | None) -> Ticket:
+    def admit(self, scope: Mapping[str, Any], role: Role | None = Role.PREDICT) -> Ticket:
         """Look at the headers of a request. Never raises: a refusal stands on the ticket.
 
         Args:

@@ -25,11 +25,11 @@ from app.errors import RateLimited, SettingsError
 # a count has so many bits of its word, and so has that of the window before
 _COUNT_BITS = 22
 MAX_AMOUNT = (1 << _COUNT_BITS) - 1
-_COUNT_MASK = MAX_AMOUNT
+_BEFORE_MASK = MAX_AMOUNT << _COUNT_BITS
 _WINDOW_SHIFT = 2 * _COUNT_BITS
 _WINDOW_MASK = (1 << (64 - _WINDOW_SHIFT)) - 1
 
-# callers that are counted at a time; each row has a fingerprint, the counts, and when they may be forgotten
+# callers that are counted at a time; each row has a fingerprint, the counts, and when these are over
 ROWS = 1 << 16
 _WAYS = 4
 _ROW_WORDS = 3
@@ -100,16 +100,19 @@ class Table:
         text = f"{limit.amount}/{limit.window_s} {who}".encode("utf-8", "surrogateescape")
         return int.from_bytes(blake2b(text, digest_size=8, key=self._secret).digest(), "little") or 1
 
-    def find(self, fingerprint: int, now_s: int) -> int:
-        """Return where the row of a fingerprint begins; a new one takes the place of whoever is forgotten first."""
+    def find(self, fingerprint: int) -> int:
+        """Return where the row of a fingerprint begins; a new one takes the place of whoever is forgotten first.
+
+        These are callers whose counts are over; then whoever has asked least of those whose counts are over next.
+        """
         words = self.words
         first = _HEAD_WORDS + fingerprint % (ROWS // _WAYS) * _WAYS * _ROW_WORDS
         rows = range(first, first + _WAYS * _ROW_WORDS, _ROW_WORDS)
         for row in rows:
             if words[row] == fingerprint:
                 return row
-        row = min(rows, key=lambda row: words[row + 2])
-        words[row], words[row + 1], words[row + 2] = fingerprint, 0, now_s
+        row = min(rows, key=lambda row: (words[row + 2], words[row + 1] & MAX_AMOUNT))
+        words[row], words[row + 1], words[row + 2] = fingerprint, 0, 0
         return row
 
     def close(self) -> None:
@@ -147,19 +150,19 @@ class Meter:
         table: Where it is counted.
         who: The caller.
         limits: At least one.
-        now: Seconds, on the clock of the table.
 
     Attributes:
         told: The limits, for people.
     """
 
-    __slots__ = ("_gauges", "_left", "_policy", "_table", "told")
+    __slots__ = ("_gauges", "_left", "_policy", "_table", "_words", "told")
 
-    def __init__(self, table: Table, who: str, limits: tuple[Limit, ...], now: float) -> None:
+    def __init__(self, table: Table, who: str, limits: tuple[Limit, ...]) -> None:
         self._table = table
+        self._words = table.words
         fingerprints = [table.fingerprint(who, limit) for limit in limits]
         self._gauges = [
-            _Gauge(limit, fingerprint, table.find(fingerprint, int(now)))
+            _Gauge(limit, fingerprint, table.find(fingerprint))
             for limit, fingerprint in zip(limits, fingerprints, strict=True)
         ]
         self.told = ", ".join(f"{limit.amount} in {limit.window_s} s" for limit in limits)
@@ -175,39 +178,40 @@ class Meter:
         Returns:
             What is left, and 0; or, where the request is refused, the seconds after which one may be let in.
         """
-        words = self._table.words
-        told: list[int] = []
-        counted: list[tuple[int, int]] = []
+        words = self._words
+        counted: list[int] = []  # by twos: the place of a count, and what it becomes
+        told: tuple[int, ...] = ()
         wait_s = 0.0
-        for gauge in self._gauges:
-            row, window_s, amount = gauge.row, gauge.window_s, gauge.amount
+        for gauge in self._gauges:  # without helpers: every request comes by here
+            row, window_s = gauge.row, gauge.window_s
             if words[row] != gauge.fingerprint:  # somebody else has the row now
-                row = gauge.row = self._table.find(gauge.fingerprint, int(now))
+                row = gauge.row = self._table.find(gauge.fingerprint)
             window = int(now // window_s)
             left_s = (window + 1) * window_s - now
-            window &= _WINDOW_MASK
             state = words[row + 1]
-            before, count = 0, 0
+            before, count = 0, state & MAX_AMOUNT
             age = (window - (state >> _WINDOW_SHIFT)) & _WINDOW_MASK
-            if age == 0:
-                before, count = state >> _COUNT_BITS & _COUNT_MASK, state & _COUNT_MASK
-            elif age == 1:
-                before = state & _COUNT_MASK
-            used = int(before * left_s / window_s) + count if before else count
-            if used < amount:
-                state = (window << _COUNT_BITS | before) << _COUNT_BITS | count + 1
-                counted.append((row, state))
-                told += (amount - used - 1, int(left_s) + 1)
+            if age:  # the first of its window
+                before, count = count if age == 1 else 0, 0
+                words[row + 2] = (window + 2) * window_s
+            elif state & _BEFORE_MASK:
+                before = state >> _COUNT_BITS & MAX_AMOUNT
+            left = gauge.amount - count
+            if before:
+                left -= int(before * left_s / window_s + count) - count
+            if left > 0:
+                counted += (row + 1, ((window & _WINDOW_MASK) << _COUNT_BITS | before) << _COUNT_BITS | count + 1)
+                told += (left - 1, int(left_s) + 1)
             else:
-                until_s = _until_free(before, count, amount, window_s, left_s)
+                until_s = _until_free(before, count, gauge.amount, window_s, left_s)
                 wait_s = max(wait_s, until_s)
-                told += (0, int(until_s) + 1)
-            if age:
-                words[row + 2] = int(now) + 2 * window_s
-        if not wait_s:
-            for row, state in counted:
-                words[row + 1] = state
-        return Usage(self._policy, self._left % tuple(told)), wait_s
+                told += (-1, int(until_s) + 1)
+        if wait_s:  # nothing is counted, so one more is left of each
+            told = tuple(number + (at % 2 == 0) for at, number in enumerate(told))
+        else:
+            for at in range(0, len(counted), 2):
+                words[counted[at]] = counted[at + 1]
+        return Usage(self._policy, self._left % told), wait_s
 
 
 def _until_free(before: int, count: int, amount: int, window_s: int, left_s: float) -> float:
@@ -270,7 +274,7 @@ class Rates:
             What is left, None where there is no limit; and why it is not let in, None where it is.
         """
         meter = self._of_addresses.get(address) if key is None else self._of_keys.get(key)
-        if meter is None and (meter := self._meter(now, key, rate, address)) is None:
+        if meter is None and (meter := self._meter(key, rate, address)) is None:
             return None, None
         usage, wait_s = meter.hit(now)
         if not wait_s:
@@ -279,18 +283,18 @@ class Rates:
         self._on_refusal(by)
         return usage, RateLimited(meter.told, by=by, retry_after_s=wait_s)
 
-    def _meter(self, now: float, key: str | None, rate: str | None, address: str) -> Meter | None:
+    def _meter(self, key: str | None, rate: str | None, address: str) -> Meter | None:
         limits = self._default if rate is None else parse(rate)
         if not limits:
             return None
         if self._table is None:
             self._table = Table()
         if key is not None:
-            meter = self._of_keys[key] = Meter(self._table, f"key {key}", limits, now)
+            meter = self._of_keys[key] = Meter(self._table, f"key {key}", limits)
             return meter
         if len(self._of_addresses) >= MAX_METERS:
             self._of_addresses.clear()
-        meter = self._of_addresses[address] = Meter(self._table, network_of(address), limits, now)
+        meter = self._of_addresses[address] = Meter(self._table, network_of(address), limits)
         return meter
 
 
