@@ -137,6 +137,11 @@ class Settings(BaseModel):
     max_queue_rows: int = Field(
         default=4096, ge=1, description="Rows that may wait for one model; more are refused at once with 503."
     )
+    max_queue_bytes: int = Field(
+        default=128 * 2**20,
+        ge=1024,
+        description="Bytes that all requests may hold while they wait for models; more are refused at once with 503.",
+    )
     timeout_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="Deadline of a request that states none (504 past it)."
     )
