@@ -117,6 +117,7 @@ class Admission:
 
     Attributes:
         is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
+        is_closed: Whether the ports are closed, and no further connection is taken.
         origins: Whose pages may ask from a browser.
         connections: How many there are.
     """
@@ -161,6 +162,7 @@ class Admission:
         self._id_prefix = os.urandom(6).hex().encode() + b"-"
         self._id_counter = itertools.count(1)
         self.is_draining = False
+        self.is_closed = False
 
     def admit(self, scope: Mapping[str, Any], role: Role | None = Role.PREDICT) -> Ticket:
         """Look at the headers of a request. Never raises: a refusal stands on the ticket.
@@ -206,6 +208,16 @@ class Admission:
             return
         self._metrics.key_reads["ok" if was_read else "broken"] += 1
         self._rates.forget_keys()
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether predicting and reading need a key."""
+        return self._keys.are_needed
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether everybody has limits."""
+        return self._rates.are_for_all
 
     def share_rates(self, table: Table) -> None:
         """Count requests together with other processes."""

@@ -134,7 +134,9 @@ class WireProtocol(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         self._address = self.client[0] if self.client else ""
         too_many = self._admission.connections.open(self._address)
-        if too_many is not None:
+        if self._admission.is_closed:  # its handshake has taken too long
+            transport.abort()
+        elif too_many is not None:
             self._turn_away(TOO_MANY_CONNECTIONS[too_many])
 
     def connection_lost(self, exc: Exception | None) -> None:

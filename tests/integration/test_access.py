@@ -62,6 +62,7 @@ def guarded(models: Path, keys: Path) -> Iterator[RunningService]:
     ) as running:
         wait_for(lambda: running.log().count("operators ask on") == 2, running)
         yield running
+        assert running.stop() == 0
 
 
 def ask(running: RunningService, key: str, **headers: str) -> httpx.Response:
@@ -163,6 +164,10 @@ def encrypted(models: Path, folder: Path) -> Iterator[RunningService]:
         max_connections_per_address=MOST,
     ) as running:  # fmt: skip
         yield running
+        host, _, port = running.admin_url.removeprefix("https://").rpartition(":")
+        # a connection that says nothing keeps nobody from leaving
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S):
+            assert running.stop() == 0
 
 
 def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folder: Path) -> None:
@@ -225,9 +230,9 @@ def test_every_door_tells_a_browser_whose_page_may_read_the_answer(encrypted: Ru
             assert all("origin" in answer.headers["vary"] for answer in answers)
 
 
-def connect(running: RunningService) -> socket.socket:
+def connect(url: str, running: RunningService) -> ssl.SSLSocket:
     assert isinstance(running.verify, ssl.SSLContext)
-    host, _, port = running.url.removeprefix("https://").rpartition(":")
+    host, _, port = url.removeprefix("https://").rpartition(":")
     plain = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     return running.verify.wrap_socket(plain, server_hostname=host)
 
@@ -248,7 +253,7 @@ def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(en
         kept: list[socket.socket] = []
 
         def is_full() -> bool:  # once the connections of the tests before are gone
-            new = connect(encrypted)
+            new = connect(encrypted.url, encrypted)
             if lives(new):
                 kept.append(opened.enter_context(closing(new)))
             else:
@@ -256,7 +261,7 @@ def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(en
             return len(kept) == MOST
 
         wait_for(is_full, encrypted)
-        beyond = opened.enter_context(closing(connect(encrypted)))
+        beyond = opened.enter_context(closing(connect(encrypted.url, encrypted)))
         answer = http.client.HTTPResponse(beyond)
         answer.begin()
         told = json.loads(answer.read())
