@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from tests.drills import drill, kernel, questions
@@ -18,7 +19,7 @@ from tests.drills.drill import Found, Setting
 from tests.support.server import RunningService
 from tests.support.workers import wait_for, wait_until_serving, workers_of
 
-TITLE = "kill -9 of one of two workers under load, 10 times"
+TITLE = "kill -9 of one of two workers under load, 10 times, the one with most connections"
 BAR = "only its in-flight requests fail; new worker ready within 2 s"
 LIMIT_S = 300
 READY_BAR_S = 2.0
@@ -75,7 +76,7 @@ def run(setting: Setting) -> Found:
         with Crowd(drill.port_of(running), questions.of_pictures(), manner) as crowd:
             for number in range(plan.times):
                 time.sleep(plan.between_s)
-                kills.append(_kill(running, crowd, number))
+                kills.append(_kill(running, crowd))
                 setting.tell(f"{number + 1} of {plan.times}: {kills[-1]}")
             books = crowd.stop()
     lost, elsewhere = sum(kill.lost for kill in kills), sum(kill.lost_elsewhere for kill in kills)
@@ -110,10 +111,12 @@ def run(setting: Setting) -> Found:
     )
 
 
-def _kill(running: RunningService, crowd: Crowd, number: int) -> Kill:
+def _kill(running: RunningService, crowd: Crowd) -> Kill:
     """Kill a worker, and wait until the next one serves and the clients are whole again."""
     workers = workers_of(running)
-    victim = workers[number % len(workers)]
+    # kept connections gather where they were taken in again after the last kill
+    taken = Counter(kernel.owners(crowd.port, workers).values())
+    victim = max(workers, key=lambda pid: taken[pid])
     served, lost_before = _times_serving(running), len(crowd.books.losses)
     os.kill(victim, signal.SIGSTOP)
     owned = {port for port, pid in kernel.owners(crowd.port, workers).items() if pid == victim}

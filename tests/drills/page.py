@@ -8,7 +8,7 @@ from benchmarks.calm import CALM_CORES
 from tests.drills.results import Record
 
 # of the table
-ORDER = ("sigterm", "rolling", "killed", "hostile", "soak")
+ORDER = ("broken", "sigterm", "rolling", "killed", "hostile", "soak")
 BEGIN, END = "<!-- drills: begin, written by `make drills` -->", "<!-- drills: end -->"
 
 
