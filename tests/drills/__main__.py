@@ -6,7 +6,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from typing import cast
+from typing import TextIO, cast
 
 from benchmarks import machine, servers
 from benchmarks.calm import Others
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked; return 0 where every bar that was drilled is met, else 1."""
     options = _parse(argv)
     if options.render:
-        page.write(PAGE, results.load(RESULTS))
+        PAGE.write_text(page.filled(PAGE.read_text(), results.load(RESULTS)))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way of an exception, which ends the services too
     server_core, load_core = servers.two_cores()
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_short=options.short,
         server_core=server_core,
         load_core=load_core,
-        tell=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
+        tell=lambda line: _write(sys.stderr, f"  {line}"),
         minutes=options.minutes,
     )
     are_met = True
@@ -66,11 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 figures=dict(found.figures),
             )
             results.store(SHORT_RESULTS if options.short else RESULTS, record)
-            print(results.told(record), flush=True)
+            _write(sys.stdout, results.told(record))
             are_met = are_met and found.is_met
     if not options.short:
-        page.write(PAGE, results.load(RESULTS))
+        PAGE.write_text(page.filled(PAGE.read_text(), results.load(RESULTS)))
     return 0 if are_met else 1
+
+
+def _write(to: TextIO, line: str) -> None:
+    to.write(line + "\n")
+    to.flush()
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Broken bundles offered for a swap, one after the other, while clients ask: what answers stays, and each reason is told.
+"""Broken bundles offered for a swap while clients ask: what answers goes on, and each reason is told.
 
 Each is put where the next version belongs, by a rename, and the service is told to load the model. It has to refuse,
 with the reason in its reply, on the card and in the log; the version before goes on answering, and the broken one

@@ -251,11 +251,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._open_ones.discard(self)
-        if self._data:
-            why = "answer cut off"
-        else:
-            why = "connection reset" if exc is not None else "connection closed"
-        self._give_up(why)
+        ended = "connection closed" if exc is None else "connection reset"
+        self._give_up("answer cut off" if self._data else ended)
 
     def close(self) -> None:
         transport, self._transport = self._transport, None

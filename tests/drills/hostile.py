@@ -1,9 +1,9 @@
 """Hostile requests beside good ones: nothing breaks, nothing grows, and the good ones hardly notice.
 
-The hostile ones (:mod:`tests.drills.hostile_cases`) come at a steady rate from a process of their own, with a fixed seed.
-The good traffic comes at its own rate and its own times, in an open loop, so that a stall counts for everybody whom it
-keeps waiting. "Normal" is the same good traffic beside as many harmless requests a second, spread over the same doors:
-rounds of both alternate, so that whatever else the machine does meets both alike.
+The hostile ones (:mod:`tests.drills.hostile_cases`) come at a steady rate from a process of their own, with a fixed
+seed. The good traffic comes at its own rate and its own times, in an open loop, so that a stall counts for everybody
+whom it keeps waiting. "Normal" is the same good traffic beside as many harmless requests a second, spread over the same
+doors: rounds of both alternate, so that whatever else the machine does meets both alike.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ class Plan:
 
 
 FULL = Plan(rounds=20, cases=10_000, harmless=3_000, rate=300, good_rate=100)
-SHORT = Plan(rounds=2, cases=100, harmless=50, rate=200, good_rate=50)
+SHORT = Plan(rounds=1, cases=100, harmless=20, rate=200, good_rate=50)
 
 
 @dataclass(slots=True)
@@ -129,7 +129,9 @@ def _found(
     if stories:
         misses.append(f"{stories} unexpected failures in the log")
     if normal.failed or beside.failed:
-        misses.append(f"{normal.failed + beside.failed} good requests failed: {dict(normal.outcomes + beside.outcomes)}")
+        misses.append(
+            f"{normal.failed + beside.failed} good requests failed: {dict(normal.outcomes + beside.outcomes)}"
+        )
     if sent < plan.rounds * plan.cases:
         misses.append(f"only {sent} cases were sent")
     if not setting.is_short and growth > MOST_GROWTH_PERCENT:
@@ -137,7 +139,7 @@ def _found(
     if not setting.is_short and times >= MOST_TIMES_P99:
         misses.append(f"p99 is {times:.1f} times normal")
     return Found(
-        line=f"{sent:,} cases at {plan.rate:g}/s: {len(faults)} answered 500 or not at all, {stories} stories in the log; "
+        line=f"{sent:,} cases at {plan.rate:g}/s: {len(faults)} answered 500 or not at all, {stories} tracebacks; "
         f"of {beside.outcomes.total():,} good requests {beside.failed} failed, p99 {beside.p99_ms:.2f} ms, "
         f"{times:.2f} times the {normal.p99_ms:.2f} ms beside harmless ones; memory {growth:+.1f}%",
         misses=tuple(misses),

@@ -48,11 +48,23 @@ _EVIL_JSON = (
     '"//////8="', "'single'", "// comment", "1,", "[1,2,3],[4]", '{"instances":[]}', '"__proto__"',
 )  # fmt: skip
 _EVIL_VALUES: tuple[object, ...] = (
-    None, True, False, 0, -1, 255, 256, 0.5, 1e38, 1e39, -1e308, 2**31, 2**63, 2**64, -(2**63) - 1, 10**300, "", " ", "0",
-    "\ud800", "\0", "\ufeff", "a" * 20_000, "\u202e" * 50, "iVBORw0KGgo=", "data:image/png;base64,", "//////8=", [], {},
+    None, True, False, 0, -1, 255, 256, 0.5, 1e38, 1e39, -1e308, 2**31, 2**63, 2**64, -(2**63) - 1, 10**300, "", " ",
+    "0", "\ud800", "\0", "\ufeff", "a" * 20_000, "\u202e" * 50, "iVBORw0KGgo=", "data:image/png;base64,", "//////8=", [], {},
     [[]], [None], [[1, 2], [3]], {"a": {"a": {}}}, [0] * 2000, {str(number): number for number in range(300)},
 )  # fmt: skip
-_EVIL_NAMES = ("", "__proto__", "instances", "inputs", "parameters", "model", "\0", "n" * 3000, "version", "id", "shape")
+_EVIL_NAMES = (
+    "",
+    "__proto__",
+    "instances",
+    "inputs",
+    "parameters",
+    "model",
+    "\0",
+    "n" * 3000,
+    "version",
+    "id",
+    "shape",
+)
 _EVIL_HEADERS = (
     b"Content-Type: application/json; charset=utf-16", b"Content-Type: text/plain", b"Content-Type: ",
     b"Content-Type: multipart/form-data; boundary=", b"Content-Type: multipart/form-data; boundary=x",
@@ -63,7 +75,8 @@ _EVIL_HEADERS = (
     b"Accept-Encoding: gzip;q=-1, br;q=2", b"X-Request-ID: " + b"i" * 4000, b"X-Request-ID: \xff\xfe",
     b"X-Request-Timeout-Ms: -5", b"X-Request-Timeout-Ms: 1e9", b"X-Request-Timeout-Ms: 99999999999999999",
     b"Inference-Header-Content-Length: -1", b"Inference-Header-Content-Length: 999999999",
-    b"Inference-Header-Content-Length: 3", b"Authorization: Bearer " + b"k" * 3000, b"Host: \x00", b"Host: a\r\nHost: b",
+    b"Inference-Header-Content-Length: 3", b"Authorization: Bearer " + b"k" * 3000, b"Host: \x00",
+    b"Host: a\r\nHost: b",
     b" folded: line", b"No colon here", b"X-Amzn-SageMaker-Target-Model: ../../etc/passwd",
     b"X-Amzn-SageMaker-Custom-Attributes: " + b"a=" * 700, b"traceparent: 00-zz-zz-01", b"Range: bytes=0-0",
     b"Content-Encoding: identity, gzip, gzip, gzip, gzip, gzip, gzip", b"Cookie: " + b"c" * 6000,
@@ -168,7 +181,9 @@ class Cases:
 
     def _random(self, rng: random.Random) -> Case:
         data = rng.randbytes(rng.choice((1, 5, 40, 400, 3000)))
-        start = rng.choice((b"", b"", b"POST ", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+        start = rng.choice(
+            (b"", b"", b"POST ", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        )
         return Case(kind="random bytes", parts=(start + data + rng.choice((b"", b"\r\n\r\n")),), answers=0)
 
     def _truncated(self, rng: random.Random) -> Case:
@@ -186,7 +201,9 @@ class Cases:
     def _oversized(self, rng: random.Random) -> Case:
         ask, what = rng.choice(self._posts), rng.randrange(5)
         if what == 0:  # announced only
-            data = replace(ask, body=b"").data.replace(b"Content-Length: 0", b"Content-Length: %d" % (MAX_BODY_BYTES + 1))
+            data = replace(ask, body=b"").data.replace(
+                b"Content-Length: 0", b"Content-Length: %d" % (MAX_BODY_BYTES + 1)
+            )
         elif what == 1:  # grows in chunks
             chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
             head = replace(ask, body=b"").data.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
@@ -198,7 +215,9 @@ class Cases:
             data = ask.data.replace(b"Host:", many + b"Host:", 1)
         else:  # many instances, within the bytes
             count = rng.choice((1025, 30_000))
-            data = _whole("", Ask(door="", path="/predict/numpy_mlp", body=b'{"instances":[' + b"0," * count + b"0]}")).parts[0]
+            data = _whole(
+                "", Ask(door="", path="/predict/numpy_mlp", body=b'{"instances":[' + b"0," * count + b"0]}")
+            ).parts[0]
         return Case(kind="oversized", parts=(data,))
 
     def _picture(self, rng: random.Random) -> Case:
@@ -214,12 +233,20 @@ class Cases:
             body = rng.choice((b"\xff\xd8\xff\xe0", b"GIF89a", b"BM", b"RIFF", b"II*\0")) + rng.randbytes(300)
         else:
             boundary = b"xyz"
-            body = b"--xyz\r\nContent-Disposition: form-data; name=" + rng.choice((b'"file"', b'"file', b'""', b"x" * 900))
-            body += b"\r\n\r\n" + ask.body[: rng.randrange(len(ask.body))] + rng.choice((b"\r\n--xyz--\r\n", b"", b"\r\n--xyz"))
+            body = b"--xyz\r\nContent-Disposition: form-data; name=" + rng.choice(
+                (b'"file"', b'"file', b'""', b"x" * 900)
+            )
+            body += (
+                b"\r\n\r\n"
+                + ask.body[: rng.randrange(len(ask.body))]
+                + rng.choice((b"\r\n--xyz--\r\n", b"", b"\r\n--xyz"))
+            )
             return _whole(
                 "pictures", replace(ask, body=body, content_type=f"multipart/form-data; boundary={boundary.decode()}")
             )
-        return _whole("pictures", replace(ask, body=body, content_type=rng.choice(("image/png", "image/jpeg", "image/*"))))
+        return _whole(
+            "pictures", replace(ask, body=body, content_type=rng.choice(("image/png", "image/jpeg", "image/*")))
+        )
 
     def _encoded(self, rng: random.Random) -> Case:
         ask, what = rng.choice(self._posts), rng.randrange(4)
@@ -315,5 +342,7 @@ def _flipped(rng: random.Random, body: bytes) -> bytes:
 
 
 def _wrapped(rng: random.Random, body: bytes) -> bytes:
-    before, after = rng.choice(((b"[", b"]"), (b"\xef\xbb\xbf", b""), (b"", b"{}"), (b"", b"\0"), (b'{"instances":', b"}")))
+    before, after = rng.choice(
+        ((b"[", b"]"), (b"\xef\xbb\xbf", b""), (b"", b"{}"), (b"", b"\0"), (b'{"instances":', b"}"))
+    )
     return before + body + after

@@ -25,8 +25,10 @@ from tests.drills.hostile_cases import Case, Cases
 
 # 501 is for CONNECT, 503 says that and when to come again, 504 that the caller's own deadline has passed
 ALLOWED_5XX = {"501", "503", "504"}
-ALLOWED_CALLS = {"OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNIMPLEMENTED",
-                 "FAILED_PRECONDITION", "DEADLINE_EXCEEDED"}  # fmt: skip
+ALLOWED_CALLS = {
+    "OK", "CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNIMPLEMENTED",
+    "FAILED_PRECONDITION", "DEADLINE_EXCEEDED",
+}  # fmt: skip
 # those that wait for no answer look for one all the same
 _GLANCE_S = 0.25
 _ANSWER_S = 15.0

@@ -17,9 +17,9 @@ from tests.drills.crowd import HOST
 _START_TIMEOUT_S, _END_TIMEOUT_S = 10.0, 10.0
 _DEBIAN = "/usr/sbin/nginx"
 
-# No retries: what becomes of a request at the replica that got it is what its client hears. nginx without its commercial
-# part has no active checks, so a file for each replica that is out stands for what a check has found; it is looked for
-# at every request, and nothing has to be reloaded, which would cut idle connections of clients.
+# No retries: what becomes of a request at the replica that got it is what its client hears. nginx without its
+# commercial part has no active checks, so a file for each replica that is out stands for what a check has found; it is
+# looked for at every request, and nothing has to be reloaded, which would cut idle connections of clients.
 CONFIGURATION = """\
 daemon off;
 worker_processes 1;

@@ -1,7 +1,6 @@
 """The table of ``docs/reliability.md``, between its markers, of what was drilled last."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from benchmarks import markdown
 from benchmarks.calm import CALM_CORES
@@ -26,18 +25,17 @@ def render(records: Mapping[str, Record]) -> str:
     return markdown.wrapped("\n\n".join(part for part in parts if part)).strip()
 
 
-def write(path: Path, records: Mapping[str, Record]) -> None:
-    """Write the table into the page.
+def filled(text: str, records: Mapping[str, Record]) -> str:
+    """Return the text of the page with its table.
 
     Raises:
         ValueError: The page has no markers.
     """
-    text = path.read_text()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{path.name} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{render(records)}\n\n{END}{after}")
+        raise ValueError(f"the page has no lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{render(records)}\n\n{END}{after}"
 
 
 def _row(record: Record) -> tuple[str, str, str, str]:

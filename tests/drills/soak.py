@@ -1,7 +1,7 @@
 """A long day at 70% of what the machine can do, at all doors: nothing fails, nothing grows, nothing gets slower.
 
-First a closed loop finds out how many requests of the mix a second are possible, with gRPC beside it. Then the mix comes
-at 70% of that in an open loop, minute by minute, over HTTP from this process and over gRPC from another.
+First a closed loop finds out how many requests of the mix a second are possible, with gRPC beside it. Then the mix
+comes at 70% of that in an open loop, minute by minute, over HTTP from this process and over gRPC from another.
 """
 
 import contextlib
@@ -152,8 +152,8 @@ def _found(
     if not setting.is_short and times > MOST_TIMES_P99:
         misses.append(f"p99 rose {times:.2f} times")
     return Found(
-        line=f"{minutes:.1f} minutes at {LOAD * capacity:,.0f} of {capacity:,.0f} requests/s: {outcomes.total():,} requests "
-        f"and {called:,} calls of gRPC, {failed + failed_calls} failed; memory {growth:+.2f}%; p99 "
+        line=f"{minutes:.1f} minutes at {LOAD * capacity:,.0f} of {capacity:,.0f} requests/s: {outcomes.total():,} "
+        f"requests and {called:,} calls of gRPC, {failed + failed_calls} failed; memory {growth:+.2f}%; p99 "
         f"{median(each.p99_ms for each in first):.2f} ms in the first third, "
         f"{median(each.p99_ms for each in last):.2f} ms in the last",
         misses=tuple(misses),
