@@ -10,7 +10,7 @@ from typing import TextIO, cast
 
 from benchmarks import machine, servers
 from benchmarks.calm import Others
-from tests.drills import page, results
+from tests.drills import page, records
 from tests.drills.drill import REPOSITORY, Drill, Found, OutOfTime, Setting, bounded
 
 RESULTS = REPOSITORY / "tests" / "drills" / "results"
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is asked; return 0 where every bar that was drilled is met, else 1."""
     options = _parse(argv)
     if options.render:
-        PAGE.write_text(page.filled(PAGE.read_text(), results.load(RESULTS)))
+        PAGE.write_text(page.filled(PAGE.read_text(), records.load(RESULTS)))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by the way of an exception, which ends the services too
     server_core, load_core = servers.two_cores()
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in options.drills:
             others, wanted = Others(), load(name)
             found = hold(name, setting)
-            record = results.Record(
+            record = records.Record(
                 drill=name,
                 title=wanted.TITLE,
                 bar=wanted.BAR,
@@ -65,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 other_cores=others.cores(),
                 figures=dict(found.figures),
             )
-            results.store(SHORT_RESULTS if options.short else RESULTS, record)
-            _write(sys.stdout, results.told(record))
+            records.store(SHORT_RESULTS if options.short else RESULTS, record)
+            _write(sys.stdout, records.told(record))
             are_met = are_met and found.is_met
     if not options.short:
-        PAGE.write_text(page.filled(PAGE.read_text(), results.load(RESULTS)))
+        PAGE.write_text(page.filled(PAGE.read_text(), records.load(RESULTS)))
     return 0 if are_met else 1
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from PIL import Image
 
@@ -18,7 +19,7 @@ from tests.support.open_inference import DATATYPES, binary_body, golden_of, gold
 JSON, OCTETS = "application/json", "application/octet-stream"
 # where Vertex AI is told to ask: ZTO_PREDICT_ROUTE
 VERTEX = "/vertex"
-SETTINGS = {"default_model": "cnn", "predict_route": VERTEX, "grpc_port": 0}
+SETTINGS: dict[str, Any] = {"default_model": "cnn", "predict_route": VERTEX, "grpc_port": 0}
 _ROWS = 8
 
 

@@ -96,7 +96,7 @@ def bounded(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def service(setting: Setting, models: Path = MODELS, **settings: object) -> Iterator[RunningService]:
+def service(setting: Setting, models: Path = MODELS, **settings: Any) -> Iterator[RunningService]:
     """Start the service on its core; see :func:`tests.support.server.serve`."""
     with contextlib.ExitStack() as stack:
         with servers.pinned(setting.server_core):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.bench.histogram import Histogram
-from app.bench.load import OpenLoop, Target
+from app.bench.load import OpenLoop, Result, Target
 from app.bench.load import run as drive
 from benchmarks.scenarios import _processes
 from tests.drills import doors, drill, questions
@@ -88,7 +88,7 @@ def run(setting: Setting) -> Found:
     faults: list[list[str]] = []
     resident: list[int] = []
     sent = 0
-    limits = {"max_body_bytes": MAX_BODY_BYTES, "head_timeout_s": HEAD_TIMEOUT_S}
+    limits: dict[str, Any] = {"max_body_bytes": MAX_BODY_BYTES, "head_timeout_s": HEAD_TIMEOUT_S}
     with drill.service(setting, **limits, **doors.SETTINGS) as running:
         for number in range(plan.rounds):
             harmless = _round(running, plan, number * plan.harmless, plan.harmless, "good", normal)
@@ -160,8 +160,8 @@ def _round(running: RunningService, plan: Plan, first: int, count: int, what: st
     """Send one round, with the good traffic beside it; return what the crowd reports."""
     requests = [question.data for question in questions.of_pictures()]
     target = Target(port=port_of(running))
+    slices: list[Result] = []
     with _crowd(running, plan, first, count, what) as process:
-        slices = []
         while process.poll() is None:
             seed = first + len(slices)
             slices.append(drive(target, requests, OpenLoop(rate=plan.good_rate, measured_s=_SLICE_S, seed=seed)))
@@ -194,3 +194,5 @@ def _crowd(
         if process.poll() is None:
             process.kill()
             process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -49,7 +49,8 @@ _EVIL_JSON = (
 )  # fmt: skip
 _EVIL_VALUES: tuple[object, ...] = (
     None, True, False, 0, -1, 255, 256, 0.5, 1e38, 1e39, -1e308, 2**31, 2**63, 2**64, -(2**63) - 1, 10**300, "", " ",
-    "0", "\ud800", "\0", "\ufeff", "a" * 20_000, "\u202e" * 50, "iVBORw0KGgo=", "data:image/png;base64,", "//////8=", [], {},
+    "0", "\ud800", "\0", "\ufeff", "a" * 20_000,
+    "\u202e" * 50, "iVBORw0KGgo=", "data:image/png;base64,", "//////8=", [], {},
     [[]], [None], [[1, 2], [3]], {"a": {"a": {}}}, [0] * 2000, {str(number): number for number in range(300)},
 )  # fmt: skip
 _EVIL_NAMES = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from benchmarks import markdown
 from benchmarks.calm import CALM_CORES
-from tests.drills.results import Record
+from tests.drills.records import Record
 
 # of the table
 ORDER = ("broken", "sigterm", "rolling", "killed", "hostile", "soak")
