@@ -9,18 +9,18 @@ OK = "200"
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """A request whose connection ended before its answer was whole.
+class Failure:
+    """A request that was answered otherwise than with 200, wrongly, or not at all.
 
     Attributes:
         local_port: Of the client, by which the kernel tells which process had the connection.
-        why: In a word.
-        at: When, by ``time.monotonic``.
+        what: The status, what is wrong, or how the connection ended.
+        is_lost: Whether the connection ended before the answer was whole.
     """
 
     local_port: int
-    why: str
-    at: float
+    what: str
+    is_lost: bool = False
 
 
 @dataclass(slots=True)
@@ -31,19 +31,26 @@ class Books:
         sent: Requests that were written.
         statuses: Whole answers, by status.
         wrong: Answers with 200 that are not what was asked for, by what is wrong with them.
-        losses: Requests whose answer never came whole.
+        failures: All of them, one by one.
         refused: Connections that nobody took; nothing was sent on them.
         latency: From the writing of a request to the last byte of its answer with 200.
         versions: Answers with 200 by the version that they name.
+        sent_by_port: Requests by the client's port.
     """
 
     sent: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
-    losses: list[Loss] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     refused: int = 0
     latency: Histogram = field(default_factory=Histogram)
     versions: Counter[str] = field(default_factory=Counter)
+    sent_by_port: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def losses(self) -> list[Failure]:
+        """Requests whose answer never came whole."""
+        return [failure for failure in self.failures if failure.is_lost]
 
     @property
     def answered(self) -> int:
@@ -62,16 +69,16 @@ class Books:
 
     def told(self) -> str:
         """Return how the failed ones failed, in words; empty where none did."""
-        others = {status: count for status, count in self.statuses.items() if status != OK}
-        lost = Counter(loss.why for loss in self.losses)
-        return ", ".join(f"{count} {what}" for what, count in (*others.items(), *lost.items(), *self.wrong.items()))
+        what = Counter(failure.what for failure in self.failures)
+        return ", ".join(f"{count} {each}" for each, count in what.most_common())
 
     def add(self, other: "Books") -> None:
         """Count what others have counted."""
         self.sent += other.sent
         self.statuses += other.statuses
         self.wrong += other.wrong
-        self.losses += other.losses
+        self.failures += other.failures
+        self.sent_by_port += other.sent_by_port
         self.refused += other.refused
         self.versions += other.versions
         for step in other.latency.steps():

@@ -13,7 +13,7 @@ from typing import Self, cast
 
 import uvloop
 
-from tests.drills.books import Books, Loss
+from tests.drills.books import Books, Failure
 
 HOST = "127.0.0.1"
 ANSWER_TIMEOUT_S = 30.0
@@ -71,7 +71,6 @@ class Crowd:
         self._begun = threading.Semaphore(0)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.connections: set[_Connection] = set()
         self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -102,14 +101,6 @@ class Crowd:
             self._stopping = True
             raise TimeoutError(f"clients did not end within {timeout_s:g} s")
         return self.books
-
-    def ports_in_flight(self) -> set[int]:
-        """Return the local ports of the connections that wait for an answer now."""
-        return {connection.local_port for connection in list(self.connections) if connection.waits}
-
-    def ports(self) -> set[int]:
-        """Return the local ports of all connections that are open now."""
-        return {connection.local_port for connection in list(self.connections)}
 
     def _run(self) -> None:
         try:
@@ -158,28 +149,32 @@ class Crowd:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                _, connection = await loop.create_connection(lambda: _Connection(self.connections), HOST, self.port)
+                _, connection = await loop.create_connection(_Connection, HOST, self.port)
         except OSError:  # TimeoutError is one
             self.books.refused += 1
             return None
         return connection
 
     async def _ask(self, connection: "_Connection", question: Question) -> None:
-        books = self.books
+        books, port = self.books, connection.local_port
         books.sent += 1
+        books.sent_by_port[port] += 1
         sent_ns = time.perf_counter_ns()
         try:
             head, body = await connection.ask(question.data)
         except _Lost as exc:
-            books.losses.append(Loss(connection.local_port, str(exc), time.monotonic()))
+            books.failures.append(Failure(port, str(exc), is_lost=True))
             connection.close()
             return
         status = head[9:12].decode("latin-1")
         books.statuses[status] += 1
-        if status == "200":
+        if status != "200":
+            books.failures.append(Failure(port, status))
+        else:
             books.latency.record(time.perf_counter_ns() - sent_ns)
             if question.check is not None and (fault := question.check(books, head, body)):
                 books.wrong[fault] += 1
+                books.failures.append(Failure(port, fault))
         if b"\r\nconnection: close" in head.lower():
             connection.close()
 
@@ -191,8 +186,7 @@ class _Lost(Exception):
 class _Connection(asyncio.Protocol):
     """One request in flight at most."""
 
-    def __init__(self, open_ones: "set[_Connection]") -> None:
-        self._open_ones = open_ones
+    def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
         self._data = b""
@@ -202,14 +196,9 @@ class _Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None
 
-    @property
-    def waits(self) -> bool:
-        return self._answer is not None
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.local_port = transport.get_extra_info("sockname")[1]
-        self._open_ones.add(self)
 
     async def ask(self, request: bytes) -> tuple[bytes, bytes]:
         """Write a request; return head and body of its answer.
@@ -250,13 +239,11 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._open_ones.discard(self)
         ended = "connection closed" if exc is None else "connection reset"
         self._give_up("answer cut off" if self._data else ended)
 
     def close(self) -> None:
         transport, self._transport = self._transport, None
-        self._open_ones.discard(self)
         if transport is not None:
             transport.close()
 

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from app.bench.histogram import Histogram
@@ -80,80 +81,106 @@ class Good:
         return self.outcomes.total() - self.outcomes["200"]
 
 
+@dataclass(slots=True)
+class Course:
+    """What came of all rounds so far.
+
+    Attributes:
+        sent: Hostile cases.
+        answers: By status, or what came in place of one.
+        faults: What no client may cause: kind, what, and where its bytes are saved.
+        good: Requests beside all of them.
+        good_failed: Of these.
+        p99s_ms: Of the good requests of each round, beside hostile and beside harmless ones.
+        own_mb: Memory of the service after each round, that no file backs.
+    """
+
+    sent: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    faults: list[list[str]] = field(default_factory=list)
+    good: int = 0
+    good_failed: int = 0
+    p99s_ms: list[tuple[float, float]] = field(default_factory=list)
+    own_mb: list[float] = field(default_factory=list)
+
+    def add(self, harmless: dict[str, Any], report: dict[str, Any], calm: Good, loud: Good, own_mb: float) -> None:
+        """Count one round."""
+        self.sent += report["sent"]
+        self.faults += harmless["faults"] + report["faults"]
+        for of_kind in report["answers"].values():
+            self.answers += Counter(of_kind)
+        self.good += calm.outcomes.total() + loud.outcomes.total()
+        self.good_failed += calm.failed + loud.failed
+        self.p99s_ms.append((loud.p99_ms, calm.p99_ms))
+        self.own_mb.append(own_mb)
+
+    @property
+    def times(self) -> float:
+        """How many times normal the p99 was: the median over the rounds, since all else meets both of a round alike."""
+        return median(loud / calm for loud, calm in self.p99s_ms)
+
+    @property
+    def growth_percent(self) -> float:
+        """By how much the memory grew after the first tenth."""
+        return growth_percent(self.own_mb[len(self.own_mb) // 10], self.own_mb[-1])
+
+    def told(self) -> str:
+        """Return it in words."""
+        loud_ms, calm_ms = (median(values) for values in zip(*self.p99s_ms, strict=True))
+        return (
+            f"{self.sent:,} cases: {len(self.faults)} answered 500 or not at all; of {self.good:,} good requests "
+            f"{self.good_failed} failed, p99 {loud_ms:.2f} ms, {self.times:.2f} times the {calm_ms:.2f} ms beside "
+            f"harmless ones; memory {self.own_mb[-1]:.1f} MB, {self.growth_percent:+.1f}%"
+        )
+
+
 def run(setting: Setting) -> Found:
     """Send all of them."""
     plan = SHORT if setting.is_short else FULL
-    normal, beside = Good(), Good()
-    answers: Counter[str] = Counter()
-    faults: list[list[str]] = []
-    resident: list[int] = []
-    sent = 0
+    course = Course()
     limits: dict[str, Any] = {"max_body_bytes": MAX_BODY_BYTES, "head_timeout_s": HEAD_TIMEOUT_S}
     with drill.service(setting, **limits, **doors.SETTINGS) as running:
         for number in range(plan.rounds):
-            harmless = _round(running, plan, number * plan.harmless, plan.harmless, "good", normal)
-            report = _round(running, plan, number * plan.cases, plan.cases, "hostile", beside)
-            faults += harmless["faults"] + report["faults"]
-            sent += report["sent"]
-            for of_kind in report["answers"].values():
-                answers += Counter(of_kind)
-            resident.append(_processes.memory(running.process.pid).own)
-            setting.tell(
-                f"{sent:,} cases, {len(faults)} faults; p99 {beside.p99_ms:.2f} ms, normal {normal.p99_ms:.2f} ms; "
-                f"{resident[-1] / 1e6:.1f} MB"
-            )
+            calm, loud = Good(), Good()
+            harmless = _round(running, plan, number * plan.harmless, plan.harmless, "good", calm)
+            report = _round(running, plan, number * plan.cases, plan.cases, "hostile", loud)
+            course.add(harmless, report, calm, loud, _processes.memory(running.process.pid).own / 1e6)
+            setting.tell(course.told())
         is_alive, stories = running.process.poll() is None, running.log().count("Traceback")
-    return _found(plan, setting, normal, beside, answers, faults, resident, sent, is_alive, stories)
-
-
-def _found(
-    plan: Plan,
-    setting: Setting,
-    normal: Good,
-    beside: Good,
-    answers: "Counter[str]",
-    faults: list[list[str]],
-    resident: list[int],
-    sent: int,
-    is_alive: bool,
-    stories: int,
-) -> Found:
-    times = beside.p99_ms / normal.p99_ms
-    # what is warm after a tenth stays
-    growth = growth_percent(resident[plan.rounds // 10], resident[-1])
-    misses = []
-    if faults:
-        misses.append(f"{len(faults)} faults, the first {' '.join(faults[0])}")
+    misses = _misses(plan, setting, course)
     if not is_alive:
         misses.append("the service has ended")
     if stories:
         misses.append(f"{stories} unexpected failures in the log")
-    if normal.failed or beside.failed:
-        misses.append(
-            f"{normal.failed + beside.failed} good requests failed: {dict(normal.outcomes + beside.outcomes)}"
-        )
-    if sent < plan.rounds * plan.cases:
-        misses.append(f"only {sent} cases were sent")
-    if not setting.is_short and growth > MOST_GROWTH_PERCENT:
-        misses.append(f"memory grew by {growth:.1f}%")
-    if not setting.is_short and times >= MOST_TIMES_P99:
-        misses.append(f"p99 is {times:.1f} times normal")
     return Found(
-        line=f"{sent:,} cases at {plan.rate:g}/s: {len(faults)} answered 500 or not at all, {stories} tracebacks; "
-        f"of {beside.outcomes.total():,} good requests {beside.failed} failed, p99 {beside.p99_ms:.2f} ms, "
-        f"{times:.2f} times the {normal.p99_ms:.2f} ms beside harmless ones; memory {growth:+.1f}%",
+        line=f"{course.told()}; {stories} tracebacks",
         misses=tuple(misses),
         figures={
-            "cases": sent,
-            "answers": dict(answers.most_common()),
-            "faults": faults,
-            "good_requests": beside.outcomes.total(),
-            "good_failed": normal.failed + beside.failed,
-            "p99_ms": beside.p99_ms,
-            "normal_p99_ms": normal.p99_ms,
-            "own_memory_mb": [value / 1e6 for value in resident],
+            "cases": course.sent,
+            "rate_per_s": plan.rate,
+            "answers": dict(course.answers.most_common()),
+            "faults": course.faults,
+            "good_requests": course.good,
+            "good_failed": course.good_failed,
+            "p99s_ms_beside_hostile_and_harmless": course.p99s_ms,
+            "own_memory_mb": course.own_mb,
         },
     )
+
+
+def _misses(plan: Plan, setting: Setting, course: Course) -> list[str]:
+    misses = []
+    if course.faults:
+        misses.append(f"{len(course.faults)} faults, the first {' '.join(course.faults[0])}")
+    if course.good_failed:
+        misses.append(f"{course.good_failed} good requests failed")
+    if course.sent < plan.rounds * plan.cases:
+        misses.append(f"only {course.sent} cases were sent")
+    if not setting.is_short and course.growth_percent > MOST_GROWTH_PERCENT:
+        misses.append(f"memory grew by {course.growth_percent:.1f}%")
+    if not setting.is_short and course.times >= MOST_TIMES_P99:
+        misses.append(f"p99 is {course.times:.1f} times normal")
+    return misses
 
 
 def _round(running: RunningService, plan: Plan, first: int, count: int, what: str, good: Good) -> dict[str, Any]:
