@@ -30,8 +30,8 @@ def hold(name: str, setting: Setting) -> Found:
     try:
         with bounded(wanted.LIMIT_S + 60 * (setting.minutes or 0)):
             return wanted.run(setting)
-    except OutOfTime as exc:
-        return Found(line="ended before its time", misses=(str(exc),))
+    except (OutOfTime, TimeoutError) as exc:  # the rest of it is the log of the service
+        return Found(line="not ended", misses=(str(exc).splitlines()[0],))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

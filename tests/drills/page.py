@@ -7,7 +7,7 @@ from benchmarks.calm import CALM_CORES
 from tests.drills.records import Record
 
 # of the table
-ORDER = ("swap", "broken", "sigterm", "rolling", "killed", "sick", "hostile", "soak")
+ORDER = ("swap", "broken", "sigterm", "rolling", "killed", "sick", "hostile", "soak", "overhead")
 BEGIN, END = "<!-- drills: begin, written by `make drills` -->", "<!-- drills: end -->"
 
 

@@ -118,19 +118,25 @@ class Course:
 def run(setting: Setting) -> Found:
     """Go through all of them."""
     plan = SHORT if setting.is_short else FULL
-    courses = []
+    courses, misses = [], []
     for illness in plan.illnesses:
-        courses.append(_course(plan, setting, illness))
-        setting.tell(str(courses[-1]))
-    misses = [
-        f"{course.name}: {fault}" for course in courses for fault in _faults(course, is_short=setting.is_short)
-    ]  # fmt: skip
+        try:
+            course = _course(plan, setting, illness)
+        except TimeoutError as exc:
+            setting.tell(f"{illness.name}: {exc}")
+            misses.append(f"{illness.name}: never out, or never back")
+            continue
+        setting.tell(str(course))
+        courses.append(course)
+        misses += [f"{course.name}: {fault}" for fault in _faults(course, is_short=setting.is_short)]
+    if not courses:
+        return Found(line="no model came back", misses=tuple(misses))
     slowest = max(courses, key=lambda course: course.out_s)
     untouched, touched = sum(course.untouched for course in courses), sum(course.touched for course in courses)
     return Found(
         line=f"{len(courses)} ways: out of rotation after {slowest.out_s:.1f} s at the most ({slowest.name}), back "
-        f"{max(course.back_s for course in courses):.1f} s at the most after the fault had gone; of {untouched:,} requests "
-        f"to others {touched} failed",
+        f"{max(course.back_s for course in courses):.1f} s at the most after the fault had gone; of {untouched:,} "
+        f"requests to others {touched} failed",
         misses=tuple(misses),
         figures={"courses": [asdict(course) for course in courses]},
     )
