@@ -147,6 +147,8 @@ def run(setting: Setting) -> Found:
             course.add(harmless, report, calm, loud, _processes.memory(running.process.pid).own / 1e6)
             setting.tell(course.told())
         is_alive, stories = running.process.poll() is None, running.log().count("Traceback")
+        if stories or not is_alive:
+            setting.tell(f"the log is kept: {drill.saved('hostile.log', running.log().encode())}")
     misses = _misses(plan, setting, course)
     if not is_alive:
         misses.append("the service has ended")

@@ -99,6 +99,8 @@ def run(setting: Setting) -> Found:
                 setting.tell(f"{number + 1} of {plan.slices}: {slices[-1]}")
         called, failed_calls = calls.end()
         stories = running.log().count("Traceback")
+        if stories:
+            setting.tell(f"the log is kept: {drill.saved('soak.log', running.log().encode())}")
     return _found(plan, setting, capacity, slices, called, failed_calls, stories)
 
 
