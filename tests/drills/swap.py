@@ -68,7 +68,7 @@ def run(setting: Setting) -> Found:
                 own_mb.append(_processes.memory(running.process.pid).own / 1e6)
                 if number % max(1, plan.swaps // 20) == 0:
                     setting.tell(
-                        f"{number}: {crowd.books.sent} requests, {crowd.books.failed} failed, {own_mb[-1]:.1f} MB"
+                        f"{number}: {crowd.books.sent} requests, {len(crowd.books.failures)} failed, {own_mb[-1]:.1f} MB"
                     )
             books = crowd.stop()
     return _found(plan, setting, books, own_mb, took_s, faults)
