@@ -122,6 +122,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        doors.repository.commands.begin_alone()
         loading = asyncio.create_task(_load(catalog, doors))
         yield
         loading.cancel()
