@@ -115,7 +115,7 @@ class Commands:
         self._orphans: set[asyncio.Task[Outcome]] = set()
         self._writing = asyncio.Lock()  # the lock on the board is one of processes, not of their threads
         self._base: dict[str, Desired] = {}
-        self._lasts_because: str | None = "nothing was changed yet"
+        self._lasts_because = state.lasts_because
 
     def begin(self, slate: Slate, place: int) -> None:
         """Start with what is wished, before models are loaded.
@@ -181,8 +181,7 @@ class Commands:
     def standing(self, name: str) -> Outcome:
         """Tell what is wished of a model, and how every worker that serves has come out of it."""
         self._look()
-        self._reports.setdefault(name, self._report_of(name, 0, None))
-        self._refresh()
+        self._refresh(name)
         return Outcome(
             name=name,
             desired=self._settled(name),
@@ -334,11 +333,12 @@ class Commands:
         if text != self._read:
             self._read, self._commands = text, parse(text)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *more: str) -> None:
         """Report what has changed without a command: a version may fail, and come back."""
         changed = False
-        for name, told in self._reports.items():
-            now = self._report_of(name, told.number, told.error)
+        for name in (*self._reports, *(name for name in more if name not in self._reports)):
+            told = self._reports.get(name)
+            now = self._report_of(name, told.number if told else 0, told.error if told else None)
             if now != told:
                 self._reports[name], changed = now, True
         if changed:

@@ -85,6 +85,24 @@ class Repository:
             if version.state is State.READY or not only_ready
         ]
 
+    @property
+    def leads(self) -> bool:
+        """Whether this worker does what one of several has to do."""
+        return self.commands.leads
+
+    def offered(self, name: str) -> str:
+        """Return what was last offered of a model; see :meth:`load`."""
+        return self.commands.offered(name)
+
+    def known(self, name: str) -> frozenset[int]:
+        """Return the versions of a model that there are here, in whatever state."""
+        model = self._catalog.models.get(name)
+        return frozenset(() if model is None else (version.ref.version for version in model.versions))
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a model is to serve: it was not unloaded."""
+        return self.commands.desired(name).loaded
+
     def standing(self, name: str) -> Outcome:
         """Tell what is wished of a model, and how far each worker has come.
 

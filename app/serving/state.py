@@ -110,10 +110,15 @@ class StateFile:
             logger.error("%s is not heeded: %s; %s", path, _faults(exc), self._set_aside(path))
             return {}
 
+    @property
+    def lasts_because(self) -> str | None:
+        """Why nothing is kept, as far as the settings say."""
+        return "ZTO_STATE_DIR is not set" if self._folder is None else None
+
     def write(self, models: Mapping[str, Desired]) -> str | None:
         """Keep what is wished; return None, or why it lasts until the restart only."""
         if self._folder is None:
-            return "ZTO_STATE_DIR is not set"
+            return self.lasts_because
         text = _File(schema_version=SCHEMA_VERSION, models=dict(models)).model_dump_json(indent=2)
         path = self._folder / STATE_FILE
         beside = self._folder / f".{STATE_FILE}.{os.getpid()}"
