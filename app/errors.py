@@ -20,6 +20,7 @@
     │   ├── UnknownModel       no model of that name
     │   ├── UnknownVersion     the model has no such version
     │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
+    │   ├── NothingToRollBack  no policy of the model came before this one
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -206,6 +207,13 @@ class NotLoaded(RequestError):
 
     code = "not_loaded"
     title = "Not loaded"
+
+
+class NothingToRollBack(RequestError):
+    """The model has no policy before the one that it has."""
+
+    code = "nothing_to_roll_back"
+    title = "Nothing to roll back"
 
 
 class ClientGone(RequestError):
