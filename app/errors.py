@@ -20,6 +20,7 @@
     │   ├── UnknownModel       no model of that name
     │   ├── UnknownVersion     the model has no such version
     │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
+    │   ├── NotPromotable      a shadow that was asked to be promoted has not earned it
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -206,6 +207,13 @@ class NotLoaded(RequestError):
 
     code = "not_loaded"
     title = "Not loaded"
+
+
+class NotPromotable(RequestError):
+    """A shadow was asked to be promoted, and has not earned it; the message says the figures and what is missing."""
+
+    code = "not_promotable"
+    title = "Not promotable"
 
 
 class ClientGone(RequestError):

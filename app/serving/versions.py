@@ -57,6 +57,7 @@ class Version:
         costs: What a batch is expected to take, corrected by every one that runs.
         batcher: Its queue; there where ``state`` is ready.
         queue_s: Where the seconds that requests wait are counted, once it has been ready.
+        is_lent: Whether a shadow computes with its backend now, beside its queue.
     """
 
     ref: BundleRef
@@ -74,6 +75,7 @@ class Version:
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None
     queue_s: Histogram | None = None
+    is_lent: bool = False
 
     def fail(self, reason: str) -> None:
         """Take it out of rotation for good, and give back what its runtime holds.
@@ -114,9 +116,9 @@ class Version:
             executor.shutdown(wait=False)
 
     def discard_backend(self) -> None:
-        """Give back what its runtime holds."""
+        """Give back what its runtime holds; where a shadow still computes with it, that is left to it."""
         backend, self.backend = self.backend, None
-        if backend is not None:
+        if backend is not None and not self.is_lent:
             try:
                 backend.close()
             except Exception:
