@@ -95,6 +95,10 @@ class Shadow:
         clock: Monotonic seconds.
         draw: Returns numbers from 0 to 1, uniformly drawn.
         stuck_after_s: Seconds after which a computation is given up, and the version with it.
+
+    Attributes:
+        serving, version, wish, key: As given.
+        agreement: When two answers agree.
     """
 
     def __init__(
@@ -117,7 +121,7 @@ class Shadow:
         self._serving_batcher, self._batcher = serving.batcher, version.batcher
         self._bounds = version.bundle.manifest.batching  # which may be narrower than those of the serving version
         self.agreement = Agreement(version.bundle.manifest, version.backend_name or "", wish.tolerance)
-        self._metrics, self._key = metrics, key
+        self._metrics, self.key = metrics, key
         self._is_calm = is_calm
         self._clock, self._draw = clock, draw
         self._stuck_after_s = stuck_after_s
@@ -135,8 +139,19 @@ class Shadow:
         self._serving_batcher.tap = self._offer
 
     @property
+    def is_in_place(self) -> bool:
+        """Whether both versions still serve, by the queues that it knows."""
+        return (
+            not self._is_closed
+            and self.serving.state is State.READY
+            and self.version.state is State.READY
+            and self.serving.batcher is self._serving_batcher
+            and self.version.batcher is self._batcher
+        )
+
+    @property
     def _comparison(self) -> Comparison:
-        return self._metrics.comparisons[self._key]
+        return self._metrics.comparisons[self.key]
 
     def _take_thread(self) -> Executor:
         """Return the one thread of the version, on which its own batches run too: its backend is called one at a time.
@@ -307,12 +322,12 @@ class Shadow:
         comparison.serving_s += kept.serving_s
         comparison.shadow_s += found.shadow_s
         for of, seconds in (("serving", kept.serving_s), ("shadow", found.shadow_s)):
-            self._metrics.shadow_s[self._key[0], str(self.version.ref.version), of].observe(seconds / kept.rows)
+            self._metrics.shadow_s[self.key[0], str(self.version.ref.version), of].observe(seconds / kept.rows)
 
     def _count(self, outcome: str, rows: int) -> None:
         if rows:
             self._comparison.count(outcome, rows)
-            self._metrics.shadow_rows[self._key[0], str(self.version.ref.version), outcome] += rows
+            self._metrics.shadow_rows[self.key[0], str(self.version.ref.version), outcome] += rows
 
 
 def _sum(one: _Found, other: _Found) -> _Found:
