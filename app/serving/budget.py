@@ -27,11 +27,15 @@ class Budget:
 
     def wait_s(self) -> float:
         """Return the seconds until work may begin; 0 where it may now."""
-        now = self._clock()
-        self._left_s = min(self._left_s + (now - self._looked_at) * self._share, self._share * SAVED_FOR_S)
-        self._looked_at = now
+        self._fill()
         return max(0.0, -self._left_s / self._share)
 
     def spend(self, seconds: float) -> None:
         """Take off what a piece of work has taken."""
+        self._fill()
         self._left_s -= seconds
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._left_s = min(self._left_s + (now - self._looked_at) * self._share, self._share * SAVED_FOR_S)
+        self._looked_at = now
