@@ -21,6 +21,7 @@
     │   ├── UnknownVersion     the model has no such version
     │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
     │   ├── NothingToRollBack  no policy of the model came before this one
+    │   ├── NotPromotable      a shadow that was asked to be promoted has not earned it
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -214,6 +215,13 @@ class NothingToRollBack(RequestError):
 
     code = "nothing_to_roll_back"
     title = "Nothing to roll back"
+
+
+class NotPromotable(RequestError):
+    """A shadow was asked to be promoted, and has not earned it; the message says the figures and what is missing."""
+
+    code = "not_promotable"
+    title = "Not promotable"
 
 
 class ClientGone(RequestError):

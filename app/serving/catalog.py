@@ -24,6 +24,7 @@ from app.serving.batcher import Batcher
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
 from app.serving.versions import Model, State, Version, read_manifests
@@ -47,6 +48,10 @@ class Catalog:
         metrics: Told of every batch.
         clock: Monotonic seconds.
 
+    Attributes:
+        models: By name.
+        shadows: Follow the policies of the models by themselves.
+
     Raises:
         SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
     """
@@ -62,6 +67,7 @@ class Catalog:
         self._metrics = metrics
         self._clock = clock
         self.models = read_manifests(settings)
+        self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
@@ -142,6 +148,7 @@ class Catalog:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
+        self.shadows.start()
         for model in tuple(self.models.values()):
             for number in model.policy.in_order(version.ref.version for version in model.versions):
                 async with self.lock(model.name):
@@ -178,6 +185,7 @@ class Catalog:
 
     def close(self) -> None:
         """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""
+        self.shadows.close()
         for version in self.versions():
             if version.batcher is not None:
                 version.batcher.abandon("the service is shutting down")

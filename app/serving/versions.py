@@ -62,6 +62,7 @@ class Version:
         batcher: Its queue; there where ``state`` is ready.
         queue_s: Where the seconds that requests wait are counted, once it has been ready.
         is_held: Whether it must not yet become the latest: others of its swap are still on their way.
+        is_lent: Whether a shadow computes with its backend now, beside its queue.
     """
 
     ref: BundleRef
@@ -80,6 +81,7 @@ class Version:
     executor: ThreadPoolExecutor | None = None
     queue_s: Histogram | None = None
     is_held: bool = False
+    is_lent: bool = False
 
     def fail(self, reason: str) -> None:
         """Take it out of rotation for good, and give back what its runtime holds.
@@ -124,9 +126,9 @@ class Version:
             executor.shutdown(wait=False)
 
     def discard_backend(self) -> None:
-        """Give back what its runtime holds."""
+        """Give back what its runtime holds; where a shadow still computes with it, that is left to it."""
         backend, self.backend = self.backend, None
-        if backend is not None:
+        if backend is not None and not self.is_lent:
             try:
                 backend.close()
             except Exception:

@@ -25,6 +25,7 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.UnknownVersion: StatusCode.NOT_FOUND,
     errors.NotLoaded: StatusCode.FAILED_PRECONDITION,
+    errors.NotPromotable: StatusCode.FAILED_PRECONDITION,
     errors.ClientGone: StatusCode.CANCELLED,
     # UNAVAILABLE is what clients and proxies try again, RESOURCE_EXHAUSTED often is not
     errors.Unanswered: StatusCode.UNAVAILABLE,
