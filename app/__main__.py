@@ -20,6 +20,7 @@ TOOLS = {
     "bench": "put a model, or a running service, under load; tell what its callers see",
     "predict": "ask a model about some files; or answer a whole file of rows without a server",
     "tune": "measure a model on this machine, and write what serves it best beside its bundle",
+    "verify": "tell whether bundles are signed, and are what was signed",
 }
 
 

@@ -5,6 +5,7 @@
     ServingError
     ├── BundleError            the bundle on disk is not what its manifest says
     │   ├── BundleNotProven    its golden rows do not come out as the trainer measured
+    │   ├── BundleNotSigned    nobody whose key counts has signed it as it lies there
     │   └── BackendUnavailable the runtime that serves it is not installed, or not allowed
     ├── SettingsError          the environment asks for something impossible
     ├── RequestError           the caller's request
@@ -78,6 +79,13 @@ class BundleNotProven(BundleError):
 
     code = "bundle_not_proven"
     title = "Bundle not proven"
+
+
+class BundleNotSigned(BundleError):
+    """A signature is asked for, and this bundle has none, or another key's, or its files are not those signed."""
+
+    code = "bundle_not_signed"
+    title = "Bundle not signed"
 
 
 class BackendUnavailable(BundleError):

@@ -49,6 +49,7 @@ STATUS: dict[type[ServingError], int] = {
     errors.ServingError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BundleError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BundleNotProven: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.BundleNotSigned: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BackendUnavailable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.SettingsError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

@@ -203,7 +203,7 @@ class Repository:
 
         What serves under its number is replaced once the new one is proven, and otherwise stays.
         """
-        found = await on_daemon_thread(partial(read_version, ref, model))
+        found = await on_daemon_thread(partial(read_version, ref, model, self._catalog.keys))
         current = next((version for version in model.versions if version.ref.version == ref.version), None)
         is_served = current is not None and current.state is State.READY
         if current is not None and is_served and found.manifest_read == current.manifest_read:
