@@ -51,7 +51,7 @@ def serve_until_ready(settings: dict[str, str], folder: Path) -> None:
     environ = {"ZTO_MODELS_DIR": str(folder / "models"), "ZTO_SIGNING_KEY": key, "ZTO_REQUIRED_MODELS": "cnn"}
     with start(environ | settings) as running:
         wait_for(lambda: "cnn/2 ready" in running.log(), running)
-        assert "mlp/1 failed: model.sig is missing" in running.log()
+        assert "mlp/2 failed: model.sig is missing" in running.log()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the guide makes its keys with openssl")
