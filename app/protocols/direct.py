@@ -212,7 +212,7 @@ class DirectDoor:
         Returns:
             Whether it was taken.
         """
-        version = self._service.catalog.models[target.model].default
+        version = self._service.catalog.models[target.model].pick()
         if version.state is not State.READY:
             return False
         ticket = exchange.ticket

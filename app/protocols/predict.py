@@ -111,7 +111,7 @@ class PredictDoor:
             model = asked.model if model is None else model
             default = query.pop("model", None) if model is None else None
             if model is not None:  # an unknown or unready model is told before its body is read
-                version = self._service.catalog.resolve(model, number)
+                version = self._service.catalog.pick(model, number)
             body = await self._admission.read_body(ticket, receive)
             read = await self._part(ticket, body) if manner.is_platform else _Read()
             if version is None:
@@ -119,7 +119,7 @@ class PredictDoor:
             else:
                 name = read.parameters.expect(version.ref.name)
             if version is None or read.parameters.version is not None:
-                version = self._service.catalog.resolve(name, read.parameters.version or number)
+                version = self._service.catalog.pick(name, read.parameters.version or number)
             reply = await self._predict(ticket, version, query, body, read, scope, receive, asked)
         except (Exception, asyncio.CancelledError) as exc:
             reply = refuse(exc, ticket, self._admission, manner.render, logger=logger)

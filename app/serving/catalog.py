@@ -27,7 +27,7 @@ from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
-from app.serving.versions import State, Version, read_manifests
+from app.serving.versions import Model, State, Version, read_manifests
 from app.settings import Settings
 from app.tensors import take, trim
 
@@ -101,26 +101,30 @@ class Catalog:
             yield from model.versions
 
     def resolve(self, name: str, version: str | None = None) -> Version:
-        """Return the version that answers; without one, the highest that is ready.
+        """Return a version by its number or label; without one, the default of the model's policy.
 
         Raises:
             UnknownModel: No model of that name.
             UnknownVersion: The model has no such version.
             ModelNotReady: It is there, and does not serve; the message says why.
         """
+        model = self._model(name)
+        return _ready(model.default if version is None else _named(model, version))
+
+    def pick(self, name: str, version: str | None = None) -> Version:
+        """Return the version that answers a request: as :meth:`resolve` does, but dealt out where there are weights.
+
+        Raises:
+            UnknownModel, UnknownVersion, ModelNotReady: As :meth:`resolve` raises them.
+        """
+        model = self._model(name)
+        return _ready(model.pick() if version is None else _named(model, version))
+
+    def _model(self, name: str) -> Model:
         model = self.models.get(name)
         if model is None:
             raise UnknownModel(name, tuple(self.models))
-        if version is None:
-            found = model.default
-        else:
-            by_number = {str(candidate.ref.version): candidate for candidate in model.versions}
-            if version not in by_number:
-                raise UnknownVersion(name, version, tuple(by_number))
-            found = by_number[version]
-        if found.state is not State.READY:
-            raise ModelNotReady(f"{found.label} is {found.state}" + (f": {found.reason}" if found.reason else ""))
-        return found
+        return model
 
     def lock(self, name: str) -> asyncio.Lock:
         """Return what is held by whoever brings versions of a model up or down."""
@@ -288,3 +292,17 @@ class Catalog:
     def _ready(self) -> Iterable[tuple[tuple[str, str], float]]:
         for version in self.versions():
             yield (version.ref.name, str(version.ref.version)), version.state is State.READY
+
+
+def _named(model: Model, name: str) -> Version:
+    version = model.named(name)
+    if version is None:
+        raise UnknownVersion(model.name, name, model.names)
+    return version
+
+
+def _ready(version: Version) -> Version:
+    if version.state is not State.READY:
+        reason = f": {version.reason}" if version.reason else ""
+        raise ModelNotReady(f"{version.label} is {version.state}{reason}")
+    return version

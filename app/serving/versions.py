@@ -10,6 +10,8 @@ What is loaded again begins as a new :class:`Version`.
 """
 
 import logging
+import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -23,6 +25,7 @@ from app.errors import BundleError, SettingsError
 from app.metrics import Histogram
 from app.serving.batcher import Batcher
 from app.serving.costs import CostModel
+from app.serving.policy import LATEST, Dealer, Policy
 from app.serving.tuned import Plan
 from app.settings import Settings
 
@@ -131,19 +134,61 @@ class Version:
 
 @dataclass(slots=True, kw_only=True)
 class Model:
-    """All versions of one name, rising.
+    """All versions of one name, rising, and the policy by which they answer.
 
     Attributes:
         name: Of the model.
         versions: Rising; at least one.
         contract: A manifest whose task, inputs and outputs the doors were set up for; None where they were not.
         is_unloaded: Whether an operator has unloaded it, and it has not been loaded again.
+        policy: In force here; changed by :meth:`adopt`.
+        draw: Returns numbers from 0 to 1, uniformly drawn, by which requests are dealt out.
     """
 
     name: str
     versions: list[Version] = field(default_factory=list)
     contract: Manifest | None = None
     is_unloaded: bool = False
+    policy: Policy = field(default_factory=Policy)
+    draw: Callable[[], float] = random.random
+    _dealer: Dealer | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.adopt(self.policy)
+
+    def adopt(self, policy: Policy) -> None:
+        """Answer by a policy from now on."""
+        self.policy = policy
+        self._dealer = Dealer(policy) if policy.weights else None
+
+    def pick(self) -> Version:
+        """Return who answers a request that names no version: by weight, where there are weights, or the default."""
+        dealer = self._dealer
+        if dealer is not None and (number := dealer.deal(self.draw())) is not None:
+            version = self.numbered(number)
+            if version is not None and version.state is State.READY:
+                return version
+        return self.default
+
+    def numbered(self, number: int) -> Version | None:
+        """Return the version of a number; None where there is none."""
+        for version in self.versions:
+            if version.ref.version == number:
+                return version
+        return None
+
+    def named(self, name: str) -> Version | None:
+        """Return the version of a number, as it stands in a request, or of a label; None where there is none."""
+        labeled = self.policy.labels.get(name)
+        if labeled is not None:
+            return self.numbered(labeled)
+        # by its one spelling: `01` is no version 1
+        return next((version for version in self.versions if str(version.ref.version) == name), None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that a request may call a version of it."""
+        return (*(str(version.ref.version) for version in self.versions), *self.policy.labels)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -152,10 +197,18 @@ class Model:
 
     @property
     def default(self) -> Version:
-        """The highest version that is ready; where none is, the highest."""
-        for version in reversed(self.versions):  # no generator: every request passes here
-            if version.state is State.READY:
-                return version
+        """The version that is pinned; else the highest that is ready and no shadow; where none is, the highest."""
+        policy = self.policy
+        pinned = policy.default
+        shadow = policy.shadow
+        if pinned == LATEST:
+            for version in reversed(self.versions):  # no generator: every request passes here
+                if version.state is State.READY and (shadow is None or version.ref.version != shadow.version):
+                    return version
+        else:
+            for version in self.versions:
+                if version.ref.version == pinned:
+                    return version
         return self.versions[-1]
 
 

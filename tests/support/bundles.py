@@ -7,7 +7,8 @@ not by calling it, so that the two hold each other.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def dummy_bundle(
     )
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2))
     return folder
+
+
+@contextmanager
+def fault(folder: Path, **what: object) -> Iterator[None]:
+    """Break the dummy of a bundle that heeds faults, for as long as the block runs; see the dummy's ``Fault``."""
+    file = folder.with_name(f"{folder.name}.faults.json")
+    beside = file.with_suffix(".tmp")
+    beside.write_text(json.dumps(what))
+    beside.rename(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def manifest_document(

@@ -49,7 +49,7 @@ class InferDoor:
         version: Version | None = None
         status = grpc.StatusCode.CANCELLED
         try:
-            version = self._catalog.resolve(message.model_name, message.model_version or None)
+            version = self._catalog.pick(message.model_name, message.model_version or None)
             # gRPC hands messages over whole, and each is held until its answer is there
             with self._door.share() as share:
                 share.add(message.ByteSize())

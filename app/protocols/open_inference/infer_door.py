@@ -100,7 +100,7 @@ class InferDoor:
         Args:
             ticket: From admission.
             model: From the path.
-            number: The version that the path names; None for the highest that is ready.
+            number: The version that the path names, or its label; None for whom the policy chooses.
             scope: Of ASGI.
             receive: Of ASGI; nothing has been read.
         """
@@ -109,7 +109,7 @@ class InferDoor:
             if ticket.refusal is not None:
                 raise ticket.refusal
             # an unknown or unready model is told before its body is read
-            version = self._service.catalog.resolve(model, number)
+            version = self._service.catalog.pick(model, number)
             _expect_no_query(scope["query_string"])
             _expect_media(ticket)
             reply = await self._infer(ticket, version, await self._admission.read_body(ticket, receive), receive)

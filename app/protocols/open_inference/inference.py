@@ -48,7 +48,7 @@ class Inference:
 
         Args:
             ticket: From admission; its deadline holds, or that of the request's parameter ``timeout``, microseconds.
-            version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
+            version: Who answers, from :meth:`app.serving.catalog.Catalog.pick`.
             request: As it came; nothing of it is checked.
             hung_up: Returns when the caller has gone.
 
