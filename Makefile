@@ -94,7 +94,7 @@ $(VENV)/.service: $(BIN)/python pyproject.toml requirements/constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.service
-	$(PIP) --editable '.[train,torch,grpc,offline,dev]'
+	$(PIP) --editable '.[train,torch,grpc,offline,signing,dev]'
 	@touch $@
 
 $(VENV)/.deploy: $(VENV)/.dev

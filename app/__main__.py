@@ -24,6 +24,7 @@ TOOLS = {
     "keys": "make a key for a caller, list the keys, take one back",
     "predict": "ask a model about some files; or answer a whole file of rows without a server",
     "tune": "measure a model on this machine, and write what serves it best beside its bundle",
+    "verify": "tell whether bundles are signed, and are what was signed",
 }
 
 

@@ -25,6 +25,7 @@ from app.errors import (
     DeadlineExceeded,
     Fault,
     InvalidInput,
+    Limit,
     MalformedBody,
     RequestError,
     UnsupportedEncoding,
@@ -71,6 +72,7 @@ class Ticket:
         request_id: The caller's own where it is well-formed, else a new one.
         received_at: When its headers were read; monotonic seconds.
         deadline: When its caller stops waiting; monotonic seconds.
+        is_default_deadline: Whether the service set it, and not the caller.
         content_type: Of the body, in lower case without parameters; empty where none is stated.
         content_length: Of the body as stated; None where it comes in chunks.
         content_encoding: Of the body; empty where it comes as it is.
@@ -99,7 +101,13 @@ class Ticket:
     api_key: bytes = b""
     key: str = ""
     usage: Usage | None = None
+    is_default_deadline: bool = True
     refusal: RequestError | None = None
+
+    def explain(self, error: Exception) -> None:
+        """Let an error say that it was the service's own deadline that passed, where it was."""
+        if isinstance(error, DeadlineExceeded) and self.is_default_deadline:
+            error.limit = Limit("default_timeout_ms", round((self.deadline - self.received_at) * 1e3))
 
 
 class Admission:
@@ -371,6 +379,8 @@ def _admit_client(ticket: Ticket, value: bytes) -> None:
 def _admit_deadline(ticket: Ticket, value: bytes) -> None:
     if value.isdigit() and len(value) <= 9 and 0 < int(value) <= MAX_TIMEOUT_MS:
         ticket.deadline = ticket.received_at + int(value) / 1e3
+        ticket.is_default_deadline = False
         return
     message = f"expected whole milliseconds from 1 to {MAX_TIMEOUT_MS}, found {value.decode('latin-1')[:32]!r}"
-    ticket.refusal = InvalidInput(Fault(pointer="header:X-Request-Timeout-Ms", code="out_of_range", message=message))
+    place, limit = "header:X-Request-Timeout-Ms", Limit("max_timeout_ms", MAX_TIMEOUT_MS)
+    ticket.refusal = InvalidInput(Fault(pointer=place, code="out_of_range", message=message, limit=limit))

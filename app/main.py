@@ -199,6 +199,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
     render = open_inference.render if open_inference.is_form_of(path) else problem.render
+    ticket.explain(error)
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers

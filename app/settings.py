@@ -88,6 +88,11 @@ class Settings(BaseModel):
         description="Load TorchScript artifacts. Such a file is a program: allow it only where you trust whoever "
         "made the bundles as you trust your own code.",
     )
+    signing_key: Path | None = Field(
+        default=None,
+        description="File of the public keys (PEM, elliptic curve) of which one must have signed a bundle, or it is "
+        "not served; needs the extra verifying. Unset: no signature is asked for.",
+    )
     version_policy: str = Field(
         default="latest",
         pattern=rf"^{_VERSION}(,{_VERSION})*$",

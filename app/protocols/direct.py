@@ -330,6 +330,7 @@ class DirectDoor:
         if not isinstance(error, ServingError):
             logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
         self._admission.count_refusal(error)
+        exchange.ticket.explain(error)
         status, headers, body = target.render(error, exchange.ticket.request_id)
         self._metrics.requests[(target.door, version.ref.name, str(version.ref.version), str(status))] += 1
         head = as_lines(headers) + self._admission.receipt_lines(exchange.ticket)

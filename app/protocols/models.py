@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from app.bundle.manifest import Architecture, Artifact, Batching, TaskSettings, TensorSpec, TrainingRecord
 from app.errors import UnknownModel
 from app.protocols.health import VersionState
+from app.protocols.limits import Limits, limits_of
 from app.protocols.openapi import problems
 from app.protocols.shadow_card import ShadowCard, shadow_card
 from app.serving.catalog import Catalog
@@ -32,16 +33,6 @@ class ModelList(BaseModel):
     """Every model of the service."""
 
     models: list[ModelSummary]
-
-
-class Limits(BaseModel):
-    """What one request may hold."""
-
-    max_body_bytes: int
-    max_instances: int
-    max_image_pixels: int
-    max_queue_rows: int
-    default_timeout_ms: int
 
 
 class ArtifactCard(Artifact):
@@ -153,13 +144,7 @@ def _card(model: Model, task: Task | None, settings: Settings, shadow: ShadowCar
         media_types=() if task is None else body_types(task),
         conversion=None if task is None else task.conversion(),
         bytes_layout=None if task is None or task.raw is None else task.raw.describe(),
-        limits=Limits(
-            max_body_bytes=settings.max_body_bytes,
-            max_instances=settings.max_instances,
-            max_image_pixels=settings.max_image_pixels,
-            max_queue_rows=settings.max_queue_rows,
-            default_timeout_ms=settings.timeout_ms,
-        ),
+        limits=limits_of(settings, manifest, task),
         request_schema=None if task is None else task.request_model.model_json_schema(),
         response_schema=None if task is None else task.response_model.model_json_schema(mode="serialization"),
         example=None if task is None else task.example(),

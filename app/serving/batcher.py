@@ -166,6 +166,7 @@ class Batcher:
             told = Overloaded(
                 "the queue is full, and this client's requests hold more than their share of it",
                 retry_after_s=self.predicted_wait_s(),
+                limit=self._room.limit,
             )
             self._refuse(other, told, now)
 

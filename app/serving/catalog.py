@@ -18,7 +18,8 @@ from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, BundleNotProven, ModelNotReady, UnknownModel, UnknownVersion
+from app.bundle.signing import read_keys
+from app.errors import BundleError, BundleNotProven, BundleNotSigned, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.costs import learn
@@ -51,9 +52,11 @@ class Catalog:
     Attributes:
         models: By name.
         shadows: Follow the policies of the models by themselves.
+        keys: One of which must have signed every bundle; None where no signature is asked for.
 
     Raises:
-        SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
+        SettingsError: The folder is missing or holds no bundle, or a required model is not among them; or the file of
+            the keys holds none.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class Catalog:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self.models = read_manifests(settings)
+        self.keys = read_keys(settings.signing_key)
+        self.models = read_manifests(settings, self.keys)
         self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -197,6 +201,8 @@ class Catalog:
         while True:
             try:
                 return self._load_as_planned(version, bundle, plan, device, check_contract)
+            except BundleNotSigned:
+                raise  # whatever the plan
             except BundleError as exc:
                 if plan.tuning is not None:
                     logger.warning("%s: not served as it was tuned: %s", version.label, exc)

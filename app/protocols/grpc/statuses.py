@@ -55,12 +55,13 @@ def render(error: Exception, ticket: Ticket) -> tuple[StatusCode, str, tuple[tup
     request_id = ticket.request_id.decode("ascii")
     if not isinstance(error, ServingError):
         error = ServingError(f"the service failed; its log tells of request {request_id}")
+    ticket.explain(error)
     code = STATUS[type(error)]
     metadata = [(REQUEST_ID, request_id), (ERROR_CODE, error.code)]
     if code is StatusCode.UNAVAILABLE or isinstance(error, RateLimited):
         seconds = error.retry_after_s if isinstance(error, Overloaded | RateLimited) else 1.0
         metadata.append((RETRY_AFTER, str(max(1, math.ceil(seconds)))))
-    message = (str(error) or error.title).encode("utf-8", "replace").decode()  # it may quote half of a surrogate pair
+    message = error.told.encode("utf-8", "replace").decode()  # it may quote half of a surrogate pair
     return code, message, tuple(metadata)
 
 
