@@ -26,6 +26,7 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.UnknownVersion: StatusCode.NOT_FOUND,
     errors.NotLoaded: StatusCode.FAILED_PRECONDITION,
     errors.NotPromotable: StatusCode.FAILED_PRECONDITION,
+    errors.NothingToRollBack: StatusCode.FAILED_PRECONDITION,
     errors.ClientGone: StatusCode.CANCELLED,
     # UNAVAILABLE is what clients and proxies try again, RESOURCE_EXHAUSTED often is not
     errors.Unanswered: StatusCode.UNAVAILABLE,
@@ -38,6 +39,7 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.ServingError: StatusCode.INTERNAL,
     errors.BundleError: StatusCode.INTERNAL,
     errors.BundleNotProven: StatusCode.INTERNAL,
+    errors.BundleNotSigned: StatusCode.INTERNAL,
     errors.BackendUnavailable: StatusCode.INTERNAL,
     errors.SettingsError: StatusCode.INTERNAL,
 }
