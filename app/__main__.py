@@ -17,6 +17,7 @@ from app.settings import EXIT_BAD_SETTINGS, Settings
 HEALTH_TIMEOUT_S = 2.0
 # with options of their own: imported only when asked for
 TOOLS = {
+    "admin": "which versions of a model answer in a running service: say, roll back, promote",
     "bench": "put a model, or a running service, under load; tell what its callers see",
     "predict": "ask a model about some files; or answer a whole file of rows without a server",
     "tune": "measure a model on this machine, and write what serves it best beside its bundle",
