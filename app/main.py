@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, memory
+from app.access.roles import Paths
 from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
 from app.errors import ServingError, quoted
@@ -39,12 +40,14 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         doors: Who answers.
+        paths: What role each path needs.
     """
 
     admission: Admission
     catalog: Catalog
     figures: Metrics
     doors: Doors
+    paths: Paths
 
     @property
     def direct(self) -> DirectDoor:
@@ -71,7 +74,7 @@ class ZeroToOne(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        ticket = scope.get(TICKET) or self.admission.admit(scope)
+        ticket = scope.get(TICKET) or self.admission.admit(scope, self.paths.role(scope["method"], scope["path"]))
         send = self.doors.compression.sending(ticket, scope["method"], send)
         if scope["method"] == "POST":
             doors, path = self.doors, scope["path"]
@@ -147,6 +150,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
+    app.paths = Paths(settings.health_route)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
     app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
@@ -195,6 +199,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
     render = open_inference.render if open_inference.is_form_of(path) else problem.render
+    ticket.explain(error)
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers

@@ -102,13 +102,14 @@ class Server(uvicorn.Server):
             raise SystemExit(EXIT_BAD_SETTINGS) from exc
 
     async def on_tick(self, counter: int) -> bool:
-        """Hang up on connections that have been idle for too long, or sent too slowly; once a second."""
+        """Once a second: hang up on who has been idle for too long, or sends too slowly; look whether keys changed."""
         if counter % _TICKS_PER_S == 0:
+            self._app.admission.refresh()
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, DirectProtocol)
                 connection.close_if_idle(now - self.config.timeout_keep_alive)
-                connection.hurry(now, now - self._head_timeout_s)
+                connection.hurry(now, self._head_timeout_s)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

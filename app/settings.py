@@ -88,6 +88,11 @@ class Settings(BaseModel):
         description="Load TorchScript artifacts. Such a file is a program: allow it only where you trust whoever "
         "made the bundles as you trust your own code.",
     )
+    signing_key: Path | None = Field(
+        default=None,
+        description="File of the public keys (PEM, elliptic curve) of which one must have signed a bundle, or it is "
+        "not served; needs the extra verifying. Unset: no signature is asked for.",
+    )
     version_policy: str = Field(
         default="latest",
         pattern=rf"^{_VERSION}(,{_VERSION})*$",
@@ -182,8 +187,23 @@ class Settings(BaseModel):
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=8,
-        description="Who may load and unload models, and list them: whoever sends Authorization: Bearer with this key. "
-        "Without it, nobody may.",
+        description="One more key of the role admin, which may load, unload and switch models. Without it and a key of "
+        "that role in ZTO_API_KEYS_FILE, nobody may.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of the keys that callers need, as `python -m app keys new` writes it; read again when it "
+        "changes. Unset: predicting and reading need no key.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Listen beyond loopback without keys: only where whatever stands in front checks who asks, or "
+        "everybody may.",
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="How often each key may ask, and without keys each address (IPv6: each /64), as "
+        "100/second;2000/minute; more is refused with 429. Unset: no limit.",
     )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(

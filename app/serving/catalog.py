@@ -18,12 +18,14 @@ from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, BundleNotProven, ModelNotReady, UnknownModel, UnknownVersion
+from app.bundle.signing import read_keys
+from app.errors import BundleError, BundleNotProven, BundleNotSigned, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
 from app.serving.versions import Model, State, Version, read_manifests
@@ -47,8 +49,14 @@ class Catalog:
         metrics: Told of every batch.
         clock: Monotonic seconds.
 
+    Attributes:
+        models: By name.
+        shadows: Follow the policies of the models by themselves.
+        keys: One of which must have signed every bundle; None where no signature is asked for.
+
     Raises:
-        SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
+        SettingsError: The folder is missing or holds no bundle, or a required model is not among them; or the file of
+            the keys holds none.
     """
 
     def __init__(
@@ -61,7 +69,9 @@ class Catalog:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self.models = read_manifests(settings)
+        self.keys = read_keys(settings.signing_key)
+        self.models = read_manifests(settings, self.keys)
+        self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
@@ -142,6 +152,7 @@ class Catalog:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
+        self.shadows.start()
         for model in tuple(self.models.values()):
             for number in model.policy.in_order(version.ref.version for version in model.versions):
                 async with self.lock(model.name):
@@ -178,6 +189,7 @@ class Catalog:
 
     def close(self) -> None:
         """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""
+        self.shadows.close()
         for version in self.versions():
             if version.batcher is not None:
                 version.batcher.abandon("the service is shutting down")
@@ -189,6 +201,8 @@ class Catalog:
         while True:
             try:
                 return self._load_as_planned(version, bundle, plan, device, check_contract)
+            except BundleNotSigned:
+                raise  # whatever the plan
             except BundleError as exc:
                 if plan.tuning is not None:
                     logger.warning("%s: not served as it was tuned: %s", version.label, exc)

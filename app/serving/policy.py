@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from app.bundle.manifest import Tolerance
+
 # of labels and of weights: a policy is carried along with every report
 MAX_LABELS = 16
 # a label stands where a number may, in paths and in queries
@@ -44,11 +46,18 @@ class Shadow(_Part):
         version: Its number.
         share: Of the requests that the model answers.
         cpu_share: Of the time of one core in each worker, that computing the copies may take at most.
+        min_agreement: The share of the rows compared on which both versions have to agree before it is promoted.
+        min_rows: How many rows have to be compared before.
+        tolerance: How far the numbers of two answers may lie apart that agree; None for the golden tolerances of the
+            shadow. Labels agree where they are the same.
     """
 
     version: Number
     share: Share = 1.0
     cpu_share: Share = 0.25
+    min_agreement: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.99
+    min_rows: Annotated[int, Field(ge=1)] = 1000
+    tolerance: Tolerance | None = None
 
 
 class Policy(_Part):

@@ -199,7 +199,7 @@ class Swap:
 
         What serves under its number is replaced once the new one is proven, and otherwise stays.
         """
-        found = await on_daemon_thread(partial(read_version, ref, model))
+        found = await on_daemon_thread(partial(read_version, ref, model, self._catalog.keys))
         current = model.numbered(ref.version)
         is_served = current is not None and current.state is State.READY
         if current is not None and is_served and found.manifest_read == current.manifest_read:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from app import memory
+from app.access.rates import Table
 from app.errors import SettingsError
 from app.main import ZeroToOne, create_app
 from app.metrics import Snapshot
@@ -164,6 +165,7 @@ def serve(settings: Settings, place: Place) -> int:
         return EXIT_BAD_SETTINGS
     if left_behind := place.board.read(place.number):
         app.figures.absorb(orjson.loads(left_behind))  # by the worker that was here before: counters only rise
+    app.admission.share_rates(Table(place.board.rates))
     server = WorkerServer(app, settings, place)
     app.figures.share(server.exchange)
     return run(server)

@@ -65,6 +65,16 @@ def test_a_task_keeps_to_its_protocol(bundle: Bundle) -> None:
             )
 
 
+def test_columns_say_what_predictions_say(bundle: Bundle) -> None:
+    task = tasks.create(bundle, LIMITS)
+    outputs = bundle.golden().outputs
+    predictions = task.encode(outputs, task.parse_options({}))
+    for name, array in task.columns(outputs).items():
+        assert array.tolist() == [prediction[name] for prediction in predictions]
+    flat = {name for name, value in predictions[0].items() if not isinstance(value, list | dict)}
+    assert task.columns(outputs).keys() == flat
+
+
 def test_right_golden_rows_are_taken(bundle: Bundle) -> None:
     check_contract(tasks.create(bundle, LIMITS), bundle.golden())
 
