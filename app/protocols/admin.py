@@ -1,4 +1,4 @@
-"""``/admin/models/{model}``: which versions answer and which are loaded; every call asks for the role admin.
+"""``/admin/models/{model}``: which versions answer and which are loaded; admission asks for an admin's key.
 
 A call is answered once every worker that serves has carried it out, and says what each of them has come to.
 """
@@ -81,7 +81,7 @@ def router(
     Args:
         catalog: The models.
         repository: Carries out what is asked.
-        admission: Knows who may ask.
+        admission: Reads bodies, and has let nobody this far but an admin.
         clock: That of deadlines.
     """
     key = Security(HTTPBearer(scheme_name="admin_key", description="That of `ZTO_ADMIN_KEY`.", auto_error=False))
