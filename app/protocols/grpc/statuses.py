@@ -37,6 +37,7 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.ServingError: StatusCode.INTERNAL,
     errors.BundleError: StatusCode.INTERNAL,
     errors.BundleNotProven: StatusCode.INTERNAL,
+    errors.BundleNotSigned: StatusCode.INTERNAL,
     errors.BackendUnavailable: StatusCode.INTERNAL,
     errors.SettingsError: StatusCode.INTERNAL,
 }
