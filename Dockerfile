@@ -7,11 +7,12 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # with. No distribution goes as a whole (the metadata of each stays), so `pip check` holds: ONNX Runtime asks for protobuf
 # and flatbuffers and has them (4 MB), though its import needs neither. FastAPI asks for pydantic.v1, to tell that no model
 # is one of its; without it the answer is the same, 1.5 MB of memory are saved, and a fiftieth of the start. ONNX Runtime
-# brings itself twice: libonnxruntime.so (29 MB) is for programs in C, Python's own module has all of it inside.
+# brings itself twice: libonnxruntime.so (29 MB) is for programs in C, Python's own module has all of it inside. wrapt, which
+# limits asks for, does the same in Python without its module in C.
 ARG UNUSED="_yaml fsspec hf_xet httpcore2 httpx2 huggingface_hub tqdm truststore yaml \
 numpy/*/tests numpy/distutils numpy/f2py onnxruntime/capi/libonnxruntime.so.* onnxruntime/datasets \
 onnxruntime/quantization onnxruntime/tools onnxruntime/transformers pydantic/v1 simdjson/simdjson.cpp \
-simdjson/simdjson.h torch/bin/test_* torch/include torch/share torch/test"
+simdjson/simdjson.h wrapt/_wrappers.* torch/bin/test_* torch/include torch/share torch/test"
 
 # What pyproject.toml wants, one file for each extra. The layers below hang on these, not on the rest of pyproject.toml.
 FROM ${PYTHON_IMAGE} AS wanted
@@ -82,7 +83,8 @@ CMD ["list"]
 
 # The models folder is the default, /srv/models, and no variable names it: what a platform mounts is found before it.
 # `serve` is a command of its own, as SageMaker runs it, and listens on 8080; so the health check looks there too. The label
-# tells SageMaker that several of these containers may share an endpoint, each on a port that it is told.
+# tells SageMaker that several of these containers may share an endpoint, each on a port that it is told. Whoever runs it
+# says who may ask: with keys (ZTO_API_KEYS_FILE), or with ZTO_ALLOW_ANONYMOUS=1; without either it does not start.
 FROM runtime AS serving
 COPY docker/serve /usr/local/bin/serve
 ENV ZTO_HOST=0.0.0.0

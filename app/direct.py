@@ -16,14 +16,17 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.access.roles import Role
 from app.admission import TICKET, Ticket
-from app.errors import ClientGone
+from app.errors import ClientGone, NotAllowed, RateLimited, WrongKey
 from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
 from app.serving.jobs import Job
 from app.wire import Refusal, WireProtocol
 
 # for the rest of a body to come, while it holds no place in the application
 PATIENCE_S = 0.05
+# refusals that say nothing of the body, and come by the thousand where somebody asks too often, or guesses at keys
+_OF_CALLERS = (WrongKey, NotAllowed, RateLimited)
 _CLOSE_LINE = b"connection: close\r\n"
 
 
@@ -178,7 +181,7 @@ class DirectProtocol(WireProtocol):
         target = self._door.targets.get(path)
         wish = target.wish(query) if target is not None and self._is_plain() else None
         if target is not None and wish is not None:
-            ticket = self._admission.admit({"headers": self.headers, "client": self.client})
+            ticket = self._admission.admit({"headers": self.headers, "client": self.client}, Role.PREDICT)
             if _is_moderate(ticket):
                 self._held = _Held(target, wish, ticket)
                 return
@@ -231,9 +234,9 @@ class DirectProtocol(WireProtocol):
 
 
 def _is_moderate(ticket: Ticket) -> bool:
-    """Tell whether a body is short, of a length that is stated, and comes as it is."""
+    """Tell whether a body is short, of a length that is stated, and comes as it is; of whoever is let in, or is not."""
     return (
-        ticket.refusal is None
+        (ticket.refusal is None or isinstance(ticket.refusal, _OF_CALLERS))
         and ticket.content_length is not None
         and ticket.content_length <= MAX_BODY_BYTES
         and not ticket.content_encoding

@@ -16,11 +16,14 @@
     │   ├── TooManyValues      more arrays, objects or values than any good request holds
     │   ├── UnsupportedMedia   a media type that this door does not read
     │   │   └── UnsupportedEncoding a coding that is not read, or more than one
-    │   ├── WrongKey           the admin key is missing or wrong
-    │   ├── NotAllowed         nobody may ask this of this service, as it is set up
+    │   ├── WrongKey           it needs a key, and has none that is good
+    │   ├── NotAllowed         its key is not good for this, or nobody's is, as the service is set up
+    │   ├── RateLimited        its key or address has asked more often than it may
     │   ├── UnknownModel       no model of that name
     │   ├── UnknownVersion     the model has no such version
     │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
+    │   ├── NothingToRollBack  no policy of the model came before this one
+    │   ├── NotPromotable      a shadow that was asked to be promoted has not earned it
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -213,17 +216,32 @@ class UnsupportedEncoding(UnsupportedMedia):
 
 
 class WrongKey(RequestError):
-    """The request needs the admin key, and has none or another one."""
+    """The request needs a key, and has none, or none that is good."""
 
     code = "wrong_key"
     title = "Wrong key"
 
 
 class NotAllowed(RequestError):
-    """Nobody may ask this of the service as it is set up; the message names the setting."""
+    """The key lacks the role for this, or nobody may ask it; the message names the role, or the setting."""
 
     code = "not_allowed"
     title = "Not allowed"
+
+
+class RateLimited(RequestError):
+    """The caller has asked more often than its limits allow.
+
+    Attributes:
+        retry_after_s: Seconds after which a request may be let in.
+    """
+
+    code = "rate_limited"
+    title = "Rate limited"
+
+    def __init__(self, limits: str, *, by: str, retry_after_s: float) -> None:
+        super().__init__(f"more requests than this {by} may send: {limits}; come again in {retry_after_s:.3g} s")
+        self.retry_after_s = retry_after_s
 
 
 class UnknownModel(RequestError):
@@ -251,6 +269,20 @@ class NotLoaded(RequestError):
 
     code = "not_loaded"
     title = "Not loaded"
+
+
+class NothingToRollBack(RequestError):
+    """The model has no policy before the one that it has."""
+
+    code = "nothing_to_roll_back"
+    title = "Nothing to roll back"
+
+
+class NotPromotable(RequestError):
+    """A shadow was asked to be promoted, and has not earned it; the message says the figures and what is missing."""
+
+    code = "not_promotable"
+    title = "Not promotable"
 
 
 class ClientGone(RequestError):

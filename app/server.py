@@ -102,8 +102,9 @@ class Server(uvicorn.Server):
             raise SystemExit(EXIT_BAD_SETTINGS) from exc
 
     async def on_tick(self, counter: int) -> bool:
-        """Hang up on connections that have been idle for too long, or sent too slowly; once a second."""
+        """Once a second: hang up on who has been idle for too long, or sends too slowly; look whether keys changed."""
         if counter % _TICKS_PER_S == 0:
+            self._app.admission.refresh()
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, DirectProtocol)

@@ -28,6 +28,9 @@ MAX_WORKERS, MAX_THREADS = 256, 1024
 # of all models, or of the one before the equals sign
 _BACKEND = r"([a-z0-9][a-z0-9_-]{0,63}=)?[a-z][a-z0-9_]*(-[a-z0-9_]+)?"
 
+# the latest, or of the model before the equals sign a number
+_VERSION = r"(latest|[a-z0-9][a-z0-9_-]{0,63}=(latest|[1-9][0-9]{0,8}))"
+
 
 def _comma_separated(value: object) -> object:
     if isinstance(value, str):
@@ -77,8 +80,8 @@ class Settings(BaseModel):
     )
     state_dir: Path | None = Field(
         default=None,
-        description="Folder of what this machine learns of the bundles, <name>/<version>.tuning.json; default: beside "
-        "them, in the models folder.",
+        description="Folder of what this machine learns of the bundles, <name>/<version>.tuning.json (default: beside "
+        "them, in the models folder), and of what admin calls have changed, control.json (default: lost at a restart).",
     )
     allow_torchscript: bool = Field(
         default=False,
@@ -89,6 +92,23 @@ class Settings(BaseModel):
         default=None,
         description="File of the public keys (PEM, elliptic curve) of which one must have signed a bundle, or it is "
         "not served; needs the extra verifying. Unset: no signature is asked for.",
+    )
+    version_policy: str = Field(
+        default="latest",
+        pattern=rf"^{_VERSION}(,{_VERSION})*$",
+        description="Version of each model that answers where none is asked for: latest, or with the name of a model a "
+        "number, as cnn=2,mlp=1. What is changed by an admin call counts until this setting changes.",
+    )
+    keep_versions: Literal["all", "served"] = Field(
+        default="all",
+        description="Versions that are loaded: all in the folder, or those that serve.",
+    )
+    poll_s: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=86_400,
+        description="Seconds between two looks at the models folder for new, changed and removed bundles. Unset: it is "
+        "looked at when a model is loaded.",
     )
     required_models: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = Field(
         default=(), description="Models that /readyz waits for, by comma; default: every bundle found at start-up."
@@ -167,8 +187,23 @@ class Settings(BaseModel):
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=8,
-        description="Who may load and unload models, and list them: whoever sends Authorization: Bearer with this key. "
-        "Without it, nobody may.",
+        description="One more key of the role admin, which may load, unload and switch models. Without it and a key of "
+        "that role in ZTO_API_KEYS_FILE, nobody may.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of the keys that callers need, as `python -m app keys new` writes it; read again when it "
+        "changes. Unset: predicting and reading need no key.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Listen beyond loopback without keys: only where whatever stands in front checks who asks, or "
+        "everybody may.",
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="How often each key may ask, and without keys each address (IPv6: each /64), as "
+        "100/second;2000/minute; more is refused with 429. Unset: no limit.",
     )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(
@@ -222,6 +257,23 @@ class Settings(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError(f"ZTO_BACKEND={self.backend!r} names two backends for one model, or for all")
         return self
+
+    @model_validator(mode="after")
+    def _one_version_each(self) -> Self:
+        names = [part.partition("=")[0] for part in self.version_policy.split(",")]
+        if len(set(names)) != len(names):
+            raise ValueError(f"ZTO_VERSION_POLICY={self.version_policy!r} names two versions for one model")
+        return self
+
+    @property
+    def default_versions(self) -> "dict[str, Literal['latest'] | int]":
+        """The versions that answer of single models, by name."""
+        pairs = (part.split("=") for part in self.version_policy.split(",") if "=" in part)
+        return {name: "latest" if version == "latest" else int(version) for name, version in pairs}
+
+    def default_version_of(self, model: str) -> Literal["latest"] | int:
+        """Return the version of a model that answers where none is asked for."""
+        return self.default_versions.get(model, "latest")
 
     @property
     def backends(self) -> dict[str, str]:

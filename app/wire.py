@@ -283,7 +283,7 @@ class WireProtocol(HttpToolsProtocol):
             return
         self._idle_since = None
         self._admission.count_refusal(_Refused(refusal))
-        request_id = self._admission.admit({"headers": self.headers or ()}).request_id
+        request_id = self._admission.admit({"headers": self.headers or ()}, None).request_id
         media_type, body = _render(refusal, self._path(), request_id.decode("ascii"))
         headers = [
             *self.server_state.default_headers,

@@ -11,6 +11,7 @@ from app.errors import UnknownModel
 from app.protocols.health import VersionState
 from app.protocols.limits import Limits, limits_of
 from app.protocols.openapi import problems
+from app.protocols.shadow_card import ShadowCard, shadow_card
 from app.serving.catalog import Catalog
 from app.serving.tuned import Plan
 from app.serving.versions import Model, Version
@@ -98,6 +99,7 @@ class ModelCard(ModelSummary):
     response_schema: dict[str, Any] | None
     example: dict[str, Any] | None = Field(description="A body that works when it is sent as it stands.")
     versions: list[VersionCard]
+    shadow: ShadowCard | None = Field(description="A version that is compared with the one that answers.")
 
 
 def router(catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> APIRouter:
@@ -112,7 +114,8 @@ def router(catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> A
     async def card(model: str) -> ModelCard:
         if model not in catalog.models:
             raise UnknownModel(model, tuple(catalog.models))
-        return _card(catalog.models[model], tasks.get(model), settings)
+        shadow = shadow_card(catalog.shadows.standing(model))
+        return _card(catalog.models[model], tasks.get(model), settings, shadow)
 
     return routes
 
@@ -130,7 +133,7 @@ def _summary(model: Model) -> dict[str, Any]:
     }
 
 
-def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
+def _card(model: Model, task: Task | None, settings: Settings, shadow: ShadowCard | None) -> ModelCard:
     manifest = model.manifest
     return ModelCard(
         **_summary(model),
@@ -146,6 +149,7 @@ def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
         response_schema=None if task is None else task.response_model.model_json_schema(mode="serialization"),
         example=None if task is None else task.example(),
         versions=[_version_card(version) for version in model.versions],
+        shadow=shadow,
     )
 
 

@@ -14,6 +14,7 @@ from app.errors import (
     InvalidInput,
     ModelRejectedInput,
     Overloaded,
+    RateLimited,
     ServingError,
     UnsupportedEncoding,
 )
@@ -35,9 +36,12 @@ STATUS: dict[type[ServingError], int] = {
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.WrongKey: HTTPStatus.UNAUTHORIZED,
     errors.NotAllowed: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.NotLoaded: HTTPStatus.BAD_REQUEST,
+    errors.NothingToRollBack: HTTPStatus.CONFLICT,
+    errors.NotPromotable: HTTPStatus.CONFLICT,
     errors.ClientGone: CLIENT_CLOSED_REQUEST,
     errors.Unanswered: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -114,7 +118,7 @@ def render(error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, 
 
 def advice(error: Exception, status: int) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell a caller what to do about an error: when to come back, how to be let in."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RateLimited):
         return [(b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))]
     if isinstance(error, UnsupportedEncoding):  # RFC 9110, section 15.5.16
         return [(b"accept-encoding", b", ".join(CODINGS))]

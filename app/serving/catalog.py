@@ -25,6 +25,7 @@ from app.serving.batcher import Batcher
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
 from app.serving.versions import Model, State, Version, read_manifests
@@ -50,6 +51,7 @@ class Catalog:
 
     Attributes:
         models: By name.
+        shadows: Follow the policies of the models by themselves.
         keys: One of which must have signed every bundle; None where no signature is asked for.
 
     Raises:
@@ -69,6 +71,7 @@ class Catalog:
         self._clock = clock
         self.keys = read_keys(settings.signing_key)
         self.models = read_manifests(settings, self.keys)
+        self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
@@ -120,6 +123,18 @@ class Catalog:
         model = self._model(name)
         return _ready(model.pick() if version is None else _named(model, version))
 
+    def again(self, version: Version, asked: str | None) -> Version:
+        """Return a version that was picked, or whoever has taken its place since, before anything was queued.
+
+        Args:
+            version: From :meth:`pick`.
+            asked: What the request had asked for then.
+
+        Raises:
+            UnknownVersion, ModelNotReady: As :meth:`resolve` raises them.
+        """
+        return version if version.state is State.READY else self.pick(version.ref.name, asked)
+
     def _model(self, name: str) -> Model:
         model = self.models.get(name)
         if model is None:
@@ -131,17 +146,23 @@ class Catalog:
         return self._locks[name]
 
     async def load(self, check_contract: ContractCheck) -> None:
-        """Load, prove and warm up every version, one after the other; none that fails stops the others.
+        """Load, prove and warm up every version that a policy wants, one after the other; none that fails stops others.
 
         Args:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
-        for version in tuple(self.versions()):
-            async with self.lock(version.ref.name):
-                is_wanted = version in self.models[version.ref.name].versions  # else another took its place meanwhile
-                if is_wanted and version.state is State.LOADING:  # it may have failed, or been unloaded
-                    await self.bring_up(version, check_contract)
+        self.shadows.start()
+        for model in tuple(self.models.values()):
+            for number in model.policy.in_order(version.ref.version for version in model.versions):
+                async with self.lock(model.name):
+                    version = model.numbered(number)  # another may have taken its place meanwhile
+                    if version is None or version.state is not State.LOADING:  # failed, or unloaded
+                        continue
+                    if model.wants(number, model.policy):
+                        await self.bring_up(version, check_contract)
+                    else:
+                        version.release()
 
     async def bring_up(self, version: Version, check_contract: ContractCheck) -> None:
         """Load, prove and warm up one version whose manifest is valid; it is ready afterwards, or failed. Never raises.
@@ -168,6 +189,7 @@ class Catalog:
 
     def close(self) -> None:
         """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""
+        self.shadows.close()
         for version in self.versions():
             if version.batcher is not None:
                 version.batcher.abandon("the service is shutting down")

@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from app.access.roles import Role
 from app.admission import Admission
 from app.errors import SettingsError
 from app.metrics import Metrics
-from app.protocols.grpc import farewell, statuses
+from app.protocols.grpc import farewell
 from app.protocols.grpc.calls import CallsDoor
 from app.protocols.grpc.door import Door
 from app.protocols.grpc.health import HealthDoor
@@ -71,10 +72,10 @@ class GrpcServer:
         infer = InferDoor(door, inference, catalog, metrics, self._closing)
         health = HealthDoor((SERVICE,), calls.is_ready, self._closing)
         handlers: dict[str, Handler] = {
-            "ModelInfer": door.unary(ModelInferRequest, infer.infer),
+            "ModelInfer": door.unary(ModelInferRequest, infer.infer, Role.PREDICT),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer.stream),
             **calls.handlers(door),
-            **{name: statuses.not_offered(what) for name, what in _NOT_OFFERED.items()},
+            **{name: door.not_offered(what) for name, what in _NOT_OFFERED.items()},
         }
         self._handlers = {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()} | health.handlers()
         self._server: grpc.aio.Server | None = None

@@ -52,8 +52,8 @@ def _faults(value: object, spec: SequenceInput) -> Iterator[InitErrorDetails]:
     if not spec.min_length <= len(value) <= spec.max_length:
         is_short = len(value) < spec.min_length
         limit = Limit("min_length", spec.min_length) if is_short else Limit("max_length", spec.max_length)
-        told = custom_fault("too_short" if is_short else "too_long", f"{expected}, found {len(value)}", limit)
-        yield InitErrorDetails(type=told, input=None)
+        wrong_length = custom_fault("too_short" if is_short else "too_long", f"{expected}, found {len(value)}", limit)
+        yield InitErrorDetails(type=wrong_length, input=None)
         return
     for t, step in enumerate(value):
         if not isinstance(step, list):
