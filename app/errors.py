@@ -21,6 +21,7 @@
     │   ├── UnknownVersion     the model has no such version
     │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
     │   ├── NotPromotable      a shadow that was asked to be promoted has not earned it
+    │   ├── NothingToRollBack  no policy of the model came before this one
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -214,6 +215,13 @@ class NotPromotable(RequestError):
 
     code = "not_promotable"
     title = "Not promotable"
+
+
+class NothingToRollBack(RequestError):
+    """The model has no policy before the one that it has."""
+
+    code = "nothing_to_roll_back"
+    title = "Nothing to roll back"
 
 
 class ClientGone(RequestError):

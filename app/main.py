@@ -16,7 +16,7 @@ from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
 from app.errors import ServingError, quoted
 from app.metrics import Metrics
-from app.protocols import health, metrics, openapi, page, problem
+from app.protocols import admin, health, metrics, openapi, page, problem
 from app.protocols.clouds import documents
 from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
@@ -25,6 +25,7 @@ from app.protocols.document import complete
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
+from app.serving.polling import Poller
 from app.serving.repository import Repository
 from app.settings import Settings
 from app.tasks import Task
@@ -122,11 +123,16 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(catalog, doors))
+        doors.repository.commands.begin_alone()
+        tasks = [asyncio.create_task(_load(catalog, doors))]
+        if settings.poll_s is not None:
+            poller = Poller(settings.models_dir, doors.repository)
+            tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
         yield
-        loading.cancel()
-        with suppress(asyncio.CancelledError):
-            await loading
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         catalog.close()
         decoders.close()
 
@@ -137,7 +143,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         lifespan=lifespan,
         openapi_tags=[
             {"name": name}
-            for name in ("predict", "open inference", "models", "health", "metrics", *clouds.TAGS)
+            for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
@@ -146,6 +152,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
+    app.include_router(admin.router(catalog, doors.repository, admission, clock=clock))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
     app.add_exception_handler(ServingError, _on_error)

@@ -193,6 +193,8 @@ class Metrics(Collector):
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
+        swaps: How versions came and went after the start: by model and outcome, which is ``loaded``, ``refused``,
+            ``switched`` or ``rolled_back``.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
         statistics: Requests and batches of a model and version, as the Open Inference Protocol tells them.
@@ -209,6 +211,7 @@ class Metrics(Collector):
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
         self.rejected_rows: dict[str, int] = defaultdict(int)
+        self.swaps: dict[tuple[str, str], int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
@@ -332,6 +335,7 @@ class Metrics(Collector):
             ),
         ):
             yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
+        yield _counter("zto_swaps", "Changes of versions after the start.", ("model", "outcome"), self.swaps)
         yield _counter(
             "zto_batch_elements", "Rows times padded length of batches, where rows have lengths.", one_version,
             self.batch_elements,

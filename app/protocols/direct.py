@@ -33,6 +33,8 @@ logger = logging.getLogger("app.predict")
 MAX_BODY_BYTES = 64 * 1024
 # of each model, and of queries no longer than this: callers send the same ones again and again
 MAX_WISHES, MAX_WISH_BYTES = 256, 256
+# numbers of versions, over all doors and models
+MAX_RECEIPTS = 1024
 
 
 class Exchange(Protocol):
@@ -58,7 +60,7 @@ class Target(Protocol):
 
     Attributes:
         door: Its name in the metrics.
-        model: Who answers: its highest version that is ready.
+        model: Who answers, by the version that its policy picks.
         parse_s: Told how long requests take to read.
     """
 
@@ -303,6 +305,8 @@ class DirectDoor:
         key = target.door, target.model, version.ref.version
         found = self._receipts.get(key)
         if found is None:
+            if len(self._receipts) >= MAX_RECEIPTS:  # versions come and go for years
+                self._receipts.clear()
             number = str(version.ref.version)
             counted_as = target.door, target.model, number, "200"
             found = self._receipts[key] = _Receipts(counted_as, number, number.encode())

@@ -39,6 +39,7 @@ STATUS: dict[type[ServingError], int] = {
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.NotLoaded: HTTPStatus.BAD_REQUEST,
     errors.NotPromotable: HTTPStatus.CONFLICT,
+    errors.NothingToRollBack: HTTPStatus.CONFLICT,
     errors.ClientGone: CLIENT_CLOSED_REQUEST,
     errors.Unanswered: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,

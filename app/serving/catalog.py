@@ -119,6 +119,18 @@ class Catalog:
         model = self._model(name)
         return _ready(model.pick() if version is None else _named(model, version))
 
+    def again(self, version: Version, asked: str | None) -> Version:
+        """Return a version that was picked, or whoever has taken its place since, before anything was queued.
+
+        Args:
+            version: From :meth:`pick`.
+            asked: What the request had asked for then.
+
+        Raises:
+            UnknownVersion, ModelNotReady: As :meth:`resolve` raises them.
+        """
+        return version if version.state is State.READY else self.pick(version.ref.name, asked)
+
     def _model(self, name: str) -> Model:
         model = self.models.get(name)
         if model is None:
@@ -130,18 +142,23 @@ class Catalog:
         return self._locks[name]
 
     async def load(self, check_contract: ContractCheck) -> None:
-        """Load, prove and warm up every version, one after the other; none that fails stops the others.
+        """Load, prove and warm up every version that a policy wants, one after the other; none that fails stops others.
 
         Args:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
         self.shadows.start()
-        for version in tuple(self.versions()):
-            async with self.lock(version.ref.name):
-                is_wanted = version in self.models[version.ref.name].versions  # else another took its place meanwhile
-                if is_wanted and version.state is State.LOADING:  # it may have failed, or been unloaded
-                    await self.bring_up(version, check_contract)
+        for model in tuple(self.models.values()):
+            for number in model.policy.in_order(version.ref.version for version in model.versions):
+                async with self.lock(model.name):
+                    version = model.numbered(number)  # another may have taken its place meanwhile
+                    if version is None or version.state is not State.LOADING:  # failed, or unloaded
+                        continue
+                    if model.wants(number, model.policy):
+                        await self.bring_up(version, check_contract)
+                    else:
+                        version.release()
 
     async def bring_up(self, version: Version, check_contract: ContractCheck) -> None:
         """Load, prove and warm up one version whose manifest is valid; it is ready afterwards, or failed. Never raises.

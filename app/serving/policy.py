@@ -5,7 +5,7 @@ desired state. It names versions by number, and knows nothing of whether they ar
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -102,6 +102,16 @@ class Policy(_Part):
         pinned = () if self.pinned is None else (self.pinned,)
         shadowed = () if self.shadow is None else (self.shadow.version,)
         return frozenset((*pinned, *self.labels.values(), *shadowed))
+
+    def in_order(self, numbers: Iterable[int]) -> list[int]:
+        """Return the numbers in the order in which they are loaded: those that are named first.
+
+        Where only those that serve are kept, the latest follow: the others are wanted only where those fail.
+        """
+        named = self.named
+        rising = sorted(numbers)
+        others = rising if self.keep == "all" else reversed(rising)
+        return [*(number for number in rising if number in named), *(n for n in others if n not in named)]
 
     def steps(self) -> Iterator[tuple[float, int]]:
         """Yield (where its part of the way from 0 to 1 ends, number) of each label that has a weight."""
