@@ -158,6 +158,7 @@ class Swap:
             if policy != model.policy and not self._are_ready(model, policy.named):
                 raise NotLoaded(_told(failed, self.ready(name)))
             model.adopt(policy)
+            self._catalog.shadows.settle()  # before the call is answered
         finally:
             for version in model.versions:
                 version.is_held = False
@@ -272,6 +273,7 @@ class Swap:
             raise UnknownModel(name, tuple(self.models))
         model.is_unloaded = True
         model.adopt(policy)
+        self._catalog.shadows.settle()
         await self._take_down(model.versions)
 
     async def _take_down(self, versions: Iterable[Version]) -> None:
