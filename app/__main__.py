@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ HEALTH_TIMEOUT_S = 2.0
 PACKAGES = {"keys": "access"}
 # with options of their own: imported only when asked for
 TOOLS = {
+    "admin": "which versions of a model answer in a running service: say, roll back, promote",
     "bench": "put a model, or a running service, under load; tell what its callers see",
     "keys": "make a key for a caller, list the keys, take one back",
     "predict": "ask a model about some files; or answer a whole file of rows without a server",
@@ -97,7 +99,7 @@ def _within_the_cores(settings: Settings) -> Settings:
 def _health() -> int:
     settings = Settings.from_environ(os.environ)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared, not bound
-    connection = http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
+    connection = _connection(settings, host)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -108,6 +110,15 @@ def _health() -> int:
     finally:
         connection.close()
     return 0 if response.status == 200 else 1
+
+
+def _connection(settings: Settings, host: str) -> http.client.HTTPConnection:
+    if settings.tls_cert is None:
+        return http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # the certificate is for the name that others know; nothing is sent that would be a secret
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S, context=context)
 
 
 def _schema() -> int:

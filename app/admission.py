@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import encodings
+from app.access.connections import Connections
 from app.access.keys import Keys
+from app.access.origins import Origins
 from app.access.rates import Rates, Table, Usage
 from app.access.roles import Role
 from app.encodings import Acceptable, Inflater
@@ -84,6 +86,7 @@ class Ticket:
         api_key: Likewise, ``X-API-Key``.
         key: Name of the key that it has; empty where none is needed.
         usage: What is left of its limits; None where it has none.
+        origin: Of the page that asks, where pages of other origins may; else empty.
         refusal: Why it is not let in; None where it is.
     """
 
@@ -102,6 +105,7 @@ class Ticket:
     key: str = ""
     usage: Usage | None = None
     is_default_deadline: bool = True
+    origin: bytes = b""
     refusal: RequestError | None = None
 
     def explain(self, error: Exception) -> None:
@@ -121,6 +125,8 @@ class Admission:
 
     Attributes:
         is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
+        origins: Whose pages may ask from a browser.
+        connections: How many there are.
     """
 
     def __init__(
@@ -134,6 +140,8 @@ class Admission:
         admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value().encode("ascii")
         self._keys = Keys(settings.api_keys_file, admin_key)
         self._rates = Rates(settings.rate_limit, on_refusal=self._count_limited)
+        self.origins = Origins(settings)
+        self.connections = Connections(settings)
         self._is_guarded = self._keys.are_needed or self._rates.are_for_all
         self._max_body_bytes = settings.max_body_bytes
         self._incoming = Incoming(settings.max_incoming_bytes)
@@ -150,6 +158,8 @@ class Admission:
             DEADLINE_HEADER: _admit_deadline,
             INFERENCE_HEADER: _admit_inference_header,
         }
+        if self.origins:
+            self._readers[b"origin"] = _admit_origin
         if settings.client_header:
             self._read_client_from(settings.client_header.lower().encode())
         self._acceptables: dict[bytes, Acceptable] = {}
@@ -277,6 +287,8 @@ class Admission:
         receipts = [(REQUEST_ID_HEADER, ticket.request_id)]
         if ticket.usage is not None:
             receipts += [(b"ratelimit-policy", ticket.usage.policy), (b"ratelimit", ticket.usage.left)]
+        if self.origins:
+            receipts += self.origins.answer(ticket.origin)
         if self.is_draining:
             receipts.append(_CLOSE)
         return receipts
@@ -286,6 +298,8 @@ class Admission:
         lines = b"x-request-id: %b\r\n" % ticket.request_id
         if ticket.usage is not None:
             lines += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % ticket.usage
+        if self.origins:
+            lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
         return lines + b"connection: close\r\n" if self.is_draining else lines
 
     def expect_admin(self, authorization: bytes | None) -> None:
@@ -345,6 +359,10 @@ def _admit_accept(ticket: Ticket, value: bytes) -> None:
 def _admit_authorization(ticket: Ticket, value: bytes) -> None:
     # of one that is there twice, nothing that is any good
     ticket.authorization = b"%b, %b" % (ticket.authorization, value) if ticket.authorization else value
+
+
+def _admit_origin(ticket: Ticket, value: bytes) -> None:
+    ticket.origin = value
 
 
 def _admit_api_key(ticket: Ticket, value: bytes) -> None:

@@ -10,6 +10,7 @@ write on the way out; and nobody has to watch for a caller who hangs up.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from uvicorn.config import Config
@@ -39,6 +40,7 @@ class _NobodyWaits:
 
 class _App(Protocol):
     direct: DirectDoor
+    admin_port: int | None
 
 
 class DirectCycle:
@@ -99,11 +101,19 @@ class DirectProtocol(WireProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._door = cast("_App", config.app).direct
+        self._app = cast("_App", config.app)
+        self._door = self._app.direct
+        self._targets: Mapping[bytes, Target] = self._door.targets
         self._held: _Held | None = None
         self._direct: DirectCycle | None = None  # not the last cycle, where others are pipelined behind it
         self._defaults: list[tuple[bytes, bytes]] | None = None
         self._default_lines = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
+        """Take plain predictions, but on the port of operators."""
+        super().connection_made(transport)
+        if self.server is not None and self.server[1] == self._app.admin_port:
+            self._targets = {}
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; what is held back now waits for the rest of its body, but not for long."""
@@ -178,7 +188,7 @@ class DirectProtocol(WireProtocol):
     def _on_head(self) -> None:
         """Hold back a request that may go the short way, hand over any other."""
         path, _, query = self.url.partition(b"?")
-        target = self._door.targets.get(path)
+        target = self._targets.get(path)
         wish = target.wish(query) if target is not None and self._is_plain() else None
         if target is not None and wish is not None:
             ticket = self._admission.admit({"headers": self.headers, "client": self.client}, Role.PREDICT)

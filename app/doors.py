@@ -103,7 +103,6 @@ class Doors:
         self.compression = Compression(settings.compress_from_bytes, decoders=decoders)
         self.direct = DirectDoor(service, {}, admission, figures, decoders=decoders, compression=self.compression)
         self.repository = Repository(catalog, settings, doors=self, check_contract=self.check_contract, metrics=figures)
-        self.repository.expect_promotable = catalog.shadows.expect_promotable
 
     def open(self) -> None:
         """Open the doors for every model of the catalog; a version that does not fit its task has failed."""

@@ -61,6 +61,22 @@ HEAD_TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "Request timeout", "the head of the request has not come in time"
 )
 NO_PROXY = Refusal(HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "Not implemented", "this service is no proxy")
+TOO_MANY_CONNECTIONS = {
+    "all": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too_many_connections",
+        "Too many connections",
+        "this service has as many connections as it may; see ZTO_MAX_CONNECTIONS",
+    ),
+    "address": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too_many_connections",
+        "Too many connections",
+        "your address has as many connections as it may; see ZTO_MAX_CONNECTIONS_PER_ADDRESS",
+    ),
+}
+# connections beyond the limit that are told why; more than these are cut off, since each is held for a moment
+MAX_TOLD = 64
 SHUTTING_DOWN = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "service_unavailable",
@@ -112,12 +128,22 @@ class WireProtocol(HttpToolsProtocol):
         # since when the rest of something is waited for, and behind which request, as far as anybody has looked
         self._owed_since: float | None = None
         self._owed_behind: RequestResponseCycle | None = None
+        self._address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
-        """Wait for the first request as long as for any other."""
+        """Wait for the first request as long as for any other; where there are too many connections, for none."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         self._idle_since = self.loop.time()
+        self._address = self.client[0] if self.client else ""
+        too_many = self._admission.connections.open(self._address)
+        if too_many is not None:
+            self._turn_away(TOO_MANY_CONNECTIONS[too_many])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count one connection less."""
+        super().connection_lost(exc)
+        self._admission.connections.close(self._address)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, past any upgrade."""
@@ -278,6 +304,20 @@ class WireProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             self._answer(refusal)
 
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Refuse a connection before anything is read of it."""
+        if self._admission.connections.told < MAX_TOLD:
+            self._admission.connections.told += 1
+            self.loop.call_later(LINGER_S, self._forget_told)
+            self._refuse(refusal)
+            return
+        self._refusal = refusal
+        self._admission.count_refusal(_Refused(refusal))
+        self.transport.abort()
+
+    def _forget_told(self) -> None:
+        self._admission.connections.told -= 1
+
     def _answer(self, refusal: Refusal) -> None:
         if self.transport.is_closing():
             return
@@ -292,11 +332,12 @@ class WireProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
-        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if refusal.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             headers.append((b"retry-after", b"1"))
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot
+            self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _path(self) -> str:

@@ -13,6 +13,7 @@ from app.protocols.limits import Limits, limits_of
 from app.protocols.openapi import problems
 from app.protocols.shadow_card import ShadowCard, shadow_card
 from app.serving.catalog import Catalog
+from app.serving.policy import Policy
 from app.serving.tuned import Plan
 from app.serving.versions import Model, Version
 from app.settings import Settings
@@ -26,6 +27,7 @@ class ModelSummary(VersionState):
     version: str = Field(description="The version that answers when none is asked for.")
     task: str | None = Field(description="The kind of its task; null where the manifest is not valid.")
     description: str | None
+    policy: Policy = Field(description="Which versions answer, and which are loaded.")
     url: str
 
 
@@ -57,6 +59,7 @@ class VersionCard(VersionState):
     """One version: where it stands, what serves it, what was measured of it."""
 
     version: str
+    labels: list[str] = Field(description="Names by which a request may ask for it.")
     backend: str | None = Field(description="What serves it; null until it is loaded.")
     device: str | None = Field(description="Where it computes: `cpu` or `cuda`.")
     runs_on: str | None = Field(description="Where its batches run: `loop` or `thread`.")
@@ -129,6 +132,7 @@ def _summary(model: Model) -> dict[str, Any]:
         "reason": version.reason or None,
         "task": None if manifest is None else manifest.task.kind,
         "description": None if manifest is None else manifest.description,
+        "policy": model.policy,
         "url": f"/models/{model.name}",
     }
 
@@ -148,15 +152,16 @@ def _card(model: Model, task: Task | None, settings: Settings, shadow: ShadowCar
         request_schema=None if task is None else task.request_model.model_json_schema(),
         response_schema=None if task is None else task.response_model.model_json_schema(mode="serialization"),
         example=None if task is None else task.example(),
-        versions=[_version_card(version) for version in model.versions],
+        versions=[_version_card(version, model.policy) for version in model.versions],
         shadow=shadow,
     )
 
 
-def _version_card(version: Version) -> VersionCard:
+def _version_card(version: Version, policy: Policy) -> VersionCard:
     manifest = None if version.bundle is None else version.bundle.manifest
     return VersionCard(
         version=str(version.ref.version),
+        labels=[label for label, number in policy.labels.items() if number == version.ref.version],
         state=version.state.value,
         reason=version.reason or None,
         backend=version.backend_name,

@@ -25,6 +25,7 @@ from app.serving.batcher import Batcher
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.queue_memory import QueueMemory
 from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
@@ -74,9 +75,14 @@ class Catalog:
         self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queue_memory = QueueMemory(settings.max_queue_bytes)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
         one_version = ("model", "version")
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
+        metrics.add_gauge(
+            "zto_queue_bytes", "What requests hold that wait behind the next batch, over all models.", (),
+            lambda: [((), self._queue_memory.held_bytes)],
+        )  # fmt: skip
         metrics.add_gauge(
             "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
             (*one_version, "batch"), self._predicted, combine=max,
@@ -294,6 +300,7 @@ class Catalog:
             executor=version.executor,
             on_batch=count,
             on_sick=version.fail,
+            memory=self._queue_memory,
             statistics=self._metrics.statistics[one_version],
             clock=self._clock,
         )

@@ -74,7 +74,7 @@ class Repository:
         self._metrics = metrics
         self._swap = Swap(catalog, settings, doors=doors, check_contract=check_contract, metrics=metrics)
         self.commands = Commands(self._swap, StateFile(settings.state_dir))
-        self.expect_promotable: Promotable = lambda name, **asked: None
+        self.expect_promotable: Promotable = catalog.shadows.expect_promotable
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def index(self, *, only_ready: bool = False) -> list[IndexEntry]:

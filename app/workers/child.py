@@ -57,6 +57,8 @@ class WorkerServer(Server):
         place: Of this worker.
     """
 
+    shares_ports = True
+
     def __init__(self, app: ZeroToOne, settings: Settings, place: Place) -> None:
         super().__init__(app, settings)
         self._place = place
@@ -142,7 +144,7 @@ class WorkerServer(Server):
         for number in wanted - self._taken.keys():
             copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
             self._taken[number] = await asyncio.get_running_loop().create_server(
-                self._create_protocol, sock=copy, backlog=self.config.backlog
+                self._create_protocol, sock=copy, ssl=self.config.ssl, backlog=self.config.backlog
             )
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from app.access.roles import Role
 from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
-from app.errors import ClientGone, MalformedBody, ServingError
+from app.errors import ClientGone, MalformedBody, NotAllowed, ServingError
 from app.incoming import Share
 from app.protocols.grpc import statuses
 from app.settings import Settings
@@ -34,6 +34,7 @@ class Door:
 
     def __init__(self, admission: Admission, settings: Settings) -> None:
         self._admission = admission
+        self._admin_port = settings.admin_port
         self._answers_open = asyncio.Event()
         self._answers_open.set()
         self._heeded = _HEEDED | ({settings.client_header.lower()} if settings.client_header else set())
@@ -54,7 +55,11 @@ class Door:
             for key, value in context.invocation_metadata() or ()
             if key in self._heeded and isinstance(value, str)
         ]
-        ticket = self._admission.admit({"headers": headers, "client": (address_of(context.peer()), 0)}, role)
+        is_elsewhere = role is Role.ADMIN and self._admin_port is not None
+        scope = {"headers": headers, "client": (address_of(context.peer()), 0)}
+        ticket = self._admission.admit(scope, None if is_elsewhere else role)
+        if is_elsewhere:
+            ticket.refusal = NotAllowed("operators have a port of their own, over HTTP alone (ZTO_ADMIN_PORT)")
         left_s = context.time_remaining()
         if left_s is not None:
             ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)

@@ -69,6 +69,7 @@ capabilities:
 {{- $own = merge $own (dict "ZTO_DRAIN_S" "shutdown.drainSeconds" "ZTO_SHUTDOWN_S" "shutdown.finishSeconds") -}}
 {{- $own = merge $own (dict "ZTO_MODELS_DIR" "models.source" "ZTO_ALLOW_ANONYMOUS" "access.anonymous") -}}
 {{- $own = merge $own (dict "ZTO_API_KEYS_FILE" "access.secret" "ZTO_ADMIN_KEY" "access.secret") -}}
+{{- $own = merge $own (dict "ZTO_TLS_CERT" "ingress.tlsSecret" "ZTO_TLS_KEY" "ingress.tlsSecret") -}}
 {{- range $name, $_ := .Values.settings -}}
 {{- if hasKey $own $name -}}
 {{- $value := get $own $name -}}
