@@ -1,5 +1,6 @@
 # The images: `service` (what `docker build .` gives), `service-torch` and `training`; see docs/deploy/container.md.
-# Build arguments: PYTHON_IMAGE, another name for Python 3.11; PIP_EXTRA_INDEX_URL, where CPU wheels of torch are.
+# Build arguments: PYTHON_IMAGE, another name for Python 3.11; PIP_EXTRA_INDEX_URL, where CPU wheels of torch are; EXTRAS,
+# of pyproject.toml, that every image has.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 # What serving never imports, below site-packages: tests, sources, converters, and all that tokenizers would download
@@ -25,12 +26,14 @@ for extra, names in {'service': project['dependencies'], **project['optional-dep
 # The libraries, in an environment without a pip of its own. No code of ours: a change of it installs nothing anew.
 FROM ${PYTHON_IMAGE} AS libraries
 ARG PIP_EXTRA_INDEX_URL
+ARG EXTRAS=grpc
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_PYTHON=/venv/bin/python PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements/constraints.txt .
-COPY --from=wanted /wanted/service.txt /wanted/grpc.txt ./
-RUN python -m venv --without-pip /venv \
-    && pip install --no-cache-dir -c constraints.txt -r service.txt -r grpc.txt && pip check
+COPY --from=wanted /wanted/*.txt ./
+RUN python -m venv --without-pip /venv && cat service.txt > asked.txt \
+    && for extra in ${EXTRAS}; do echo >> asked.txt && cat "${extra}.txt" >> asked.txt; done \
+    && pip install --no-cache-dir -c constraints.txt -r asked.txt && pip check
 
 FROM libraries AS libraries-torch
 COPY --from=wanted /wanted/torch.txt .

@@ -21,10 +21,12 @@ HEALTH_TIMEOUT_S = 2.0
 PACKAGES = {"keys": "access"}
 # with options of their own: imported only when asked for
 TOOLS = {
+    "admin": "which versions of a model answer in a running service: say, roll back, promote",
     "bench": "put a model, or a running service, under load; tell what its callers see",
     "keys": "make a key for a caller, list the keys, take one back",
     "predict": "ask a model about some files; or answer a whole file of rows without a server",
     "tune": "measure a model on this machine, and write what serves it best beside its bundle",
+    "verify": "tell whether bundles are signed, and are what was signed",
 }
 
 

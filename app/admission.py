@@ -27,6 +27,7 @@ from app.errors import (
     DeadlineExceeded,
     Fault,
     InvalidInput,
+    Limit,
     MalformedBody,
     RequestError,
     UnsupportedEncoding,
@@ -73,6 +74,7 @@ class Ticket:
         request_id: The caller's own where it is well-formed, else a new one.
         received_at: When its headers were read; monotonic seconds.
         deadline: When its caller stops waiting; monotonic seconds.
+        is_default_deadline: Whether the service set it, and not the caller.
         content_type: Of the body, in lower case without parameters; empty where none is stated.
         content_length: Of the body as stated; None where it comes in chunks.
         content_encoding: Of the body; empty where it comes as it is.
@@ -102,8 +104,14 @@ class Ticket:
     api_key: bytes = b""
     key: str = ""
     usage: Usage | None = None
+    is_default_deadline: bool = True
     origin: bytes = b""
     refusal: RequestError | None = None
+
+    def explain(self, error: Exception) -> None:
+        """Let an error say that it was the service's own deadline that passed, where it was."""
+        if isinstance(error, DeadlineExceeded) and self.is_default_deadline:
+            error.limit = Limit("default_timeout_ms", round((self.deadline - self.received_at) * 1e3))
 
 
 class Admission:
@@ -306,18 +314,6 @@ class Admission:
             lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
         return lines + b"connection: close\r\n" if self.is_draining else lines
 
-    def expect_admin(self, authorization: bytes | None) -> None:
-        """Let only those on who have a key of the role admin; for whoever has not been admitted for that role.
-
-        Args:
-            authorization: The value of the request's header; None where it has none.
-
-        Raises:
-            NotAllowed: This service has no such key, or the caller has another one.
-            WrongKey: The request has none, or none that is good.
-        """
-        self._keys.expect(Role.ADMIN, authorization or b"", b"")
-
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""
         self._metrics.refusals[getattr(error, "code", type(error).__name__)] += 1
@@ -401,6 +397,8 @@ def _admit_client(ticket: Ticket, value: bytes) -> None:
 def _admit_deadline(ticket: Ticket, value: bytes) -> None:
     if value.isdigit() and len(value) <= 9 and 0 < int(value) <= MAX_TIMEOUT_MS:
         ticket.deadline = ticket.received_at + int(value) / 1e3
+        ticket.is_default_deadline = False
         return
     message = f"expected whole milliseconds from 1 to {MAX_TIMEOUT_MS}, found {value.decode('latin-1')[:32]!r}"
-    ticket.refusal = InvalidInput(Fault(pointer="header:X-Request-Timeout-Ms", code="out_of_range", message=message))
+    place, limit = "header:X-Request-Timeout-Ms", Limit("max_timeout_ms", MAX_TIMEOUT_MS)
+    ticket.refusal = InvalidInput(Fault(pointer=place, code="out_of_range", message=message, limit=limit))

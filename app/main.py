@@ -18,7 +18,7 @@ from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
 from app.errors import NotAllowed, ServingError, quoted
 from app.metrics import Metrics
-from app.protocols import guarded, health, metrics, openapi, page, problem
+from app.protocols import admin, guarded, health, metrics, openapi, page, problem
 from app.protocols.clouds import documents
 from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
@@ -27,6 +27,7 @@ from app.protocols.document import complete
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
+from app.serving.polling import Poller
 from app.serving.repository import Repository
 from app.settings import Settings
 from app.tasks import Task
@@ -162,11 +163,16 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(catalog, doors))
+        doors.repository.commands.begin_alone()
+        tasks = [asyncio.create_task(_load(catalog, doors))]
+        if settings.poll_s is not None:
+            poller = Poller(settings.models_dir, doors.repository)
+            tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
         yield
-        loading.cancel()
-        with suppress(asyncio.CancelledError):
-            await loading
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         catalog.close()
         decoders.close()
 
@@ -177,7 +183,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         lifespan=lifespan,
         openapi_tags=[
             {"name": name}
-            for name in ("predict", "open inference", "models", "health", "metrics", *clouds.TAGS)
+            for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
@@ -188,6 +194,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
+    app.include_router(admin.router(catalog, doors.repository, admission, clock=clock))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
     app.add_exception_handler(ServingError, _on_error)
@@ -230,6 +237,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
     render = open_inference.render if open_inference.is_form_of(path) else problem.render
+    ticket.explain(error)
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers

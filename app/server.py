@@ -143,7 +143,7 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, DirectProtocol)
                 connection.close_if_idle(now - self.config.timeout_keep_alive)
-                connection.hurry(now, now - self._head_timeout_s)
+                connection.hurry(now, self._head_timeout_s)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -14,7 +14,7 @@
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -25,13 +25,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.admission import REQUEST_ID_HEADER, Admission
+from app.errors import Limit
+from app.protocols.limits import MAX_HEAD_BYTES, MAX_HEADERS
 from app.protocols.open_inference import errors as open_inference
-from app.protocols.problem import MEDIA_TYPE, Problem
+from app.protocols.problem import MEDIA_TYPE, LimitBody, Problem
 
 logger = logging.getLogger("app.wire")
 
-MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 128
 # a caller that is still sending gets this long to notice the answer
 LINGER_S = 1.0
 _FIELD_OVERHEAD_BYTES = 4  # ": " and CRLF
@@ -45,6 +45,7 @@ class Refusal:
     code: str
     title: str
     detail: str
+    limit: Limit | None = None
 
 
 MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "Bad request", "this is not HTTP/1.1 that can be read")
@@ -53,7 +54,9 @@ HEAD_TOO_LARGE = Refusal(
     "request_header_fields_too_large",
     "Request header fields too large",
     f"request line, headers and trailers may have {MAX_HEAD_BYTES} bytes, and headers be {MAX_HEADERS}",
+    Limit("max_header_bytes", MAX_HEAD_BYTES),
 )
+TOO_MANY_HEADERS = replace(HEAD_TOO_LARGE, limit=Limit("max_headers", MAX_HEADERS))
 HEAD_TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "Request timeout", "the head of the request has not come in time"
 )
@@ -179,7 +182,7 @@ class WireProtocol(HttpToolsProtocol):
         # written out, without super() and helpers: the one place that runs for every header of every request
         self._head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
         if self._head_bytes > MAX_HEAD_BYTES or (len(self.headers) >= MAX_HEADERS and not self._is_head_read):
-            raise _Refused(HEAD_TOO_LARGE)
+            raise _Refused(HEAD_TOO_LARGE if self._head_bytes > MAX_HEAD_BYTES else TOO_MANY_HEADERS)
         if self._is_head_read:
             return
         name = name.lower()
@@ -227,24 +230,24 @@ class WireProtocol(HttpToolsProtocol):
         if self._idle_since is not None and self._idle_since <= since:
             self.transport.close()
 
-    def hurry(self, now: float, since: float) -> None:
+    def hurry(self, now: float, within_s: float) -> None:
         """Refuse a head that has been coming for too long, or hang up on what should have ended after its answer.
 
         A head is timed from the first look at it. The body of a request that is under way has the deadline of that.
 
         Args:
             now: On the loop's clock.
-            since: What has been coming since then, or longer, is too late.
+            within_s: What has been coming for so many seconds, or more, is too late.
         """
         cycle = self._last_cycle()
         is_owed = self._idle_since is None and self._refusal is None and (cycle is None or cycle.response_complete)
         if not is_owed or self._owed_since is None or self._owed_behind is not cycle:
             self._owed_since, self._owed_behind = (now, cycle) if is_owed else (None, None)
-        elif self._owed_since <= since:
+        elif self._owed_since <= now - within_s:
             if self._is_head_read:  # the rest of a body that is answered already, or empty lines
                 self.transport.close()
             else:
-                self._refuse(HEAD_TOO_SLOW)
+                self._refuse(replace(HEAD_TOO_SLOW, limit=Limit("head_timeout_s", round(within_s))))
 
     def cut(self) -> None:
         """Refuse the request whose body is still coming, if there is one."""
@@ -348,7 +351,8 @@ class WireProtocol(HttpToolsProtocol):
 def _render(refusal: Refusal, path: str, request_id: str) -> tuple[str, bytes]:
     """Return the media type and the body of a refusal, in the form that the door has."""
     if open_inference.is_form_of(path):
-        return open_inference.MEDIA_TYPE, open_inference.render_message(refusal.detail)
+        told = refusal.detail if refusal.limit is None else refusal.limit.beside(refusal.detail)
+        return open_inference.MEDIA_TYPE, open_inference.render_message(told)
     problem = Problem(
         type=f"urn:zero-to-one:problem:{refusal.code}",
         title=refusal.title,
@@ -356,5 +360,6 @@ def _render(refusal: Refusal, path: str, request_id: str) -> tuple[str, bytes]:
         detail=refusal.detail,
         code=refusal.code,
         request_id=request_id,
+        limit=None if refusal.limit is None else LimitBody(name=refusal.limit.name, value=refusal.limit.value),
     )
     return MEDIA_TYPE, problem.model_dump_json(exclude_none=True).encode()

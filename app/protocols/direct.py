@@ -32,6 +32,8 @@ logger = logging.getLogger("app.predict")
 MAX_BODY_BYTES = 64 * 1024
 # of each model, and of queries no longer than this: callers send the same ones again and again
 MAX_WISHES, MAX_WISH_BYTES = 256, 256
+# numbers of versions, over all doors and models
+MAX_RECEIPTS = 1024
 
 
 class Exchange(Protocol):
@@ -57,7 +59,7 @@ class Target(Protocol):
 
     Attributes:
         door: Its name in the metrics.
-        model: Who answers: its highest version that is ready.
+        model: Who answers, by the version that its policy picks.
         parse_s: Told how long requests take to read.
     """
 
@@ -211,7 +213,7 @@ class DirectDoor:
         Returns:
             Whether it was taken.
         """
-        version = self._service.catalog.models[target.model].default
+        version = self._service.catalog.models[target.model].pick()
         ticket = exchange.ticket
         if ticket.refusal is not None:  # of admission; many of them may come at once too
             self._refuse(target, version, exchange, ticket.refusal)
@@ -305,6 +307,8 @@ class DirectDoor:
         key = target.door, target.model, version.ref.version
         found = self._receipts.get(key)
         if found is None:
+            if len(self._receipts) >= MAX_RECEIPTS:  # versions come and go for years
+                self._receipts.clear()
             number = str(version.ref.version)
             counted_as = target.door, target.model, number, "200"
             found = self._receipts[key] = _Receipts(counted_as, number, number.encode())
@@ -326,6 +330,7 @@ class DirectDoor:
         if not isinstance(error, ServingError):
             logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
         self._admission.count_refusal(error)
+        exchange.ticket.explain(error)
         status, headers, body = target.render(error, exchange.ticket.request_id)
         self._metrics.requests[(target.door, version.ref.name, str(version.ref.version), str(status))] += 1
         head = as_lines(headers) + self._admission.receipt_lines(exchange.ticket)

@@ -53,6 +53,10 @@ class Batcher:
         memory: What the requests that wait may hold, shared with others; None for no bound.
         statistics: Where requests and batches are counted.
         clock: Monotonic seconds.
+
+    Attributes:
+        tap: Handed the slices of every batch that ran well and what came out, once all of them are answered, for who
+            looks on (:mod:`app.serving.shadow`); it must be quick, and never raises. None where nobody does.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Batcher:
         self._taken_at = 0.0  # the rows that run
         self._refuses_because: str | None = None
         self._is_closed = False
+        self.tap: Callable[[list[Slice], BatchResult], None] | None = None
 
     @property
     def waiting_rows(self) -> int:
@@ -167,6 +172,7 @@ class Batcher:
             told = Overloaded(
                 "the queue is full, and this client's requests hold more than their share of it",
                 retry_after_s=self.predicted_wait_s(),
+                limit=self._room.limit,
             )
             self._refuse(other, told, now)
 
@@ -234,6 +240,23 @@ class Batcher:
         now = self._clock()
         for part in self._running:
             self._refuse(part.job, ModelNotReady(reason), now)
+
+    def move_to(self, executor: Executor | None) -> None:
+        """Run batches on another thread from the next one on; None for the event loop's own."""
+        self._executor = executor
+
+    def compute(self, inputs: Tensors) -> BatchResult:
+        """Call the backend with rows that nobody waits for: neither queued nor counted.
+
+        On a thread on which no batch can run meanwhile. May raise what a defect of ours raises.
+        """
+        return run_isolated(self._run, inputs, is_well=self._is_well, clock=self._clock)
+
+    def turn_sick(self, reason: str) -> None:
+        """Close, answer whoever waits with :class:`ModelNotReady`, and tell that the model is out."""
+        if not self._is_closed:
+            self.abandon(reason)
+            self._on_sick(reason)
 
     def _schedule(self) -> None:
         """Start a turn now, or when the head of the queue has waited long enough for company."""
@@ -342,6 +365,8 @@ class Batcher:
         if answered:
             seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
             statistics.answer(answered, rows, *seconds)
+        if self.tap is not None:
+            self.tap(slices, result)
 
     def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:
         told = f"the model fails on it: {result.rejected_because}"

@@ -23,7 +23,6 @@ from app.server import Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
-from app.workers.commands import Commands
 
 logger = logging.getLogger("app.workers")
 
@@ -63,7 +62,7 @@ class WorkerServer(Server):
     def __init__(self, app: ZeroToOne, settings: Settings, place: Place) -> None:
         super().__init__(app, settings)
         self._place = place
-        self._commands = Commands(place.board, place.number, app.repository)
+        self._commands = app.repository.commands
         self._taken: dict[int, asyncio.Server] = {}
         self._has_begun = False  # what is loaded later keeps it from nothing
 
@@ -74,8 +73,7 @@ class WorkerServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start loading, and answer pings; sockets are taken from the first tick on."""
         asyncio.get_running_loop().add_reader(self._place.pings.fileno(), self._pong)
-        self._commands.begin()
-        self._app.repository.crew = self._commands
+        self._commands.begin(self._place.board, self._place.number)
         await super().startup(sockets=[])
 
     async def on_tick(self, counter: int) -> bool:

@@ -288,9 +288,10 @@ def _check_models(settings: Settings) -> int:
     if pid == 0:
         status = 0
         try:
+            from app.bundle.signing import read_keys
             from app.serving.versions import read_manifests
 
-            read_manifests(settings)
+            read_manifests(settings, read_keys(settings.signing_key))
         except SettingsError as exc:
             sys.stderr.write(f"error: {exc}\n")
             sys.stderr.flush()

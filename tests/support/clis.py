@@ -7,6 +7,11 @@ but for `aws s3 cp`, were parsed by the AWS CLI itself; those of the other tools
 import re
 
 _CHECKED: dict[str, tuple[str, ...]] = {
+    "helm install": ("--set", "--set-file", "--values"),
+    "helm upgrade": ("--reuse-values", "--set", "--set-file", "--values"),
+    "kubectl create secret generic": ("--from-file",),
+    "kubectl port-forward": (),
+    "kubectl rollout": (),
     "aws ecr create-repository": ("--repository-name",),
     "aws ecr get-login-password": (),
     "aws s3 cp": (),

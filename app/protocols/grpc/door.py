@@ -63,6 +63,7 @@ class Door:
         left_s = context.time_remaining()
         if left_s is not None:
             ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)
+            ticket.is_default_deadline = False
         return ticket
 
     def unary(

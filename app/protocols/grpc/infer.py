@@ -50,12 +50,15 @@ class InferDoor:
         version: Version | None = None
         status = grpc.StatusCode.CANCELLED
         try:
-            version = self._catalog.resolve(message.model_name, message.model_version or None)
+            asked = message.model_version or None
+            version = self._catalog.pick(message.model_name, asked)
             # gRPC hands messages over whole, and each is held until its answer is there
             with self._door.share() as share:
                 share.add(message.ByteSize())
                 await self._gathering.join()
-                response = await self._inference.infer(ticket, version, codec.parse(message), hung_up=_never)
+                version, response = await self._inference.infer(
+                    ticket, version, codec.parse(message), asked=asked, hung_up=_never
+                )
             answer = codec.serialize(response, is_typed=codec.has_typed_contents(message))
             status = grpc.StatusCode.OK
             return answer

@@ -25,6 +25,8 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.UnknownVersion: StatusCode.NOT_FOUND,
     errors.NotLoaded: StatusCode.FAILED_PRECONDITION,
+    errors.NotPromotable: StatusCode.FAILED_PRECONDITION,
+    errors.NothingToRollBack: StatusCode.FAILED_PRECONDITION,
     errors.ClientGone: StatusCode.CANCELLED,
     # UNAVAILABLE is what clients and proxies try again, RESOURCE_EXHAUSTED often is not
     errors.Unanswered: StatusCode.UNAVAILABLE,
@@ -37,6 +39,7 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.ServingError: StatusCode.INTERNAL,
     errors.BundleError: StatusCode.INTERNAL,
     errors.BundleNotProven: StatusCode.INTERNAL,
+    errors.BundleNotSigned: StatusCode.INTERNAL,
     errors.BackendUnavailable: StatusCode.INTERNAL,
     errors.SettingsError: StatusCode.INTERNAL,
 }
@@ -54,12 +57,13 @@ def render(error: Exception, ticket: Ticket) -> tuple[StatusCode, str, tuple[tup
     request_id = ticket.request_id.decode("ascii")
     if not isinstance(error, ServingError):
         error = ServingError(f"the service failed; its log tells of request {request_id}")
+    ticket.explain(error)
     code = STATUS[type(error)]
     metadata = [(REQUEST_ID, request_id), (ERROR_CODE, error.code)]
     if code is StatusCode.UNAVAILABLE or isinstance(error, RateLimited):
         seconds = error.retry_after_s if isinstance(error, Overloaded | RateLimited) else 1.0
         metadata.append((RETRY_AFTER, str(max(1, math.ceil(seconds)))))
-    message = (str(error) or error.title).encode("utf-8", "replace").decode()  # it may quote half of a surrogate pair
+    message = error.told.encode("utf-8", "replace").decode()  # it may quote half of a surrogate pair
     return code, message, tuple(metadata)
 
 

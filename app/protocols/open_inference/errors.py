@@ -55,7 +55,7 @@ def status_of(error: Exception) -> int:
 def message_of(error: Exception, request_id: bytes) -> str:
     """Return what is told of an error; of a defect of ours, only where its story is."""
     if isinstance(error, ServingError):
-        return str(error) or error.title
+        return error.told
     return f"the service failed; its log tells of request {request_id.decode('ascii')}"
 
 
