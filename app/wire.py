@@ -138,7 +138,8 @@ class WireProtocol(HttpToolsProtocol):
         self._address = self.client[0] if self.client else ""
         too_many = self._admission.connections.open(self._address)
         if too_many is not None:
-            self._turn_away(TOO_MANY_CONNECTIONS[too_many])
+            limit = self._admission.connections.limit_of(too_many)
+            self._turn_away(replace(TOO_MANY_CONNECTIONS[too_many], limit=limit))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count one connection less."""
