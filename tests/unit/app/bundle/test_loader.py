@@ -299,6 +299,16 @@ def test_every_fault_of_a_manifest_is_named(folder: Path) -> None:
     assert "golden.typo: " in str(caught.value)
 
 
+def test_a_fault_of_a_list_s_only_item_is_told_and_not_that_the_list_is_empty_without_it(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(path="../2/dummy.json"))
+    told = r"is not valid: artifacts\.0\.path: must be a relative path inside the bundle folder, without '\.\.'$"
+    with pytest.raises(BundleError, match=told):
+        open_folder(folder)
+    edit_manifest(folder, lambda manifest: manifest.update(artifacts=[]))
+    with pytest.raises(BundleError, match=r"is not valid: artifacts: Tuple should have at least 1 item"):
+        open_folder(folder)
+
+
 @pytest.mark.parametrize(("change", "is_of"), [({"name": "other"}, "other/1"), ({"version": 2}, "dummy/2")])
 def test_the_manifest_of_another_bundle_is_refused(folder: Path, change: dict[str, Any], is_of: str) -> None:
     rewrite_manifest(folder, **change)
