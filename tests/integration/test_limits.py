@@ -33,8 +33,8 @@ SMALL = {"max_body_bytes": 2**20, "max_incoming_bytes": 2**20, "max_instances": 
 SMALL |= {"max_image_pixels": 70_000, "head_timeout_s": 1, "timeout_ms": 2000}
 IMAGE = [[1, 2, 3], [4, 5, 6]]
 PICTURE, SERIES, TENSORS, TEXT = "image", "rnn", "tensors", "text_classification"
-# met by no single request: a connection is closed, what follows is cut off, or 64 bodies would have to wait at once; the
-# numbers of these models are fewer than their rows and lengths allow, and so are the bytes that wait for them
+# met by no single request: a connection is closed, what follows is cut off, or 64 bodies would have to wait at once;
+# the numbers of these models are fewer than their rows and lengths allow, and so are the bytes that wait for them
 UNMET = {"keep_alive_s", "max_text_chars", "max_text_tokens", "max_pending_bodies", "max_tensor_numbers"}
 UNMET |= {"max_queue_bytes"}  # met in tests/unit/app/serving/test_queue_memory.py
 
