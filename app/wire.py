@@ -140,7 +140,8 @@ class WireProtocol(HttpToolsProtocol):
         if self._admission.is_closed:  # its handshake has taken too long
             transport.abort()
         elif too_many is not None:
-            self._turn_away(TOO_MANY_CONNECTIONS[too_many])
+            limit = self._admission.connections.limit_of(too_many)
+            self._turn_away(replace(TOO_MANY_CONNECTIONS[too_many], limit=limit))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count one connection less."""
