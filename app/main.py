@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, memory
+from app.access.roles import Paths, Role
+from app.access.tls import Certificate
 from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
-from app.errors import ServingError, quoted
+from app.errors import NotAllowed, ServingError, quoted
 from app.metrics import Metrics
 from app.protocols import admin, health, metrics, openapi, page, problem
 from app.protocols.clouds import documents
@@ -39,12 +41,18 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         doors: Who answers.
+        paths: What role each path needs.
+        admin_port: Where operators ask; None where that is on every port.
+        certificate: Of TLS; None without.
     """
 
     admission: Admission
     catalog: Catalog
     figures: Metrics
     doors: Doors
+    paths: Paths
+    admin_port: int | None
+    certificate: Certificate | None
 
     @property
     def direct(self) -> DirectDoor:
@@ -71,7 +79,9 @@ class ZeroToOne(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        ticket = scope.get(TICKET) or self.admission.admit(scope)
+        if scope["method"] == "OPTIONS" and self.admission.origins and await self._answer_preflight(scope, send):
+            return
+        ticket = scope.get(TICKET) or self._admit(scope)
         send = self.doors.compression.sending(ticket, scope["method"], send)
         if scope["method"] == "POST":
             doors, path = self.doors, scope["path"]
@@ -92,6 +102,34 @@ class ZeroToOne(FastAPI):
             return
         scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
+
+    def _admit(self, scope: Scope) -> Ticket:
+        """Admit a request to a path; where operators have a port of their own, to theirs there alone."""
+        role = self.paths.role(scope["method"], scope["path"])
+        server: tuple[str, int | None] | None = scope.get("server")
+        is_admin_port = server is not None and server[1] == self.admin_port
+        if self.admin_port is None or role is None or is_admin_port == (role is Role.ADMIN):
+            return self.admission.admit(scope, role)
+        ticket = self.admission.admit(scope, None)
+        ticket.refusal = NotAllowed(
+            "this port is for operators alone; ask on the service's own"
+            if is_admin_port
+            else f"operators have a port of their own: ask on port {self.admin_port} (ZTO_ADMIN_PORT)"
+        )
+        return ticket
+
+    async def _answer_preflight(self, scope: Scope, send: Send) -> bool:
+        """Answer a browser that asks whether a page may ask; return whether it did, and the page may."""
+        if not any(name == b"access-control-request-method" for name, _ in scope["headers"]):
+            return False
+        ticket = self.admission.admit(scope, None)  # browsers send no key along
+        allowed = self.admission.origins.preflight(ticket.origin)
+        if allowed is None:
+            return False
+        headers = [*allowed, *self.admission.receipts(ticket)]
+        await send({"type": "http.response.start", "status": HTTPStatus.NO_CONTENT, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+        return True
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, the bodies of the prediction doors included."""
@@ -147,6 +185,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
+    app.paths, app.admin_port = Paths(settings.health_route), settings.admin_port
+    app.certificate = Certificate.of(settings)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
     app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
@@ -195,6 +235,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
     render = open_inference.render if open_inference.is_form_of(path) else problem.render
+    ticket.explain(error)
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers

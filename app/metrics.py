@@ -192,6 +192,8 @@ class Metrics(Collector):
         stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
+        rate_limited: Requests that were one too many, by what was counted: ``key`` or ``address``.
+        key_reads: How often the file of keys was read anew, by ``ok`` and ``broken``.
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
         swaps: How versions came and went after the start: by model and outcome, which is ``loaded``, ``refused``,
             ``switched`` or ``rolled_back``.
@@ -210,6 +212,8 @@ class Metrics(Collector):
         self.stage_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
+        self.rate_limited: dict[str, int] = defaultdict(int)
+        self.key_reads: dict[str, int] = defaultdict(int)
         self.rejected_rows: dict[str, int] = defaultdict(int)
         self.swaps: dict[tuple[str, str], int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
@@ -327,6 +331,8 @@ class Metrics(Collector):
         yield _counter("zto_requests", "Answered requests.", ("door", *one_version, "status"), self.requests)
         for name, help_text, label, counts in (
             ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
+            ("zto_rate_limited", "Requests that were one too many for their key or address.", "by", self.rate_limited),
+            ("zto_key_reads", "How often the file of keys was read anew.", "outcome", self.key_reads),
             (
                 "zto_rejected_rows",
                 "Poison items: rows that a model failed on while it was well.",

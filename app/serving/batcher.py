@@ -25,6 +25,7 @@ from app.serving.costs import CostModel
 from app.serving.forecast import Forecast, Room
 from app.serving.isolation import BatchResult, run_isolated
 from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice, join
+from app.serving.queue_memory import QueueMemory
 from app.serving.window_queue import open_queue
 from app.tensors import Tensors, num_rows
 
@@ -49,6 +50,7 @@ class Batcher:
         executor: Where batches run; None for the event loop's own thread.
         on_batch: Told the rows of every batch, and what became of it.
         on_sick: Told, once, that the golden rows fail; the batcher has closed by then.
+        memory: What the requests that wait may hold, shared with others; None for no bound.
         statistics: Where requests and batches are counted.
         clock: Monotonic seconds.
 
@@ -72,6 +74,7 @@ class Batcher:
         executor: Executor | None = None,
         on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
         on_sick: Callable[[str], None] = lambda reason: None,
+        memory: QueueMemory | None = None,
         statistics: Statistics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,6 +84,7 @@ class Batcher:
         self._executor = executor
         self._on_batch = on_batch
         self._on_sick = on_sick
+        self._memory = memory
         self._statistics = statistics or Statistics()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -160,14 +164,24 @@ class Batcher:
 
     def _push_under_load(self, job: Job, now: float) -> None:
         self._expect(job.rows, job.tensors, job.deadline, job.client, now)
+        if self._memory is not None:
+            self._hold(self._memory, job)
         put_out = self._room.make(job)
         self._queue.push(job)
         for other in put_out:
             told = Overloaded(
                 "the queue is full, and this client's requests hold more than their share of it",
                 retry_after_s=self.predicted_wait_s(),
+                limit=self._room.limit,
             )
             self._refuse(other, told, now)
+
+    def _hold(self, memory: QueueMemory, job: Job) -> None:
+        try:
+            memory.hold(job, retry_after_s=self.predicted_wait_s())
+        except Overloaded:
+            self._statistics.fail(0.0)
+            raise
 
     def _expect(self, rows: int, tensors: Tensors | None, deadline: float, client: str, now: float) -> None:
         try:

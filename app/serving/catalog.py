@@ -18,12 +18,14 @@ from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, BundleNotProven, ModelNotReady, UnknownModel, UnknownVersion
+from app.bundle.signing import read_keys
+from app.errors import BundleError, BundleNotProven, BundleNotSigned, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.queue_memory import QueueMemory
 from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
@@ -51,9 +53,11 @@ class Catalog:
     Attributes:
         models: By name.
         shadows: Follow the policies of the models by themselves.
+        keys: One of which must have signed every bundle; None where no signature is asked for.
 
     Raises:
-        SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
+        SettingsError: The folder is missing or holds no bundle, or a required model is not among them; or the file of
+            the keys holds none.
     """
 
     def __init__(
@@ -66,13 +70,19 @@ class Catalog:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self.models = read_manifests(settings)
+        self.keys = read_keys(settings.signing_key)
+        self.models = read_manifests(settings, self.keys)
         self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queue_memory = QueueMemory(settings.max_queue_bytes)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
         one_version = ("model", "version")
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
+        metrics.add_gauge(
+            "zto_queue_bytes", "What requests hold that wait behind the next batch, over all models.", (),
+            lambda: [((), self._queue_memory.held_bytes)],
+        )  # fmt: skip
         metrics.add_gauge(
             "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
             (*one_version, "batch"), self._predicted, combine=max,
@@ -197,6 +207,8 @@ class Catalog:
         while True:
             try:
                 return self._load_as_planned(version, bundle, plan, device, check_contract)
+            except BundleNotSigned:
+                raise  # whatever the plan
             except BundleError as exc:
                 if plan.tuning is not None:
                     logger.warning("%s: not served as it was tuned: %s", version.label, exc)
@@ -288,6 +300,7 @@ class Catalog:
             executor=version.executor,
             on_batch=count,
             on_sick=version.fail,
+            memory=self._queue_memory,
             statistics=self._metrics.statistics[one_version],
             clock=self._clock,
         )

@@ -12,6 +12,7 @@ ends in the middle, the one that takes its place brings the command to its end.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -126,8 +127,10 @@ class Commands:
         """
         self._slate, self._place, self._has_begun = slate, place, True
         self._base = {name: self._newest(name, desired) for name, desired in self._state.read().items()}
+        self._register()
         self._look()
-        self._swap.begin(self._base | {name: command.settled for name, command in self._commands.items()})
+        for name, command in self._commands.items():
+            self._swap.begin(name, command.settled, command.known)
         self._have_read = {name: command.read_number for name, command in self._commands.items()}
 
     def begin_alone(self) -> None:
@@ -137,9 +140,6 @@ class Commands:
 
     def begun(self) -> None:
         """Report what has come of it, once the models are loaded; bring to its end what was begun at this place."""
-        for name in self._swap.models:
-            if name not in self._commands:
-                self._reports[name] = self._report_of(name, 0, None)
         for name, command in self._commands.items():
             is_so = command.settled.loaded == bool(self._swap.ready(name))
             number = command.number if command.is_done or command.settled == command.desired else command.number - 1
@@ -214,6 +214,7 @@ class Commands:
                 desired=desired,
                 settled=settled if order.is_tried else desired,
                 is_done=False,
+                known=() if before is None else before.known,
                 place=self._place,
                 offered=order.offered or ("" if before is None else before.offered),
             )
@@ -221,6 +222,31 @@ class Commands:
         await self._change(wish)
         assert wished is not None
         return await self._see_through(name, wished, order)
+
+    def _register(self) -> None:
+        """Write down what is wished at the start, where no other worker has: all begin with the same."""
+
+        def add(text: bytes) -> bytes:
+            commands = parse(text)
+            for name in self._swap.models:
+                base = self._base_of(name)
+                commands.setdefault(
+                    name,
+                    Command(
+                        number=0, read_number=0, desired=base, settled=base, is_done=True,
+                        known=self._swap.numbers(name), place=self._place,
+                    ),
+                )  # fmt: skip
+            return dump(commands)
+
+        for _ in range(_TRIES):
+            try:
+                self._slate.wish(add)
+            except BlockingIOError:
+                time.sleep(_TRY_AGAIN_S)  # nobody is served yet
+            else:
+                return
+        logger.error("worker %d begins with the settings: another one keeps it from what is wished", self._place)
 
     async def _see_through(self, name: str, wished: Command, order: Order) -> Outcome:
         """Wait for all workers, and then settle what was wished, or go back."""
@@ -239,8 +265,9 @@ class Commands:
                 commands[name] = back
             else:
                 finished = order.finish(command.desired)
+                known = self._swap.numbers(name) if order.reads else command.known
                 commands[name] = command.model_copy(
-                    update={"desired": finished, "settled": finished, "is_done": True}
+                    update={"desired": finished, "settled": finished, "is_done": True, "known": known}
                 )  # fmt: skip
 
         await self._change(settle, keeps=not is_back)
@@ -282,7 +309,9 @@ class Commands:
             commands = parse(text)
             change(commands)
             if keeps:
-                settled = {name: command.settled for name, command in commands.items() if command.is_done}
+                settled = {
+                    name: command.settled for name, command in commands.items() if command.is_done and command.number
+                }
                 self._lasts_because = self._state.write(self._base | settled)
             return dump(commands)
 
@@ -301,7 +330,7 @@ class Commands:
         error: str | None = None
         reads = command.read_number > self._have_read.get(name, 0)
         try:
-            await self._swap.carry_out(name, command.desired, reads=reads)
+            await self._swap.carry_out(name, command.desired, known=None if reads else command.known)
         except ServingError as exc:
             error = str(exc)
         except Exception as exc:

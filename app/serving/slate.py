@@ -71,6 +71,8 @@ class Command(BaseModel):
         desired: What is to be tried.
         settled: What has come out well, and a new worker begins with.
         is_done: Whether nobody has to bring it to its end any more.
+        known: The versions that were there at the start, or when the disk was last read: one that has come since, and
+            that no policy names, is none that a new worker may begin with.
         place: Of the worker that was asked.
         offered: What a look at the models folder had found there; see :mod:`app.serving.polling`.
     """
@@ -82,6 +84,7 @@ class Command(BaseModel):
     desired: Desired
     settled: Desired
     is_done: bool
+    known: tuple[int, ...]
     place: int
     offered: str = ""
 

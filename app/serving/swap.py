@@ -75,25 +75,37 @@ class Swap:
         """Return what the settings wish of a model."""
         return Desired.at_start(policy_at_start(self._settings, name))
 
-    def begin(self, desired: Mapping[str, Desired]) -> None:
-        """Start with what is wished, before anything is loaded."""
-        for name, wish in desired.items():
-            model = self.models.get(name)
-            if model is None:
-                continue
-            model.adopt(wish.policy)
-            pinned = wish.policy.pinned
-            if pinned is not None and model.numbered(pinned) is None:
-                # nobody else answers in its place
-                missing = Version(
-                    ref=BundleRef(name=name, version=pinned, folder=self._settings.models_dir / name / str(pinned))
-                )
-                missing.fail("its folder is not there, and the policy pins it")
-                _put(model, missing)
-            if not wish.loaded:
-                model.is_unloaded = True
-                for version in model.versions:
-                    version.release()
+    def begin(self, name: str, desired: Desired, known: Collection[int]) -> None:
+        """Start with what is wished of a model, before it is loaded.
+
+        Args:
+            name: Of the model.
+            desired: What is wished.
+            known: The versions that count, beside those that the policy names; others have come to the disk since.
+        """
+        model = self.models.get(name)
+        if model is None:
+            return
+        policy = desired.policy
+        model.adopt(policy)
+        if counting := [each for each in model.versions if each.ref.version in policy.named.union(known)]:
+            model.versions[:] = counting
+        pinned = policy.pinned
+        if pinned is not None and model.numbered(pinned) is None:
+            # nobody else answers in its place
+            folder = self._settings.models_dir / name / str(pinned)
+            missing = Version(ref=BundleRef(name=name, version=pinned, folder=folder))
+            missing.fail("its folder is not there, and the policy pins it")
+            _put(model, missing)
+        if not desired.loaded:
+            model.is_unloaded = True
+            for version in model.versions:
+                version.release()
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """Return the versions of a model that there are here, in whatever state."""
+        model = self.models.get(name)
+        return () if model is None else tuple(version.ref.version for version in model.versions)
 
     def ready(self, name: str) -> tuple[str, ...]:
         """Return the versions of a model that serve here."""
@@ -110,14 +122,14 @@ class Swap:
         # what is no name may be a path that leads elsewhere
         return re.fullmatch(NAME_PATTERN, name) is not None and bool(await self._on_disk(name))
 
-    async def carry_out(self, name: str, desired: Desired, *, reads: bool) -> None:
+    async def carry_out(self, name: str, desired: Desired, *, known: Collection[int] | None) -> None:
         """Bring a model to what is wished of it.
 
         Args:
             name: Of the model.
             desired: What is wished.
-            reads: Whether versions that are new, changed or gone on the disk count; else only those that the policy
-                names are looked for there.
+            known: The versions that count, beside those that the policy names; None where the disk is to be read anew,
+                and those that are new, changed or gone there count.
 
         Raises:
             UnknownModel: No such model.
@@ -126,9 +138,7 @@ class Swap:
         async with self._catalog.lock(name):
             try:
                 await (
-                    self._serve(name, desired.policy, reads=reads)
-                    if desired.loaded
-                    else self._unload(name, desired.policy)
+                    self._serve(name, desired.policy, known) if desired.loaded else self._unload(name, desired.policy)
                 )
             finally:
                 memory.settle()
@@ -136,14 +146,14 @@ class Swap:
     async def _on_disk(self, name: str) -> list[BundleRef]:
         return sorted(await on_daemon_thread(partial(find_versions, self._settings.models_dir / name)))
 
-    async def _serve(self, name: str, policy: Policy, *, reads: bool) -> None:
+    async def _serve(self, name: str, policy: Policy, known: Collection[int] | None) -> None:
         refs = await self._on_disk(name)
-        if not refs and reads:
+        if not refs and known is None:
             raise NotLoaded(f"the folder of {name} holds no version any more; what is served of it stays as it is")
         model = self.models.get(name) or Model(name=name, policy=policy)
         before = model.default if model.versions and model.default.state is State.READY else None
         try:
-            failed = await self._bring_wanted(model, policy, refs, reads=reads)
+            failed = await self._bring_wanted(model, policy, refs, reads=known is None)
             failed += self._absent(model, policy, refs)
             if policy != model.policy and not self._are_ready(model, policy.named):
                 raise NotLoaded(_told(failed, self.ready(name)))
@@ -155,7 +165,7 @@ class Swap:
             if self.ready(name):
                 model.is_unloaded = False
             self._tell_of_switch(model, before)
-            await self._free(model, refs)
+            await self._free(model, {ref.version for ref in refs}, known)
         if failed:
             raise NotLoaded(_told(failed, self.ready(name)))
 
@@ -190,7 +200,7 @@ class Swap:
 
         What serves under its number is replaced once the new one is proven, and otherwise stays.
         """
-        found = await on_daemon_thread(partial(read_version, ref, model))
+        found = await on_daemon_thread(partial(read_version, ref, model, self._catalog.keys))
         current = model.numbered(ref.version)
         is_served = current is not None and current.state is State.READY
         if current is not None and is_served and found.manifest_read == current.manifest_read:
@@ -236,13 +246,12 @@ class Swap:
             self._metrics.swaps[model.name, "switched"] += 1
             logger.info("%s answers in place of %s", after.label, before.label)
 
-    async def _free(self, model: Model, refs: Sequence[BundleRef]) -> None:
-        """Take down what is no longer wanted; forget what is no longer on the disk, but never what answers."""
+    async def _free(self, model: Model, on_disk: Collection[int], known: Collection[int] | None) -> None:
+        """Take down what is no longer wanted; forget what no longer counts, but never what answers."""
         policy, default = model.policy, model.default if model.versions else None
-        on_disk = {ref.version for ref in refs}
-        stays = on_disk | policy.named
+        stays = policy.named.union(number for number in on_disk if known is None or number in known)
         gone: list[Version] = []
-        if refs and any(v.state is State.READY and v.ref.version in stays for v in model.versions):
+        if on_disk and any(v.state is State.READY and v.ref.version in stays for v in model.versions):
             gone = [version for version in model.versions if version.ref.version not in stays]
             model.versions[:] = [version for version in model.versions if version.ref.version in stays]
             default = model.default

@@ -20,6 +20,7 @@ from typing import Literal
 from app.backends import Backend
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
+from app.bundle.signing import PublicKeys
 from app.errors import BundleError, SettingsError
 from app.metrics import Histogram
 from app.serving.batcher import Batcher
@@ -61,8 +62,8 @@ class Version:
         costs: What a batch is expected to take, corrected by every one that runs.
         batcher: Its queue; there where ``state`` is ready.
         queue_s: Where the seconds that requests wait are counted, once it has been ready.
-        is_lent: Whether a shadow computes with its backend now, beside its queue.
         is_held: Whether it must not yet become the latest: others of its swap are still on their way.
+        is_lent: Whether a shadow computes with its backend now, beside its queue.
     """
 
     ref: BundleRef
@@ -80,8 +81,8 @@ class Version:
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None
     queue_s: Histogram | None = None
-    is_lent: bool = False
     is_held: bool = False
+    is_lent: bool = False
 
     def fail(self, reason: str) -> None:
         """Take it out of rotation for good, and give back what its runtime holds.
@@ -230,7 +231,7 @@ class Model:
         return self.versions[-1]
 
 
-def read_manifests(settings: Settings) -> dict[str, Model]:
+def read_manifests(settings: Settings, keys: PublicKeys | None) -> dict[str, Model]:
     """List the bundles of the models folder and read their manifests; one that is not valid is there, failed.
 
     Raises:
@@ -248,7 +249,7 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
     models: dict[str, Model] = {}
     for ref in refs:
         model = models.setdefault(ref.name, Model(name=ref.name, policy=policy_at_start(settings, ref.name)))
-        model.versions.append(read_version(ref, model))
+        model.versions.append(read_version(ref, model, keys))
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):
         raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
@@ -276,11 +277,14 @@ def _expect_versions(settings: Settings, models: dict[str, Model]) -> None:
             raise SettingsError(f"ZTO_VERSION_POLICY pins {name} to version {number}; there are: {known}")
 
 
-def read_version(ref: BundleRef, model: Model) -> Version:
-    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed."""
+def read_version(ref: BundleRef, model: Model, keys: PublicKeys | None) -> Version:
+    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed.
+
+    Where keys are given, so has one that nobody with one of them has signed.
+    """
     version = Version(ref=ref)
     try:
-        version.bundle = open_bundle(ref)
+        version.bundle = open_bundle(ref, keys)
         version.manifest_read = version.bundle.manifest
         _expect_same_contract(version.bundle.manifest, model)
     except BundleError as exc:

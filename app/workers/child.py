@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from app import memory
+from app.access.rates import Table
 from app.errors import SettingsError
 from app.main import ZeroToOne, create_app
 from app.metrics import Snapshot
@@ -55,6 +56,8 @@ class WorkerServer(Server):
         settings: Address, port and times.
         place: Of this worker.
     """
+
+    shares_ports = True
 
     def __init__(self, app: ZeroToOne, settings: Settings, place: Place) -> None:
         super().__init__(app, settings)
@@ -141,7 +144,7 @@ class WorkerServer(Server):
         for number in wanted - self._taken.keys():
             copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
             self._taken[number] = await asyncio.get_running_loop().create_server(
-                self._create_protocol, sock=copy, backlog=self.config.backlog
+                self._create_protocol, sock=copy, ssl=self.config.ssl, backlog=self.config.backlog
             )
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
@@ -164,6 +167,7 @@ def serve(settings: Settings, place: Place) -> int:
         return EXIT_BAD_SETTINGS
     if left_behind := place.board.read(place.number):
         app.figures.absorb(orjson.loads(left_behind))  # by the worker that was here before: counters only rise
+    app.admission.share_rates(Table(place.board.rates))
     server = WorkerServer(app, settings, place)
     app.figures.share(server.exchange)
     return run(server)

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from app.access.roles import Role
 from app.admission import Ticket
 from app.errors import ClientGone, ModelNotReady
 from app.metrics import Metrics
@@ -86,7 +87,7 @@ class InferDoor:
             await in_order.put(None)
         if self._closing.is_set():
             leaving = ModelNotReady("the service is shutting down")
-            await self._door.refuse(context, self._door.ticket_of(context), leaving)
+            await self._door.refuse(context, self._door.ticket_of(context, None), leaving)
 
     async def _next(self, context: Context) -> bytes | None:
         """Return the next request of a stream; None at its end, and when the service leaves."""
@@ -104,7 +105,7 @@ class InferDoor:
 
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
         """Return what a stream says to one request. Never raises but when it is canceled."""
-        ticket = self._door.ticket_of(context)
+        ticket = self._door.ticket_of(context, Role.PREDICT)
         message = ModelInferRequest()
         try:
             if ticket.refusal is not None:

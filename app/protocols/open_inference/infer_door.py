@@ -54,8 +54,12 @@ def json_limits(task: Task) -> JsonLimits:
     """Return what the JSON of a good request holds: its data may be flat, or nested as deep as the shape is."""
     rows = task.named
     return JsonLimits(
-        arrays=rows.max_arrays + _SLACK, objects=_SLACK, members=_SLACK, values=rows.max_numbers + _SLACK
-    )  # fmt: skip
+        arrays=rows.max_arrays + _SLACK,
+        objects=_SLACK,
+        members=_SLACK,
+        values=rows.max_numbers + _SLACK,
+        name="max_tensor_json",
+    )
 
 
 class InferDoor:

@@ -61,7 +61,11 @@ class Inference:
                 :meth:`app.serving.service.Service.predict` raises them.
         """
         model = self._models[version.ref.name]
-        deadline = min(ticket.deadline, ticket.received_at + _timeout_s(request.parameters))
+        deadline = ticket.received_at + _timeout_s(request.parameters)
+        if deadline < ticket.deadline:
+            ticket.is_default_deadline = False
+        else:
+            deadline = ticket.deadline
         requested = model.requested(request.outputs)
         is_natural = model.takes_natural(request)
         model.expect_good(request)
