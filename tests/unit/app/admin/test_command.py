@@ -77,7 +77,7 @@ def test_what_is_no_url_is_told(url: str) -> None:
 
 
 def test_a_service_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(Refused, match="no answer from 127.0.0.1:1"):
+    with pytest.raises(Refused, match=r"no answer from 127\.0\.0\.1:1"):
         Client("http://127.0.0.1:1", None, timeout_s=1.0).call("GET", "cnn", "")
     assert command.main(["--url", "http://127.0.0.1:1", "status", "cnn"]) == 1
     assert command.main(["--key-file", "/nowhere", "status"]) == 2
