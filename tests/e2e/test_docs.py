@@ -63,7 +63,8 @@ PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
 LOCAL_GRPC = "localhost:8001"
-ADMIN_KEY = "change-me-please"
+CHANGING = ROOT / "docs" / "guides" / "versions.md"
+ADMIN_KEY = "change-me-please"  # on that page
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -104,7 +105,16 @@ def on_each(*kinds: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
-    with serve(ROOT / "models", grpc_port=0, admin_key=ADMIN_KEY) as running:
+    with serve(ROOT / "models", grpc_port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service of one model, for the page that changes what is served: the other pages tell of what they find."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(ROOT / "models" / "rnn", folder / "rnn")
+    with serve(folder, admin_key=ADMIN_KEY) as running:
         yield running
 
 
@@ -117,7 +127,8 @@ def card(service: RunningService) -> Any:
 
 
 @on_each("bash")
-def test_commands_run(place: Place, service: RunningService, card: Any) -> None:
+def test_commands_run(place: Place, request: pytest.FixtureRequest, card: Any) -> None:
+    service = request.getfixturevalue("changeable" if place.page.path == CHANGING else "service")
     printed = "".join(run(command, place.block, service) for command in commands(place.block.text))
     shown = place.shown
     if shown is None:
