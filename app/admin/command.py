@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0; 1 where the service refuses, or cannot be reached; 2 where the command cannot be understood.
     """
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         client = Client(_url(options), _key(options), timeout_s=options.timeout_s)
         answers = _ask(client, options)
@@ -114,13 +114,14 @@ def _key(options: argparse.Namespace) -> str | None:
     return os.environ.get("ZTO_ADMIN_KEY")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app admin", description=__doc__)
-    parser.add_argument("--url", help="of the service; default: that of ZTO_HOST and ZTO_PORT")
-    parser.add_argument("--key-file", metavar="FILE", help="holds the key; default: ZTO_ADMIN_KEY")
-    parser.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the service; default: 60")
-    parser.add_argument("--json", action="store_true", help="print what the service answers")
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's own words."""
+    top = argparse.ArgumentParser(prog="python -m app admin", description=__doc__)
+    top.add_argument("--url", help="of the service; default: that of ZTO_HOST and ZTO_PORT")
+    top.add_argument("--key-file", metavar="FILE", help="holds the key; default: ZTO_ADMIN_KEY")
+    top.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the service; default: 60")
+    top.add_argument("--json", action="store_true", help="print what the service answers")
+    commands = top.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="what is wished of a model, or of all, and what has come of it")
     status.add_argument("model", nargs="?")
     for name, what in (
@@ -149,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("version", type=int, nargs="?")
     promote.add_argument("--min-agreement", type=float, help="in place of that of the policy")
     promote.add_argument("--min-rows", type=int, help="likewise")
-    return parser
+    return top
 
 
 def _version(text: str) -> str | int:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.access.rates import in_words, parse
 from app.admission import MAX_TIMEOUT_MS
 from app.bundle.manifest import Manifest, SequenceClassification, TextClassification
 from app.preprocess.image import MAX_SIDE
@@ -38,6 +39,9 @@ class Limits(BaseModel):
     max_headers: int = Field(description="Headers of a request (431).")
     head_timeout_s: int = Field(description="Seconds in which the head of a request must come (408).")
     keep_alive_s: int = Field(description="Idle seconds after which a connection is closed.")
+    rate_limit: str | None = Field(
+        description="Requests of each key that has no rate of its own, or of each address (429); null for no limit."
+    )
     default_timeout_ms: int = Field(description="Deadline of a request that states none (504).")
     max_timeout_ms: int = Field(description="Greatest `X-Request-Timeout-Ms` (422).")
     max_body_bytes: int = Field(description="Of a body, inflated where it is compressed (413).")
@@ -69,6 +73,7 @@ def limits_of(settings: Settings, manifest: Manifest | None, task: Task | None) 
         max_headers=MAX_HEADERS,
         head_timeout_s=settings.head_timeout_s,
         keep_alive_s=settings.keep_alive_s,
+        rate_limit=None if settings.rate_limit is None else in_words(parse(settings.rate_limit)),
         default_timeout_ms=settings.timeout_ms,
         max_timeout_ms=MAX_TIMEOUT_MS,
         max_body_bytes=settings.max_body_bytes,

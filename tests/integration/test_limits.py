@@ -207,6 +207,19 @@ def test_bodies_that_come_in_together_name_what_they_may_hold(running: RunningSe
     assert answer["limit"] == {"name": "max_incoming_bytes", "value": value}
 
 
+def test_a_rate_is_named_as_the_card_has_it(tmp_path: Path) -> None:
+    """In a service of its own: everybody here has one address."""
+    dummy_bundle(tmp_path, PICTURE, rows=1)
+    with serve(tmp_path, rate_limit="9/hour") as running:
+        card = limits_of(running, PICTURE)["rate_limit"]
+        asked = [httpx.get(f"{running.url}/models/{PICTURE}") for _ in range(9)]
+        told = httpx.get(f"{running.url}/v2/models/{PICTURE}")
+    assert card == "9 in 3600 s"
+    assert [answer.status_code for answer in asked] == [200] * 8 + [429]
+    assert asked[-1].json()["limit"] == {"name": "rate_limit", "value": card}
+    assert told.json()["error"].endswith(f" (limit rate_limit: {card})")
+
+
 def test_a_full_queue_and_a_deadline_that_passes_in_it_name_their_limits(slow: RunningService) -> None:
     """One batch runs and is slow; eight rows wait, and the next one finds no room."""
     limits = limits_of(slow, PICTURE)
@@ -225,7 +238,7 @@ def test_a_full_queue_and_a_deadline_that_passes_in_it_name_their_limits(slow: R
 
 def test_no_limit_of_the_card_is_left_out_here(running: RunningService) -> None:
     met = {name.partition(".")[0] for *_, name in (*MET, *TENSORS_MET)}
-    met |= {name for *_, name in HEADS_MET} | {"max_incoming_bytes", "max_queue_rows"}
+    met |= {name for *_, name in HEADS_MET} | {"max_incoming_bytes", "max_queue_rows", "rate_limit"}
     assert set(Limits.model_fields) == met | UNMET
 
 
