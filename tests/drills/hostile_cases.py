@@ -258,7 +258,10 @@ class Cases:
         ask, what = rng.choice(self._posts), rng.randrange(4)
         coding = rng.choice(("gzip", "deflate", "br", "zstd", "gzip, gzip"))
         if what == 0:
-            body, coding = gzip.compress(b" " * (MAX_BODY_BYTES * 20), mtime=0), "gzip"  # a thousandth of what it becomes
+            body, coding = (
+                gzip.compress(b" " * (MAX_BODY_BYTES * 20), mtime=0),
+                "gzip",
+            )  # a thousandth of what it becomes
         elif what == 1:
             body = _flipped(rng, gzip.compress(ask.body, mtime=0))
         elif what == 2:
