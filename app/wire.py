@@ -304,6 +304,7 @@ class WireProtocol(HttpToolsProtocol):
             self.transport.close()
         else:  # to the app, the caller is gone
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False  # or it would be written behind the answer, whoever has gone
             cycle.message_event.set()
             self._answer(refusal)
 
