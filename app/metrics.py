@@ -185,7 +185,12 @@ class Metrics(Collector):
 
     Attributes:
         requests: Answered requests, by door, model, version and HTTP status.
-        stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
+        stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``, ``write``.
+        request_s: Seconds from the head of a request to its answer, of those that a model has answered, by door and
+            model.
+        loop_lag_s: Seconds by which the event loop was late, under the empty key.
+        dropped_lines: Lines of the log that nobody had room for, by the log: ``records`` or ``requests``.
+        dropped_spans: Spans that found no room in their queue, by what makes them.
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
@@ -197,6 +202,10 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str, str], int] = defaultdict(int)
         self.stage_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.request_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.loop_lag_s: dict[tuple[()], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.dropped_lines: dict[str, int] = defaultdict(int)
+        self.dropped_spans: dict[str, int] = defaultdict(int)
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
         self.rejected_rows: dict[str, int] = defaultdict(int)
@@ -286,14 +295,18 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield one family per figure; called by the registry."""
         yield from self._counters()
-        stages = HistogramMetricFamily("zto_stage_seconds", "Seconds by stage of a request.", labels=("model", "stage"))
-        for stage_key, histogram in list(self.stage_s.items()):
-            stages.add_metric(stage_key, histogram.buckets(), histogram.total)
-        yield stages
-        rows = HistogramMetricFamily("zto_batch_rows", "Rows of a call of the backend.", labels=("model",))
-        for model, histogram in list(self.batch_rows.items()):
-            rows.add_metric((model,), histogram.buckets(), histogram.total)
-        yield rows
+        yield _histogram("zto_stage_seconds", "Seconds by stage of a request.", ("model", "stage"), self.stage_s)
+        yield _histogram(
+            "zto_request_seconds", "Seconds from the head of a request to its answer, where a model has answered.",
+            ("door", "model"), self.request_s,
+        )  # fmt: skip
+        yield _histogram(
+            "zto_batch_rows", "Rows of a call of the backend.", ("model",),
+            {(model,): histogram for model, histogram in list(self.batch_rows.items())},
+        )  # fmt: skip
+        yield _histogram(
+            "zto_event_loop_lag_seconds", "Seconds by which the event loop was late, sampled.", (), self.loop_lag_s
+        )
         for gauge in self._gauges:
             family = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
             for values, number in gauge.read():
@@ -311,6 +324,8 @@ class Metrics(Collector):
                 "model",
                 self.rejected_rows,
             ),
+            ("zto_log_lines_dropped", "Lines of the log that found no room.", "log", self.dropped_lines),
+            ("zto_spans_dropped", "Spans that found no room in their queue.", "scope", self.dropped_spans),
         ):
             yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
         yield _counter(
@@ -324,6 +339,16 @@ class Metrics(Collector):
     def render(self) -> bytes:
         """Return all figures in the Prometheus text format, summed over the processes where there are several."""
         return generate_latest(self.total()._registry)
+
+
+def _histogram(
+    name: str, help_text: str, labels: tuple[str, ...], histograms: Mapping[Any, Histogram]
+) -> HistogramMetricFamily:
+    """Return the family of a histogram, from those by the values of its labels."""
+    family = HistogramMetricFamily(name, help_text, labels=labels)
+    for values, histogram in list(histograms.items()):
+        family.add_metric(values, histogram.buckets(), histogram.total)
+    return family
 
 
 def _counter(name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:

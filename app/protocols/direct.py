@@ -15,7 +15,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
-from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError
+from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError, code_of
+from app.logs import about
 from app.metrics import Histogram, Metrics
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, is_large, parse_query
@@ -26,6 +27,7 @@ from app.serving.service import Service
 from app.serving.versions import State, Version
 from app.tasks import Task
 from app.tensors import Tensors, num_rows
+from app.tracing.facts import Facts
 
 logger = logging.getLogger("app.predict")
 
@@ -59,7 +61,10 @@ class Target(Protocol):
     Attributes:
         door: Its name in the metrics.
         model: Who answers: its highest version that is ready.
+        path: Of the request line.
         parse_s: Told how long requests take to read.
+        write_s: Told how long answers take to write.
+        request_s: Told how long requests take that are answered.
     """
 
     @property
@@ -69,7 +74,16 @@ class Target(Protocol):
     def model(self) -> str: ...  # noqa: D102
 
     @property
+    def path(self) -> str: ...  # noqa: D102
+
+    @property
     def parse_s(self) -> Histogram: ...  # noqa: D102
+
+    @property
+    def write_s(self) -> Histogram: ...  # noqa: D102
+
+    @property
+    def request_s(self) -> Histogram: ...  # noqa: D102
 
     def wish(self, query: bytes) -> Any:
         """Return what a query asks for; None where it is wrong, or asks for another version."""
@@ -107,7 +121,10 @@ class PredictTarget:
     model: str
     task: Task
     answers: Answers
+    path: str
     parse_s: Histogram
+    write_s: Histogram
+    request_s: Histogram
     wishes: dict[bytes, Wish]
     door: str = DOOR
 
@@ -231,8 +248,11 @@ class DirectDoor:
                 deadline=ticket.deadline,
                 on_done=partial(self._finish, target, version, exchange, parse_s, wanted),
                 client=ticket.client,
+                trace=ticket.trace,
             )
             self._service.enqueue(version, job)
+            if (observer := self._admission.observer) is not None and observer.with_payloads:
+                observer.offer(ticket, body)
         except Overloaded as exc:  # many of them may come at once, and each has to cost little
             self._refuse(target, version, exchange, exc)
             return True
@@ -259,6 +279,7 @@ class DirectDoor:
     def _answer(
         self, target: Target, version: Version, exchange: Exchange, parse_s: float, wanted: Any, outcome: Answer
     ) -> None:
+        answered_at = self._service.clock()
         self._service.observe(version, outcome)
         receipts = self._receipts_of(target, version)
         number = receipts.number
@@ -268,10 +289,10 @@ class DirectDoor:
         else:
             written = target.write(number, outcome, wanted)
             if not self._compression.applies(exchange.ticket, len(written.body)):
-                self._respond(receipts, exchange, parse_s, outcome, written)
+                self._respond(receipts, target, exchange, parse_s, outcome, written, answered_at)
                 return
         task = asyncio.get_running_loop().create_task(
-            self._respond_later(target, version, exchange, parse_s, outcome, written)
+            self._respond_later(target, version, exchange, parse_s, outcome, written, answered_at)
         )
         self._writing.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._writing.discard)
@@ -284,6 +305,7 @@ class DirectDoor:
         parse_s: float,
         answer: Answer,
         written: Written | Callable[[], Written],
+        answered_at: float,
     ) -> None:
         ticket = exchange.ticket
         try:
@@ -296,7 +318,8 @@ class DirectDoor:
         except Exception as exc:
             self._refuse(target, version, exchange, exc)
         else:
-            self._respond(self._receipts_of(target, version), exchange, parse_s, answer, written)
+            receipts = self._receipts_of(target, version)
+            self._respond(receipts, target, exchange, parse_s, answer, written, answered_at)
 
     def _receipts_of(self, target: Target, version: Version) -> _Receipts:
         # by its number: the version itself would be kept alive after another has taken its place
@@ -311,18 +334,37 @@ class DirectDoor:
     def _respond(
         self,
         receipts: _Receipts,
+        target: Target,
         exchange: Exchange,
         parse_s: float,
         answer: Answer,
         written: Written,
+        answered_at: float,
     ) -> None:
         self._metrics.requests[receipts.counted_as] += 1
-        head = head_of(written, receipts.written, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
+        ticket = exchange.ticket
+        head = head_of(written, receipts.written, parse_s, answer) + self._admission.receipt_lines(ticket)
         exchange.respond(200, head, written.body)
+        now = self._service.clock()
+        target.write_s.observe(now - answered_at)
+        target.request_s.observe(now - ticket.received_at)
+        if (observer := self._admission.observer) is not None:
+            facts = self._facts_of(target, receipts.number, exchange, 200)
+            facts.answer(
+                answer, rows=answer.stop - answer.start, parse_s=parse_s, at=answered_at, batch=answer.batch.trace
+            )
+            observer.finish(ticket, facts, now=now)
+
+    def _facts_of(self, target: Target, number: str, exchange: Exchange, status: int) -> Facts:
+        facts = exchange.ticket.facts
+        facts.method, facts.path, facts.door = "POST", target.path, target.door
+        facts.model, facts.version, facts.status = target.model, number, status
+        return facts
 
     def _refuse(self, target: Target, version: Version, exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, ServingError):
-            logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
+            told = about(exchange.ticket)
+            logger.error("request %s failed", told["request_id"], exc_info=error, extra=told)
         self._admission.count_refusal(error)
         status, headers, body = target.render(error, exchange.ticket.request_id)
         self._metrics.requests[(target.door, version.ref.name, str(version.ref.version), str(status))] += 1
@@ -331,6 +373,10 @@ class DirectDoor:
             self._refuse_together(exchange, head, body)
         else:
             exchange.respond(status, head, body)
+        if self._admission.observer is not None:
+            facts = self._facts_of(target, str(version.ref.version), exchange, status)
+            facts.code = code_of(error)
+            self._admission.finish(exchange.ticket, status)
 
     def _refuse_together(self, exchange: Exchange, head: bytes, body: bytes) -> None:
         """Write refusals once all requests that have come are read: one at a time, each would wake its caller up."""
@@ -357,7 +403,14 @@ def predict_targets(tasks: Mapping[str, Task], answers: Mapping[str, Answers], m
     """
     return {
         f"/predict/{name}".encode(): PredictTarget(
-            model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"], wishes={}
+            model=name,
+            task=task,
+            answers=answers[name],
+            path=f"/predict/{name}",
+            parse_s=metrics.stage_s[name, "parse"],
+            write_s=metrics.stage_s[name, "write"],
+            request_s=metrics.request_s[DOOR, name],
+            wishes={},
         )
         for name, task in tasks.items()
     }

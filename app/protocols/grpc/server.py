@@ -14,7 +14,7 @@ from app.errors import SettingsError
 from app.metrics import Metrics
 from app.protocols.grpc import farewell, statuses
 from app.protocols.grpc.calls import CallsDoor
-from app.protocols.grpc.door import Door
+from app.protocols.grpc.door import SERVICE, Door
 from app.protocols.grpc.health import HealthDoor
 from app.protocols.grpc.infer import InferDoor
 from app.protocols.grpc.inference_pb2 import ModelInferRequest
@@ -24,7 +24,6 @@ from app.settings import Settings
 
 logger = logging.getLogger("app.grpc")
 
-SERVICE = "inference.GRPCInferenceService"
 # calls at once on one connection; whoever has more waits for the first
 MAX_STREAMS = 1024
 # a call that a client made just before it learned of the end is on its way for less
