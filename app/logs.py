@@ -154,6 +154,11 @@ def escaped(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def one_line(json_text: str) -> str:
+    """Return JSON in which no character is left that any reader takes for the end of a line, or a command."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
 def _json_formatter(with_process: bool) -> logging.Formatter:
     import orjson
     from structlog import processors, stdlib  # late: other commands than serve log nothing
@@ -161,9 +166,9 @@ def _json_formatter(with_process: bool) -> logging.Formatter:
     def write(event: MutableMapping[str, Any], **_: Any) -> str:
         # what is no JSON is told as its repr(); a lone surrogate, which orjson refuses, as its escape
         try:
-            return orjson.dumps(event, default=repr).decode()
+            return one_line(orjson.dumps(event, default=repr).decode())
         except TypeError:
-            return orjson.dumps({name: escaped(str(value)) for name, value in event.items()}).decode()
+            return one_line(orjson.dumps({name: escaped(str(value)) for name, value in event.items()}).decode())
 
     return stdlib.ProcessorFormatter(
         foreign_pre_chain=[

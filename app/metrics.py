@@ -17,6 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.exposition import write_histograms
+
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
@@ -180,7 +182,15 @@ class _Gauge:
     combine: Callable[[Iterable[float]], float]
 
 
-class Metrics(Collector):
+class _Plain(Collector):
+    def __init__(self, metrics: "Metrics") -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.plain()
+
+
+class Metrics:
     """All that one service counts.
 
     Attributes:
@@ -214,8 +224,8 @@ class Metrics(Collector):
         self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
         self._gauges: list[_Gauge] = []
         self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._without_histograms = CollectorRegistry()
+        self._without_histograms.register(_Plain(self))
 
     def add_gauge(
         self,
@@ -293,25 +303,32 @@ class Metrics(Collector):
         return total
 
     def collect(self) -> Iterator[Metric]:
-        """Yield one family per figure; called by the registry."""
-        yield from self._counters()
-        yield _histogram("zto_stage_seconds", "Seconds by stage of a request.", ("model", "stage"), self.stage_s)
-        yield _histogram(
-            "zto_request_seconds", "Seconds from the head of a request to its answer, where a model has answered.",
-            ("door", "model"), self.request_s,
-        )  # fmt: skip
-        yield _histogram(
-            "zto_batch_rows", "Rows of a call of the backend.", ("model",),
-            {(model,): histogram for model, histogram in list(self.batch_rows.items())},
-        )  # fmt: skip
-        yield _histogram(
-            "zto_event_loop_lag_seconds", "Seconds by which the event loop was late, sampled.", (), self.loop_lag_s
-        )
-        for gauge in self._gauges:
-            family = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
-            for values, number in gauge.read():
-                family.add_metric(values, number)
+        """Yield one family per figure."""
+        for name, help_text, labels, histograms in self._histograms():
+            family = HistogramMetricFamily(name, help_text, labels=labels)
+            for values, histogram in list(histograms.items()):
+                family.add_metric(values, histogram.buckets(), histogram.total)
             yield family
+        yield from self.plain()
+
+    def plain(self) -> Iterator[Metric]:
+        """Yield the families that are no histograms; called by the registry."""
+        yield from self._counters()
+        for gauge in self._gauges:
+            gauges = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
+            for values, number in gauge.read():
+                gauges.add_metric(values, number)
+            yield gauges
+
+    def _histograms(self) -> Iterator[tuple[str, str, tuple[str, ...], Mapping[Any, Histogram]]]:
+        """Yield name, help, names of labels, and the histograms by the values of these."""
+        yield "zto_stage_seconds", "Seconds by stage of a request.", ("model", "stage"), self.stage_s
+        answered = "Seconds from the head of a request to its answer, where a model has answered."
+        yield "zto_request_seconds", answered, ("door", "model"), self.request_s
+        rows = {(model,): histogram for model, histogram in list(self.batch_rows.items())}
+        yield "zto_batch_rows", "Rows of a call of the backend.", ("model",), rows
+        late = "Seconds by which the event loop was late, sampled."
+        yield "zto_event_loop_lag_seconds", late, (), self.loop_lag_s
 
     def _counters(self) -> Iterator[Metric]:
         one_version = ("model", "version")
@@ -338,17 +355,9 @@ class Metrics(Collector):
 
     def render(self) -> bytes:
         """Return all figures in the Prometheus text format, summed over the processes where there are several."""
-        return generate_latest(self.total()._registry)
-
-
-def _histogram(
-    name: str, help_text: str, labels: tuple[str, ...], histograms: Mapping[Any, Histogram]
-) -> HistogramMetricFamily:
-    """Return the family of a histogram, from those by the values of its labels."""
-    family = HistogramMetricFamily(name, help_text, labels=labels)
-    for values, histogram in list(histograms.items()):
-        family.add_metric(values, histogram.buckets(), histogram.total)
-    return family
+        total = self.total()
+        lines = [line for family in total._histograms() for line in write_histograms(*family)]
+        return "".join(lines).encode() + generate_latest(total._without_histograms)
 
 
 def _counter(name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import orjson
 
-from app.logs import escaped
+from app.logs import escaped, one_line
 from app.outlet import Outlet
 
 FLUSH_BYTES = 64 * 1024
@@ -46,7 +46,7 @@ class Request(Protocol):
 def text_of(told: Iterable[tuple[str, object]]) -> bytes:
     """Return members of a JSON object, without its braces; those that are empty are left out."""
     members = {name: value for name, value in told if value not in ("", None)}
-    return orjson.dumps(members)[1:-1]
+    return one_line(orjson.dumps(members).decode()).encode()[1:-1]
 
 
 class RequestLog:
