@@ -59,8 +59,10 @@ class FiguresExporter(MetricExporter):
         """Send all of them."""
         now_ns = time.time_ns()
         ours = [metric for family in self._read() if (metric := as_metric(family, self._started_at_ns, now_ns))]
-        figures = ResourceMetrics(self._resource, [ScopeMetrics(self._scope, ours, "")], "")
-        return self._exporter.export(MetricsData([*metrics_data.resource_metrics, figures]), timeout_millis, **kwargs)
+        # one entry, since the encoder keeps one of each resource, and of each scope in it
+        theirs = [scope for of_resource in metrics_data.resource_metrics for scope in of_resource.scope_metrics]
+        all_of_it = ResourceMetrics(self._resource, [*theirs, ScopeMetrics(self._scope, ours, "")], "")
+        return self._exporter.export(MetricsData([all_of_it]), timeout_millis, **kwargs)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Send what is held back, which is nothing."""
@@ -80,7 +82,7 @@ def as_metric(family: Family, started_at_ns: int, now_ns: int) -> Metric | None:
         data = Histogram(_histogram_points(family, started_at_ns, now_ns), _CUMULATIVE)
     else:
         points = [
-            NumberDataPoint(sample.labels, started_at_ns, now_ns, sample.value)
+            NumberDataPoint(sample.labels, started_at_ns, now_ns, float(sample.value))
             for sample in family.samples
             if not sample.name.endswith("_created")
         ]

@@ -97,7 +97,7 @@ class OpenTelemetry:
                 yield Observation(time.monotonic() - started_at)
 
             # which also makes sure that there is always something to export
-            self._meter_provider.get_meter(_SCOPE, __version__).create_observable_gauge(
+            self._meter_provider.get_meter(f"{_SCOPE}.process", __version__).create_observable_gauge(
                 "process.uptime", callbacks=[uptime], unit="s", description="Seconds since the process began to serve."
             )
         logger.info("OpenTelemetry is on: %s", self._options)
