@@ -6,9 +6,9 @@ There is none where neither is asked for, so that costs one comparison a request
 from typing import TYPE_CHECKING, Protocol
 
 from app.logs import escaped
-from app.request_log import MAX_KEPT, MAX_PATH, RequestLog, text_of
+from app.request_log import MAX_KEPT, RequestLog, text_of
 from app.tracing.context import Trace
-from app.tracing.facts import Facts
+from app.tracing.facts import MAX_PATH, Facts
 
 if TYPE_CHECKING:
     from app.tracing.tracer import Tracer
@@ -53,6 +53,18 @@ class Observer:
         if self._log is not None:
             self._log.offer(request, body)
 
+    def line(self, request: Request, told: bytes, *, seconds: float, rows: int) -> bool:
+        """Write the line of a request whose members are known, and nothing else.
+
+        Returns:
+            Whether that is all there is to tell; else :meth:`finish` is to be called in its place.
+        """
+        if self._tracer is not None and (request.trace is None or request.trace.is_sampled):
+            return False
+        if self._lines is not None:
+            self._lines.tell(request, told, seconds, rows)
+        return True
+
     def finish(self, request: Request, facts: Facts, *, now: float) -> None:
         """Tell of a request that is over.
 
@@ -62,12 +74,12 @@ class Observer:
             now: On admission's clock.
         """
         if self._lines is not None:
-            told = self._members(facts)
+            told = self.members(facts)
             self._lines.tell(request, told, now - request.received_at, facts.rows)
         if self._tracer is not None and request.trace is not None and request.trace.is_sampled:
             self._tracer.request(request.trace, request, facts, now)
 
-    def _members(self, facts: Facts) -> bytes:
+    def members(self, facts: Facts) -> bytes:
         """Return what is told alike of many requests; of a path that no door knows, each is told by itself."""
         path = "" if facts.model else f"{facts.method} {escaped(facts.path[:MAX_PATH])}"
         key = facts.door, facts.model, facts.version, facts.status, facts.code, facts.key, path

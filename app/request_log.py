@@ -22,12 +22,12 @@ import orjson
 
 from app.logs import escaped, one_line
 from app.outlet import Outlet
+from app.tracing.context import Trace
 
 FLUSH_BYTES = 64 * 1024
 FLUSH_S = 0.2
 # of clients, and of what is told alike of many requests; more than these are forgotten
 MAX_KEPT = 1024
-MAX_PATH = 256
 
 
 class Request(Protocol):
@@ -41,6 +41,9 @@ class Request(Protocol):
 
     @property
     def client(self) -> str: ...  # noqa: D102
+
+    @property
+    def trace(self) -> Trace | None: ...  # noqa: D102
 
 
 def text_of(told: Iterable[tuple[str, object]]) -> bytes:
@@ -77,7 +80,8 @@ class RequestLog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outlet = outlet
-        self._is_json = is_json
+        self._form = _JSON_REQUEST if is_json else _TEXT_REQUEST
+        self._payload_form = _JSON_PAYLOAD if is_json else _TEXT_PAYLOAD
         self.with_requests = with_requests
         self.with_payloads = payload_share > 0
         self._payload_share = payload_share
@@ -105,12 +109,12 @@ class RequestLog:
         if second != self._second:
             self._begin(second)
         client = self._clients.get(request.client) or self._know(request.client)
-        trace_id = request.trace_id
+        trace = request.trace
         self._keep(
             self._form
             % (
                 self._stamp, (now - second) * 1e6, request.request_id,
-                b'"trace_id":"%b",' % trace_id if trace_id else b"", told, seconds, rows, client,
+                b"" if trace is None else b'"trace_id":"%b",' % trace.trace_id, told, seconds, rows, client,
             )
         )  # fmt: skip
 
@@ -148,14 +152,6 @@ class RequestLog:
         """Write what is kept, and let go of the outlet."""
         self.flush()
         self._outlet.close()
-
-    @property
-    def _form(self) -> bytes:
-        return _JSON_REQUEST if self._is_json else _TEXT_REQUEST
-
-    @property
-    def _payload_form(self) -> bytes:
-        return _JSON_PAYLOAD if self._is_json else _TEXT_PAYLOAD
 
     def _begin(self, second: int) -> None:
         self._second = second

@@ -18,6 +18,7 @@ from app.admission import Admission, Ticket
 from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError, code_of
 from app.logs import about
 from app.metrics import Histogram, Metrics
+from app.observer import Observer
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, is_large, parse_query
 from app.protocols.compression import Compression
@@ -176,11 +177,13 @@ class _Receipts(NamedTuple):
         counted_as: Its labels in the metrics.
         number: Of the version.
         written: The same, in bytes.
+        told: What the log tells of them, by the name of the key.
     """
 
     counted_as: tuple[str, str, str, str]
     number: str
     written: bytes
+    told: dict[str, bytes]
 
 
 class DirectDoor:
@@ -328,7 +331,7 @@ class DirectDoor:
         if found is None:
             number = str(version.ref.version)
             counted_as = target.door, target.model, number, "200"
-            found = self._receipts[key] = _Receipts(counted_as, number, number.encode())
+            found = self._receipts[key] = _Receipts(counted_as, number, number.encode(), {})
         return found
 
     def _respond(
@@ -349,14 +352,22 @@ class DirectDoor:
         target.write_s.observe(now - answered_at)
         target.request_s.observe(now - ticket.received_at)
         if (observer := self._admission.observer) is not None:
-            facts = self._facts_of(target, receipts.number, exchange, 200)
-            facts.answer(
-                answer, rows=answer.stop - answer.start, parse_s=parse_s, at=answered_at, batch=answer.batch.trace
-            )
-            observer.finish(ticket, facts, now=now)
+            rows, took_s = answer.stop - answer.start, now - ticket.received_at
+            told = receipts.told.get("") or self._tell(receipts, target, observer)
+            if not observer.line(ticket, told, seconds=took_s, rows=rows):
+                facts = self._facts_of(target, receipts.number, exchange.ticket, 200)
+                facts.answer(answer, rows=rows, parse_s=parse_s, at=answered_at, batch=answer.batch.trace)
+                observer.finish(ticket, facts, now=now)
 
-    def _facts_of(self, target: Target, number: str, exchange: Exchange, status: int) -> Facts:
-        facts = exchange.ticket.facts
+    def _tell(self, receipts: _Receipts, target: Target, observer: Observer) -> bytes:
+        """Return what the log tells of every good answer."""
+        told = receipts.told[""] = observer.members(
+            Facts(door=target.door, model=target.model, version=receipts.number, status=200)
+        )
+        return told
+
+    def _facts_of(self, target: Target, number: str, ticket: Ticket, status: int) -> Facts:
+        facts = ticket.facts
         facts.method, facts.path, facts.door = "POST", target.path, target.door
         facts.model, facts.version, facts.status = target.model, number, status
         return facts
@@ -374,7 +385,7 @@ class DirectDoor:
         else:
             exchange.respond(status, head, body)
         if self._admission.observer is not None:
-            facts = self._facts_of(target, str(version.ref.version), exchange, status)
+            facts = self._facts_of(target, str(version.ref.version), exchange.ticket, status)
             facts.code = code_of(error)
             self._admission.finish(exchange.ticket, status)
 

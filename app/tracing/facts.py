@@ -5,6 +5,9 @@ from typing import Protocol
 
 from app.tracing.context import Trace
 
+# of a path that is told
+MAX_PATH = 256
+
 
 class Timed(Protocol):
     """How a request fared in its batches, in seconds."""

@@ -11,9 +11,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from app.request_log import MAX_PATH
 from app.tracing.context import Trace
-from app.tracing.facts import BatchFacts, Facts
+from app.tracing.facts import MAX_PATH, BatchFacts, Facts
 
 # what the SDK allows by default
 MAX_LINKS = 128
