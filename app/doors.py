@@ -20,7 +20,7 @@ from app.protocols.asgi import as_response
 from app.protocols.clouds import doors as clouds
 from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
-from app.protocols.direct import DirectDoor, predict_targets
+from app.protocols.direct import DirectDoor
 from app.protocols.manners import PREDICT, Way
 from app.protocols.open_inference import infer_routes
 from app.protocols.open_inference import routes as control_routes
@@ -28,6 +28,7 @@ from app.protocols.open_inference.infer_door import InferDoor, InferTarget
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.model import InferModel
 from app.protocols.predict import PredictDoor
+from app.protocols.targets import predict_targets
 from app.serving.catalog import Catalog
 from app.serving.repository import Repository
 from app.serving.service import Service
@@ -38,7 +39,7 @@ logger = logging.getLogger("app.main")
 
 
 class Doors:
-    """Opens the doors for models, at the start or later; see :class:`app.serving.repository.Doors`.
+    """Opens the doors for models, at the start or later; see :class:`app.serving.swap.Doors`.
 
     Args:
         catalog: The models.
@@ -102,7 +103,7 @@ class Doors:
         )  # fmt: skip
         self.compression = Compression(settings.compress_from_bytes, decoders=decoders)
         self.direct = DirectDoor(service, {}, admission, figures, decoders=decoders, compression=self.compression)
-        self.repository = Repository(catalog, settings, doors=self, check_contract=self.check_contract)
+        self.repository = Repository(catalog, settings, doors=self, check_contract=self.check_contract, metrics=figures)
 
     def open(self) -> None:
         """Open the doors for every model of the catalog; a version that does not fit its task has failed."""
@@ -123,7 +124,7 @@ class Doors:
         self._is_open = True
 
     def prepare(self, bundle: Bundle) -> Callable[[], None]:
-        """Make ready what the doors need for a model; see :class:`app.serving.repository.Doors`."""
+        """Make ready what the doors need for a model; see :class:`app.serving.swap.Doors`."""
         return partial(self._admit, bundle.manifest, tasks.create(bundle, self._limits))
 
     def check_contract(self, manifest: Manifest, golden: GoldenRows) -> None:

@@ -17,10 +17,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.comparison import Comparison
 from app.exposition import write_histograms
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+# of one row: a small model takes microseconds
+ROW_SECONDS = (0.00001, 0.000025, 0.00005, *SECONDS)
 
 
 GaugeReadings: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
@@ -203,10 +206,19 @@ class Metrics:
         dropped_spans: Spans that found no room in their queue, by what makes them.
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
+        rate_limited: Requests that were one too many, by what was counted: ``key`` or ``address``.
+        key_reads: How often the file of keys was read anew, by ``ok`` and ``broken``.
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
+        swaps: How versions came and went after the start: by model and outcome, which is ``loaded``, ``refused``,
+            ``switched`` or ``rolled_back``.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
         statistics: Requests and batches of a model and version, as the Open Inference Protocol tells them.
+        shadow_rows: Rows drawn for a shadow, by model, version and what became of them.
+        shadow_s: Seconds that a row of a batch compared took, by model, version of the shadow, and of whom:
+            ``serving`` or ``shadow``.
+        comparisons: What is found of the shadows of now, by model, serving version, shadow, and a digest that changes
+            with either of them; they begin anew with another one.
     """
 
     def __init__(self) -> None:
@@ -218,10 +230,16 @@ class Metrics:
         self.dropped_spans: dict[str, int] = defaultdict(int)
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
+        self.rate_limited: dict[str, int] = defaultdict(int)
+        self.key_reads: dict[str, int] = defaultdict(int)
         self.rejected_rows: dict[str, int] = defaultdict(int)
+        self.swaps: dict[tuple[str, str], int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
+        self.shadow_rows: dict[tuple[str, str, str], int] = defaultdict(int)
+        self.shadow_s: dict[tuple[str, str, str], Histogram] = defaultdict(lambda: Histogram(ROW_SECONDS))
+        self.comparisons: dict[tuple[str, str, str, str], Comparison] = defaultdict(Comparison)
         self._gauges: list[_Gauge] = []
         self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
         self._without_histograms = CollectorRegistry()
@@ -327,6 +345,8 @@ class Metrics:
         yield "zto_request_seconds", answered, ("door", "model"), self.request_s
         rows = {(model,): histogram for model, histogram in list(self.batch_rows.items())}
         yield "zto_batch_rows", "Rows of a call of the backend.", ("model",), rows
+        compared = "Compute seconds of a row of each batch compared, of the version that answers and of its shadow."
+        yield "zto_shadow_seconds", compared, ("model", "version", "of"), self.shadow_s
         late = "Seconds by which the event loop was late, sampled."
         yield "zto_event_loop_lag_seconds", late, (), self.loop_lag_s
 
@@ -335,6 +355,8 @@ class Metrics:
         yield _counter("zto_requests", "Answered requests.", ("door", *one_version, "status"), self.requests)
         for name, help_text, label, counts in (
             ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
+            ("zto_rate_limited", "Requests that were one too many for their key or address.", "by", self.rate_limited),
+            ("zto_key_reads", "How often the file of keys was read anew.", "outcome", self.key_reads),
             (
                 "zto_rejected_rows",
                 "Poison items: rows that a model failed on while it was well.",
@@ -345,9 +367,14 @@ class Metrics:
             ("zto_spans_dropped", "Spans that found no room in their queue.", "scope", self.dropped_spans),
         ):
             yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
+        yield _counter("zto_swaps", "Changes of versions after the start.", ("model", "outcome"), self.swaps)
         yield _counter(
             "zto_batch_elements", "Rows times padded length of batches, where rows have lengths.", one_version,
             self.batch_elements,
+        )  # fmt: skip
+        yield _counter(
+            "zto_shadow_rows", "Rows drawn for a shadow, by what became of them.", (*one_version, "outcome"),
+            self.shadow_rows,
         )  # fmt: skip
         yield _counter(
             "zto_padding_elements", "How many of zto_batch_elements were padding.", one_version, self.padding_elements

@@ -20,6 +20,7 @@ class Request(Protocol):
     request_id: bytes
     received_at: float
     client: str
+    key: str
     trace: Trace | None
 
     @property
@@ -74,15 +75,20 @@ class Observer:
             now: On admission's clock.
         """
         if self._lines is not None:
-            told = self.members(facts)
+            told = self.members(facts, request.key)
             self._lines.tell(request, told, now - request.received_at, facts.rows)
         if self._tracer is not None and request.trace is not None and request.trace.is_sampled:
             self._tracer.request(request.trace, request, facts, now)
 
-    def members(self, facts: Facts) -> bytes:
-        """Return what is told alike of many requests; of a path that no door knows, each is told by itself."""
+    def members(self, facts: Facts, holder: str) -> bytes:
+        """Return what is told alike of many requests; of a path that no door knows, each is told by itself.
+
+        Args:
+            facts: What their door has noted.
+            holder: The name of their key.
+        """
         path = "" if facts.model else f"{facts.method} {escaped(facts.path[:MAX_PATH])}"
-        key = facts.door, facts.model, facts.version, facts.status, facts.code, facts.key, path
+        key = facts.door, facts.model, facts.version, facts.status, facts.code, holder, path
         told = self._told.get(key)
         if told is None:
             if len(self._told) >= MAX_KEPT:
@@ -90,7 +96,7 @@ class Observer:
             told = self._told[key] = text_of(
                 (
                     ("door", facts.door), ("model", facts.model), ("version", facts.version), ("path", path.strip()),
-                    ("status", facts.status or None), ("code", facts.code), ("key", facts.key),
+                    ("status", facts.status or None), ("code", facts.code), ("key", holder),
                 )
             )  # fmt: skip
         return told

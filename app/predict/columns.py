@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.tensors import Array
+
 PROBABILITIES = "probabilities"
 
 
@@ -41,18 +43,35 @@ def columns_of(sample: Mapping[str, Any], *, with_probabilities: bool) -> list[C
     return found
 
 
-def values(column: Column, predictions: Sequence[Mapping[str, Any]]) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Those of a chunk: written out, or as arrays where these are all that is wanted of them.
+
+    Attributes:
+        members: By path, its values, shape (B,).
+        written: One document a row; empty where ``members`` has all columns.
+    """
+
+    members: Mapping[tuple[str, ...], Array]
+    written: Sequence[Mapping[str, Any]] = ()
+
+
+def values(column: Column, predictions: Predictions) -> Array | list[Any]:
     """Return a column of predictions; None where one has it not, as a label beyond ``top_k``."""
+    if (array := predictions.members.get(column.path)) is not None:
+        return array
     if len(column.path) == 1:
         (name,) = column.path
-        return [prediction.get(name) for prediction in predictions]
+        return [prediction.get(name) for prediction in predictions.written]
     outer, inner = column.path
-    return [prediction[outer].get(inner) for prediction in predictions]
+    return [prediction[outer].get(inner) for prediction in predictions.written]
 
 
-def cells(column: Column, predictions: Sequence[Mapping[str, Any]]) -> list[Any]:
+def cells(column: Column, predictions: Predictions) -> list[Any]:
     """Return a column for CSV: lists as JSON, truth values in its words, nothing for what is not there."""
     found = values(column, predictions)
+    if not isinstance(found, list):
+        found = found.tolist()
     if isinstance(column.example, list):
         return ["" if value is None else json.dumps(value, separators=(",", ":")) for value in found]
     if isinstance(column.example, bool):

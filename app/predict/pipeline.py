@@ -12,12 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from app.predict.computing import compute
+from app.predict.columns import Predictions
+from app.predict.computing import Answers, compute
 from app.predict.decoding import decode_block, decode_rows
 from app.predict.model import LocalModel, Runner
 from app.predict.rows import Block, Chunk, Rejection, Row
 from app.predict.sinks import Answered, Sink
 from app.predict.sources import Source
+from app.tasks import Task
+from app.tensors import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +100,26 @@ class Pipeline:
         answers, failed = compute(
             decoded, runner.run, first_row=chunk.first_row, max_rows=how.max_rows, max_elements=how.max_elements
         )
-        predictions = answers.predictions(lambda outputs: task.encode(outputs, self._options))
         places = answers.rows_B.tolist()
         ids, kept = self._own(rows, places)
         output = b""
-        if predictions:
+        if places:
+            predictions = self._predictions(task, answers)
             output = self._sink.encode(
                 Answered(rows_B=answers.rows_B + chunk.first_row, ids=ids, kept=kept, predictions=predictions)
             )
         rejections = decoded.rejections + [_with_row(each, rows, chunk.first_row) for each in failed]
         return Done(chunk=chunk, output=output, rejections=sorted(rejections, key=lambda each: each.row))
+
+    def _predictions(self, task: Task, answers: Answers) -> Predictions:
+        """Return predictions as arrays where the table is made of such; a document for each costs ten times as much."""
+        if self._sink.columns is not None and len(answers.parts) == 1:
+            members: dict[tuple[str, ...], Array] = {
+                (name,): array for name, array in task.columns(answers.parts[0]).items()
+            }
+            if all(column.path in members for column in self._sink.columns):
+                return Predictions(members)
+        return Predictions({}, answers.predictions(lambda outputs: task.encode(outputs, self._options)))
 
     def _own(self, rows: list[Row] | Block, places: list[int]) -> tuple[list[Any] | None, dict[str, Any]]:
         """Return names and passed-on columns of some rows."""

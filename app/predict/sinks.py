@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import numpy as np
 import orjson
 
-from app.predict.columns import Column, cells, values
+from app.predict.columns import Column, Predictions, cells, values
 from app.predict.errors import BadUse, Stopped
 from app.predict.sources.parquet_rows import MISSING
 from app.tensors import Array
@@ -46,11 +46,17 @@ class Answered:
     rows_B: Array
     ids: Sequence[Any] | None
     kept: dict[str, Sequence[Any]]
-    predictions: Sequence[dict[str, Any]]
+    predictions: Predictions
 
 
 class Sink(Protocol):
-    """One format."""
+    """One format.
+
+    Attributes:
+        columns: All that it writes of predictions; None where that is the whole of them.
+    """
+
+    columns: Sequence[Column] | None
 
     def head(self) -> bytes:
         """Return what the output begins with."""
@@ -103,6 +109,8 @@ def open_sink(
 class JsonLinesSink:
     """``{"row": 0, "id": ..., "kept": {...}, "prediction": {...}}`` a line; see :class:`Sink`."""
 
+    columns: Sequence[Column] | None = None
+
     def head(self) -> bytes:
         """Return nothing."""
         return b""
@@ -112,7 +120,7 @@ class JsonLinesSink:
         ids, kept = answered.ids, answered.kept
         lines: list[bytes] = []
         for index, (row, prediction) in enumerate(
-            zip(answered.rows_B.tolist(), answered.predictions, strict=True)
+            zip(answered.rows_B.tolist(), answered.predictions.written, strict=True)
         ):  # fmt: skip
             document: dict[str, Any] = {"row": row}
             if ids is not None:
@@ -140,6 +148,7 @@ class CsvSink:
     """A head and a row a line; see :class:`Sink`."""
 
     def __init__(self, columns: Sequence[Column], has_ids: bool, keep: Sequence[str]) -> None:
+        self.columns: Sequence[Column] | None = columns
         self._columns = columns
         self._names = ["row", *(["id"] if has_ids else ()), *keep, *(column.name for column in columns)]
 
@@ -171,6 +180,7 @@ class ParquetSink:
             import pyarrow as pa
         except ImportError as exc:
             raise BadUse(MISSING) from exc
+        self.columns: Sequence[Column] | None = columns
         self._columns = columns
         self._float = pa.float64() if wide_floats else pa.float32()
         fields = [pa.field("row", pa.int64())]

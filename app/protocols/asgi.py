@@ -74,4 +74,5 @@ def refuse(
         logger.error("request %s failed", ticket.request_id.decode("ascii"), exc_info=error, extra=about(ticket))
     admission.count_refusal(error)
     ticket.facts.code = code_of(error)
+    ticket.explain(error)
     return Reply(*render(error, ticket.request_id))

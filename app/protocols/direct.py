@@ -9,40 +9,37 @@ door answers it.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
-from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError, code_of
+from app.errors import ModelNotReady, Overloaded, ServingError, code_of
 from app.logs import about
-from app.metrics import Histogram, Metrics
+from app.metrics import Metrics
 from app.observer import Observer
-from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, is_large, parse_query
+from app.protocols.answers import Written, as_lines, head_of, is_large
 from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
+from app.protocols.targets import Target
 from app.serving.jobs import Answer, Job, Outcome
 from app.serving.service import Service
 from app.serving.versions import State, Version
-from app.tasks import Task
-from app.tensors import Tensors, num_rows
+from app.tensors import num_rows
 from app.tracing.facts import Facts
 
 logger = logging.getLogger("app.predict")
 
 # a longer body would keep the event loop from the others while it is read; the other door takes it to a thread
 MAX_BODY_BYTES = 64 * 1024
-# of each model, and of queries no longer than this: callers send the same ones again and again
-MAX_WISHES, MAX_WISH_BYTES = 256, 256
+# numbers of versions, over all doors and models
+MAX_RECEIPTS = 1024
 
 
 class Exchange(Protocol):
     """One request on its connection, and the answer to come.
 
     Attributes:
-        ticket: From admission, without a refusal.
+        ticket: From admission; its refusal, if it has one, is of the caller and not of the body.
         wish: What its query asks for.
         job: The request in the queue; whoever notices that the caller has left finishes it with :class:`ClientGone`.
     """
@@ -54,120 +51,6 @@ class Exchange(Protocol):
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the answer; called once. The header lines are all but those of the server itself."""
         ...
-
-
-class Target(Protocol):
-    """The requests that a door has for one model, and how it reads and answers them.
-
-    Attributes:
-        door: Its name in the metrics.
-        model: Who answers: its highest version that is ready.
-        path: Of the request line.
-        parse_s: Told how long requests take to read.
-        write_s: Told how long answers take to write.
-        request_s: Told how long requests take that are answered.
-    """
-
-    @property
-    def door(self) -> str: ...  # noqa: D102  above
-
-    @property
-    def model(self) -> str: ...  # noqa: D102
-
-    @property
-    def path(self) -> str: ...  # noqa: D102
-
-    @property
-    def parse_s(self) -> Histogram: ...  # noqa: D102
-
-    @property
-    def write_s(self) -> Histogram: ...  # noqa: D102
-
-    @property
-    def request_s(self) -> Histogram: ...  # noqa: D102
-
-    def wish(self, query: bytes) -> Any:
-        """Return what a query asks for; None where it is wrong, or asks for another version."""
-        ...
-
-    def decode(self, ticket: Ticket, wish: Any, body: bytes) -> tuple[Tensors, Any] | None:
-        """Return the tensors of a body, and what is wanted back; None where there is any doubt."""
-        ...
-
-    def write(self, version: str, answer: Answer, wanted: Any) -> Written:
-        """Return the answer as it goes over the wire."""
-        ...
-
-    def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Return status, headers and body of an error."""
-        ...
-
-
-class Wish(NamedTuple):
-    """What a query asks for.
-
-    Attributes:
-        options: As the task has parsed them.
-        tensor: The output of an answer in bytes.
-    """
-
-    options: Any
-    tensor: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictTarget:
-    """One model at the predict door; see :class:`Target`."""
-
-    model: str
-    task: Task
-    answers: Answers
-    path: str
-    parse_s: Histogram
-    write_s: Histogram
-    request_s: Histogram
-    wishes: dict[bytes, Wish]
-    door: str = DOOR
-
-    def wish(self, query: bytes) -> Wish | None:
-        """Return what a query asks for; None where it is wrong, or asks for another version. Good ones are kept."""
-        found = self.wishes.get(query)
-        if found is None and len(query) <= MAX_WISH_BYTES and (found := self._read(query)) is not None:
-            if len(self.wishes) >= MAX_WISHES:
-                self.wishes.clear()
-            self.wishes[query] = found
-        return found
-
-    def decode(self, ticket: Ticket, wish: Wish, body: bytes) -> tuple[Tensors, Wish | str] | None:
-        """Return the tensors of a body, and what is wanted back: the name of an output where it is to be bytes."""
-        tensors: Tensors | None = None
-        if ticket.content_type == JSON:
-            tensors = self.task.decode_fast(body)
-        elif ticket.content_type == BYTES and self.task.raw is not None:
-            tensors = self.task.raw.decode_fast(body)
-        if tensors is None:
-            return None
-        return tensors, wish.tensor if ticket.wants_bytes else wish
-
-    def write(self, version: str, answer: Answer, wanted: Wish | str) -> Written:
-        """Return the answer as it goes over the wire."""
-        if isinstance(wanted, str):
-            return self.answers.to_bytes(answer, wanted)
-        return self.answers.to_json(version, answer, wanted.options)
-
-    def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Return status, headers and body of an error."""
-        return problem.render(error, request_id)
-
-    def _read(self, query: bytes) -> Wish | None:
-        named = parse_query(query)
-        if "version" in named:
-            return None
-        try:
-            tensor = self.answers.tensor(named.pop("tensor", None))
-            return Wish(self.task.parse_options(named) if named else self.answers.no_options, tensor)
-        except InvalidInput:
-            return None
 
 
 class _Receipts(NamedTuple):
@@ -218,7 +101,7 @@ class DirectDoor:
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
         self._receipts: dict[tuple[str, str, int], _Receipts] = {}
-        self._refused: list[tuple[Exchange, bytes, bytes]] = []
+        self._refused: list[tuple[Exchange, int, bytes, bytes]] = []
         self.targets = dict(targets)
 
     def start(self, target: Target, body: bytes, exchange: Exchange) -> bool:
@@ -232,10 +115,13 @@ class DirectDoor:
         Returns:
             Whether it was taken.
         """
-        version = self._service.catalog.models[target.model].default
+        version = self._service.catalog.models[target.model].pick()
+        ticket = exchange.ticket
+        if ticket.refusal is not None:  # of admission; many of them may come at once too
+            self._refuse(target, version, exchange, ticket.refusal)
+            return True
         if version.state is not State.READY:
             return False
-        ticket = exchange.ticket
         try:
             # before the body costs anything
             self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
@@ -329,6 +215,8 @@ class DirectDoor:
         key = target.door, target.model, version.ref.version
         found = self._receipts.get(key)
         if found is None:
+            if len(self._receipts) >= MAX_RECEIPTS:  # versions come and go for years
+                self._receipts.clear()
             number = str(version.ref.version)
             counted_as = target.door, target.model, number, "200"
             found = self._receipts[key] = _Receipts(counted_as, number, number.encode(), {})
@@ -353,17 +241,18 @@ class DirectDoor:
         target.request_s.observe(now - ticket.received_at)
         if (observer := self._admission.observer) is not None:
             rows, took_s = answer.stop - answer.start, now - ticket.received_at
-            told = receipts.told.get("") or self._tell(receipts, target, observer)
+            told = receipts.told.get(ticket.key) or self._tell(receipts, target, ticket.key, observer)
             if not observer.line(ticket, told, seconds=took_s, rows=rows):
                 facts = self._facts_of(target, receipts.number, exchange.ticket, 200)
                 facts.answer(answer, rows=rows, parse_s=parse_s, at=answered_at, batch=answer.batch.trace)
                 observer.finish(ticket, facts, now=now)
 
-    def _tell(self, receipts: _Receipts, target: Target, observer: Observer) -> bytes:
-        """Return what the log tells of every good answer."""
-        told = receipts.told[""] = observer.members(
-            Facts(door=target.door, model=target.model, version=receipts.number, status=200)
-        )
+    def _tell(self, receipts: _Receipts, target: Target, key: str, observer: Observer) -> bytes:
+        """Return what the log tells of every good answer to whoever has a key."""
+        if len(receipts.told) >= MAX_RECEIPTS:  # keys come and go too
+            receipts.told.clear()
+        facts = Facts(door=target.door, model=target.model, version=receipts.number, status=200)
+        told = receipts.told[key] = observer.members(facts, key)
         return told
 
     def _facts_of(self, target: Target, number: str, ticket: Ticket, status: int) -> Facts:
@@ -377,11 +266,12 @@ class DirectDoor:
             told = about(exchange.ticket)
             logger.error("request %s failed", told["request_id"], exc_info=error, extra=told)
         self._admission.count_refusal(error)
+        exchange.ticket.explain(error)
         status, headers, body = target.render(error, exchange.ticket.request_id)
         self._metrics.requests[(target.door, version.ref.name, str(version.ref.version), str(status))] += 1
         head = as_lines(headers) + self._admission.receipt_lines(exchange.ticket)
-        if isinstance(error, Overloaded):
-            self._refuse_together(exchange, head, body)
+        if isinstance(error, Overloaded) or error is exchange.ticket.refusal:
+            self._refuse_together(exchange, status, head, body)
         else:
             exchange.respond(status, head, body)
         if self._admission.observer is not None:
@@ -389,39 +279,16 @@ class DirectDoor:
             facts.code = code_of(error)
             self._admission.finish(exchange.ticket, status)
 
-    def _refuse_together(self, exchange: Exchange, head: bytes, body: bytes) -> None:
+    def _refuse_together(self, exchange: Exchange, status: int, head: bytes, body: bytes) -> None:
         """Write refusals once all requests that have come are read: one at a time, each would wake its caller up."""
         if not self._refused:
             asyncio.get_running_loop().call_soon(self._write_refusals)
-        self._refused.append((exchange, head, body))
+        self._refused.append((exchange, status, head, body))
 
     def _write_refusals(self) -> None:
         refused, self._refused = self._refused, []
-        for exchange, head, body in refused:
+        for exchange, status, head, body in refused:
             try:
-                exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
+                exchange.respond(status, head, body)
             except Exception:  # of one connection, and the others still wait
                 logger.exception("a refusal could not be written")
-
-
-def predict_targets(tasks: Mapping[str, Task], answers: Mapping[str, Answers], metrics: Metrics) -> dict[bytes, Target]:
-    """Return the targets of the predict door, one for each model.
-
-    Args:
-        tasks: By name of the model.
-        answers: Likewise.
-        metrics: Told of every request.
-    """
-    return {
-        f"/predict/{name}".encode(): PredictTarget(
-            model=name,
-            task=task,
-            answers=answers[name],
-            path=f"/predict/{name}",
-            parse_s=metrics.stage_s[name, "parse"],
-            write_s=metrics.stage_s[name, "write"],
-            request_s=metrics.request_s[DOOR, name],
-            wishes={},
-        )
-        for name, task in tasks.items()
-    }

@@ -111,7 +111,7 @@ class PredictDoor:
             model = asked.model if model is None else model
             default = query.pop("model", None) if model is None else None
             if model is not None:  # an unknown or unready model is told before its body is read
-                version = self._service.catalog.resolve(model, number)
+                version = self._service.catalog.pick(model, number)
             body = await self._admission.read_body(ticket, receive)
             self._admission.offer(ticket, body)
             read = await self._part(ticket, body) if manner.is_platform else _Read()
@@ -120,8 +120,9 @@ class PredictDoor:
             else:
                 name = read.parameters.expect(version.ref.name)
             if version is None or read.parameters.version is not None:
-                version = self._service.catalog.resolve(name, read.parameters.version or number)
-            reply = await self._predict(ticket, version, query, body, read, scope, receive, asked)
+                version = self._service.catalog.pick(name, read.parameters.version or number)
+            number = read.parameters.version or number
+            version, reply = await self._predict(ticket, version, number, query, body, read, scope, receive, asked)
         except (Exception, asyncio.CancelledError) as exc:
             reply = refuse(exc, ticket, self._admission, manner.render, logger=logger)
         if asked is not NOTHING:
@@ -135,13 +136,14 @@ class PredictDoor:
         self,
         ticket: Ticket,
         version: Version,
+        number: str | None,
         query: dict[str, str],
         body: bytes,
         read: "_Read",
         scope: Mapping[str, Any],
         receive: Receive,
         asked: Asked,
-    ) -> Reply:
+    ) -> tuple[Version, Reply]:
         name = version.ref.name
         task, answers = self._tasks[name], self._answers[name]
         tensor, options = self._wishes(name, query, asked, read.parameters)
@@ -154,18 +156,22 @@ class PredictDoor:
             tensors = await self._decode(ticket, task, body, read.document, scope)
         parse_s = self._service.clock() - ticket.received_at
         self._metrics.stage_s[name, "parse"].observe(parse_s)
+        version = self._service.catalog.again(version, number)  # it may have been swapped while the body came
         answer = await self._service.predict(
             version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive),
             trace=ticket.trace,
         )  # fmt: skip
         note_answer(ticket, answer, parse_s, self._service.clock())
-        number = str(version.ref.version)
+        written_as = str(version.ref.version)
 
         def write() -> Written:
-            return answers.to_bytes(answer, tensor) if ticket.wants_bytes else answers.to_json(number, answer, options)
+            if ticket.wants_bytes:
+                return answers.to_bytes(answer, tensor)
+            return answers.to_json(written_as, answer, options)
 
         written = await self._decoders.run(ticket.deadline, write) if is_large(answer) else write()
-        return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
+        head = head_of(written, written_as.encode(), parse_s, answer)
+        return version, Reply(200, as_headers(head), written.body)
 
     def _wishes(self, name: str, query: dict[str, str], asked: Asked, more: Parameters) -> tuple[str, Any]:
         """Return the output of an answer in bytes, and the options as the task has parsed them.

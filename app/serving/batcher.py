@@ -25,6 +25,7 @@ from app.serving.costs import CostModel
 from app.serving.forecast import Forecast, Room
 from app.serving.isolation import BatchResult, run_isolated
 from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice, join
+from app.serving.queue_memory import QueueMemory
 from app.serving.window_queue import open_queue
 from app.tensors import Tensors, num_rows
 from app.tracing.context import Trace
@@ -52,8 +53,13 @@ class Batcher:
         on_traced: Told the requests of every batch, what became of it, and when its first row was taken; returns the
             batch's own place in a trace. None where nobody traces.
         on_sick: Told, once, that the golden rows fail; the batcher has closed by then.
+        memory: What the requests that wait may hold, shared with others; None for no bound.
         statistics: Where requests and batches are counted.
         clock: Monotonic seconds.
+
+    Attributes:
+        tap: Handed the slices of every batch that ran well and what came out, once all of them are answered, for who
+            looks on (:mod:`app.serving.shadow`); it must be quick, and never raises. None where nobody does.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Batcher:
         on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
         on_traced: Callable[[list[Slice], BatchResult, float], Trace | None] | None = None,
         on_sick: Callable[[str], None] = lambda reason: None,
+        memory: QueueMemory | None = None,
         statistics: Statistics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,6 +89,7 @@ class Batcher:
         self._on_batch = on_batch
         self._on_traced = on_traced
         self._on_sick = on_sick
+        self._memory = memory
         self._statistics = statistics or Statistics()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -99,6 +107,7 @@ class Batcher:
         self._taken_at = 0.0  # the rows that run
         self._refuses_because: str | None = None
         self._is_closed = False
+        self.tap: Callable[[list[Slice], BatchResult], None] | None = None
 
     @property
     def waiting_rows(self) -> int:
@@ -160,14 +169,24 @@ class Batcher:
 
     def _push_under_load(self, job: Job, now: float) -> None:
         self._expect(job.rows, job.tensors, job.deadline, job.client, now)
+        if self._memory is not None:
+            self._hold(self._memory, job)
         put_out = self._room.make(job)
         self._queue.push(job)
         for other in put_out:
             told = Overloaded(
                 "the queue is full, and this client's requests hold more than their share of it",
                 retry_after_s=self.predicted_wait_s(),
+                limit=self._room.limit,
             )
             self._refuse(other, told, now)
+
+    def _hold(self, memory: QueueMemory, job: Job) -> None:
+        try:
+            memory.hold(job, retry_after_s=self.predicted_wait_s())
+        except Overloaded:
+            self._statistics.fail(0.0)
+            raise
 
     def _expect(self, rows: int, tensors: Tensors | None, deadline: float, client: str, now: float) -> None:
         try:
@@ -230,6 +249,23 @@ class Batcher:
         now = self._clock()
         for part in self._running:
             self._refuse(part.job, ModelNotReady(reason), now)
+
+    def move_to(self, executor: Executor | None) -> None:
+        """Run batches on another thread from the next one on; None for the event loop's own."""
+        self._executor = executor
+
+    def compute(self, inputs: Tensors) -> BatchResult:
+        """Call the backend with rows that nobody waits for: neither queued nor counted.
+
+        On a thread on which no batch can run meanwhile. May raise what a defect of ours raises.
+        """
+        return run_isolated(self._run, inputs, is_well=self._is_well, clock=self._clock)
+
+    def turn_sick(self, reason: str) -> None:
+        """Close, answer whoever waits with :class:`ModelNotReady`, and tell that the model is out."""
+        if not self._is_closed:
+            self.abandon(reason)
+            self._on_sick(reason)
 
     def _schedule(self) -> None:
         """Start a turn now, or when the head of the queue has waited long enough for company."""
@@ -340,6 +376,8 @@ class Batcher:
         if answered:
             seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
             statistics.answer(answered, rows, *seconds)
+        if self.tap is not None:
+            self.tap(slices, result)
 
     def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:
         told = f"the model fails on it: {result.rejected_because}"

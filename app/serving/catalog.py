@@ -18,15 +18,18 @@ from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, BundleNotProven, ModelNotReady, UnknownModel, UnknownVersion
+from app.bundle.signing import read_keys
+from app.errors import BundleError, BundleNotProven, BundleNotSigned, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.queue_memory import QueueMemory
+from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
-from app.serving.versions import State, Version, read_manifests
+from app.serving.versions import Model, State, Version, read_manifests
 from app.settings import Settings
 from app.tensors import take, trim
 
@@ -51,8 +54,14 @@ class Catalog:
         trace_batches: Returns what the batches of a model and version are told to beside; None where nobody traces.
         clock: Monotonic seconds.
 
+    Attributes:
+        models: By name.
+        shadows: Follow the policies of the models by themselves.
+        keys: One of which must have signed every bundle; None where no signature is asked for.
+
     Raises:
-        SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
+        SettingsError: The folder is missing or holds no bundle, or a required model is not among them; or the file of
+            the keys holds none.
     """
 
     def __init__(
@@ -67,12 +76,19 @@ class Catalog:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self.models = read_manifests(settings)
+        self.keys = read_keys(settings.signing_key)
+        self.models = read_manifests(settings, self.keys)
+        self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queue_memory = QueueMemory(settings.max_queue_bytes)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
         one_version = ("model", "version")
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
+        metrics.add_gauge(
+            "zto_queue_bytes", "What requests hold that wait behind the next batch, over all models.", (),
+            lambda: [((), self._queue_memory.held_bytes)],
+        )  # fmt: skip
         metrics.add_gauge(
             "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
             (*one_version, "batch"), self._predicted, combine=max,
@@ -104,43 +120,65 @@ class Catalog:
             yield from model.versions
 
     def resolve(self, name: str, version: str | None = None) -> Version:
-        """Return the version that answers; without one, the highest that is ready.
+        """Return a version by its number or label; without one, the default of the model's policy.
 
         Raises:
             UnknownModel: No model of that name.
             UnknownVersion: The model has no such version.
             ModelNotReady: It is there, and does not serve; the message says why.
         """
+        model = self._model(name)
+        return _ready(model.default if version is None else _named(model, version))
+
+    def pick(self, name: str, version: str | None = None) -> Version:
+        """Return the version that answers a request: as :meth:`resolve` does, but dealt out where there are weights.
+
+        Raises:
+            UnknownModel, UnknownVersion, ModelNotReady: As :meth:`resolve` raises them.
+        """
+        model = self._model(name)
+        return _ready(model.pick() if version is None else _named(model, version))
+
+    def again(self, version: Version, asked: str | None) -> Version:
+        """Return a version that was picked, or whoever has taken its place since, before anything was queued.
+
+        Args:
+            version: From :meth:`pick`.
+            asked: What the request had asked for then.
+
+        Raises:
+            UnknownVersion, ModelNotReady: As :meth:`resolve` raises them.
+        """
+        return version if version.state is State.READY else self.pick(version.ref.name, asked)
+
+    def _model(self, name: str) -> Model:
         model = self.models.get(name)
         if model is None:
             raise UnknownModel(name, tuple(self.models))
-        if version is None:
-            found = model.default
-        else:
-            by_number = {str(candidate.ref.version): candidate for candidate in model.versions}
-            if version not in by_number:
-                raise UnknownVersion(name, version, tuple(by_number))
-            found = by_number[version]
-        if found.state is not State.READY:
-            raise ModelNotReady(f"{found.label} is {found.state}" + (f": {found.reason}" if found.reason else ""))
-        return found
+        return model
 
     def lock(self, name: str) -> asyncio.Lock:
         """Return what is held by whoever brings versions of a model up or down."""
         return self._locks[name]
 
     async def load(self, check_contract: ContractCheck) -> None:
-        """Load, prove and warm up every version, one after the other; none that fails stops the others.
+        """Load, prove and warm up every version that a policy wants, one after the other; none that fails stops others.
 
         Args:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
-        for version in tuple(self.versions()):
-            async with self.lock(version.ref.name):
-                is_wanted = version in self.models[version.ref.name].versions  # else another took its place meanwhile
-                if is_wanted and version.state is State.LOADING:  # it may have failed, or been unloaded
-                    await self.bring_up(version, check_contract)
+        self.shadows.start()
+        for model in tuple(self.models.values()):
+            for number in model.policy.in_order(version.ref.version for version in model.versions):
+                async with self.lock(model.name):
+                    version = model.numbered(number)  # another may have taken its place meanwhile
+                    if version is None or version.state is not State.LOADING:  # failed, or unloaded
+                        continue
+                    if model.wants(number, model.policy):
+                        await self.bring_up(version, check_contract)
+                    else:
+                        version.release()
 
     async def bring_up(self, version: Version, check_contract: ContractCheck) -> None:
         """Load, prove and warm up one version whose manifest is valid; it is ready afterwards, or failed. Never raises.
@@ -167,6 +205,7 @@ class Catalog:
 
     def close(self) -> None:
         """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""
+        self.shadows.close()
         for version in self.versions():
             if version.batcher is not None:
                 version.batcher.abandon("the service is shutting down")
@@ -178,6 +217,8 @@ class Catalog:
         while True:
             try:
                 return self._load_as_planned(version, bundle, plan, device, check_contract)
+            except BundleNotSigned:
+                raise  # whatever the plan
             except BundleError as exc:
                 if plan.tuning is not None:
                     logger.warning("%s: not served as it was tuned: %s", version.label, exc)
@@ -270,6 +311,7 @@ class Catalog:
             on_batch=count,
             on_traced=self._trace_batches(*one_version),
             on_sick=version.fail,
+            memory=self._queue_memory,
             statistics=self._metrics.statistics[one_version],
             clock=self._clock,
         )
@@ -295,3 +337,17 @@ class Catalog:
     def _ready(self) -> Iterable[tuple[tuple[str, str], float]]:
         for version in self.versions():
             yield (version.ref.name, str(version.ref.version)), version.state is State.READY
+
+
+def _named(model: Model, name: str) -> Version:
+    version = model.named(name)
+    if version is None:
+        raise UnknownVersion(model.name, name, model.names)
+    return version
+
+
+def _ready(version: Version) -> Version:
+    if version.state is not State.READY:
+        reason = f": {version.reason}" if version.reason else ""
+        raise ModelNotReady(f"{version.label} is {version.state}{reason}")
+    return version

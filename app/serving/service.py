@@ -36,7 +36,7 @@ class Service:
         """Submit a request whose answer is handed to its callback.
 
         Args:
-            version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
+            version: Who answers, from :meth:`app.serving.catalog.Catalog.pick`.
             job: The inputs of the manifest, B rows; the deadline is on ``clock``.
 
         Raises:
@@ -65,7 +65,7 @@ class Service:
         """Return what the model makes of B rows.
 
         Args:
-            version: Who answers, from :meth:`app.serving.catalog.Catalog.resolve`.
+            version: Who answers, from :meth:`app.serving.catalog.Catalog.pick`.
             tensors: The inputs of the manifest, B rows.
             deadline: On ``clock``.
             client: Who asks, for fairness between clients.

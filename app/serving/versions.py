@@ -10,6 +10,8 @@ What is loaded again begins as a new :class:`Version`.
 """
 
 import logging
+import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,10 +20,12 @@ from typing import Literal
 from app.backends import Backend
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
+from app.bundle.signing import PublicKeys
 from app.errors import BundleError, SettingsError
 from app.metrics import Histogram
 from app.serving.batcher import Batcher
 from app.serving.costs import CostModel
+from app.serving.policy import LATEST, Dealer, Policy
 from app.serving.tuned import Plan
 from app.settings import Settings
 
@@ -48,7 +52,8 @@ class Version:
         bundle: None where the manifest is not valid.
         manifest_read: As it lay on the disk; that of ``bundle`` may be batched as it was tuned.
         state: Where it stands.
-        reason: Why it failed; empty otherwise.
+        reason: Why it failed, or of one that serves, why it goes on in place of what lies in its folder now; empty
+            otherwise.
         backend_name: What serves it, once loaded.
         device: Where it computes, once loaded.
         plan: How it is served: with what was tuned for this machine, where there is that.
@@ -57,6 +62,8 @@ class Version:
         costs: What a batch is expected to take, corrected by every one that runs.
         batcher: Its queue; there where ``state`` is ready.
         queue_s: Where the seconds that requests wait are counted, once it has been ready.
+        is_held: Whether it must not yet become the latest: others of its swap are still on their way.
+        is_lent: Whether a shadow computes with its backend now, beside its queue.
     """
 
     ref: BundleRef
@@ -74,14 +81,20 @@ class Version:
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None
     queue_s: Histogram | None = None
+    is_held: bool = False
+    is_lent: bool = False
 
     def fail(self, reason: str) -> None:
         """Take it out of rotation for good, and give back what its runtime holds.
 
-        Nothing runs on it: it has never served, or its last batch has just failed.
+        Nothing runs on it: it has never served, or its last batch has just failed. What is unloaded stays unloaded,
+        though a batch of its comes back sick.
         """
-        self.state, self.reason = State.FAILED, reason
-        logger.error("%s failed: %s", self.label, reason)
+        if self.state in (State.UNLOADING, State.UNLOADED):
+            logger.error("%s, which is %s, has failed: %s", self.label, self.state, reason)
+        else:
+            self.state, self.reason = State.FAILED, reason
+            logger.error("%s failed: %s", self.label, reason)
         self._stop_executor()
         self.discard_backend()
 
@@ -114,9 +127,9 @@ class Version:
             executor.shutdown(wait=False)
 
     def discard_backend(self) -> None:
-        """Give back what its runtime holds."""
+        """Give back what its runtime holds; where a shadow still computes with it, that is left to it."""
         backend, self.backend = self.backend, None
-        if backend is not None:
+        if backend is not None and not self.is_lent:
             try:
                 backend.close()
             except Exception:
@@ -130,19 +143,71 @@ class Version:
 
 @dataclass(slots=True, kw_only=True)
 class Model:
-    """All versions of one name, rising.
+    """All versions of one name, rising, and the policy by which they answer.
 
     Attributes:
         name: Of the model.
         versions: Rising; at least one.
         contract: A manifest whose task, inputs and outputs the doors were set up for; None where they were not.
         is_unloaded: Whether an operator has unloaded it, and it has not been loaded again.
+        policy: In force here; changed by :meth:`adopt`.
+        draw: Returns numbers from 0 to 1, uniformly drawn, by which requests are dealt out.
     """
 
     name: str
     versions: list[Version] = field(default_factory=list)
     contract: Manifest | None = None
     is_unloaded: bool = False
+    policy: Policy = field(default_factory=Policy)
+    draw: Callable[[], float] = random.random
+    _dealer: Dealer | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.adopt(self.policy)
+
+    def adopt(self, policy: Policy) -> None:
+        """Answer by a policy from now on."""
+        self.policy = policy
+        self._dealer = Dealer(policy) if policy.weights else None
+
+    def pick(self) -> Version:
+        """Return who answers a request that names no version: by weight, where there are weights, or the default."""
+        dealer = self._dealer
+        if dealer is not None and (number := dealer.deal(self.draw())) is not None:
+            version = self.numbered(number)
+            if version is not None and version.state is State.READY:
+                return version
+        return self.default
+
+    def wants(self, number: int, policy: Policy) -> bool:
+        """Whether a version is to be loaded by a policy, as its versions stand now."""
+        if policy.keep == "all" or number in policy.named:
+            return True
+        shadow = None if policy.shadow is None else policy.shadow.version
+        return policy.pinned is None and not any(
+            version.state is State.READY and version.ref.version > number and version.ref.version != shadow
+            for version in self.versions
+        )
+
+    def numbered(self, number: int) -> Version | None:
+        """Return the version of a number; None where there is none."""
+        for version in self.versions:
+            if version.ref.version == number:
+                return version
+        return None
+
+    def named(self, name: str) -> Version | None:
+        """Return the version of a number, as it stands in a request, or of a label; None where there is none."""
+        labeled = self.policy.labels.get(name)
+        if labeled is not None:
+            return self.numbered(labeled)
+        # by its one spelling: `01` is no version 1
+        return next((version for version in self.versions if str(version.ref.version) == name), None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that a request may call a version of it."""
+        return (*(str(version.ref.version) for version in self.versions), *self.policy.labels)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -151,14 +216,22 @@ class Model:
 
     @property
     def default(self) -> Version:
-        """The highest version that is ready; where none is, the highest."""
-        for version in reversed(self.versions):  # no generator: every request passes here
-            if version.state is State.READY:
-                return version
+        """The version that is pinned; else the highest that is ready and no shadow; where none is, the highest."""
+        policy = self.policy
+        pinned = policy.default
+        shadow = None if policy.shadow is None else policy.shadow.version
+        if pinned == LATEST:
+            for version in reversed(self.versions):  # no generator: every request passes here
+                if version.state is State.READY and not version.is_held and version.ref.version != shadow:
+                    return version
+        else:
+            for version in self.versions:
+                if version.ref.version == pinned:
+                    return version
         return self.versions[-1]
 
 
-def read_manifests(settings: Settings) -> dict[str, Model]:
+def read_manifests(settings: Settings, keys: PublicKeys | None) -> dict[str, Model]:
     """List the bundles of the models folder and read their manifests; one that is not valid is there, failed.
 
     Raises:
@@ -175,21 +248,43 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
         )
     models: dict[str, Model] = {}
     for ref in refs:
-        model = models.setdefault(ref.name, Model(name=ref.name))
-        model.versions.append(read_version(ref, model))
+        model = models.setdefault(ref.name, Model(name=ref.name, policy=policy_at_start(settings, ref.name)))
+        model.versions.append(read_version(ref, model, keys))
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):
         raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
     if unknown := sorted(set(settings.backends) - set(models)):
         raise SettingsError(f"ZTO_BACKEND names models that are not there: {unknown}; there are: {', '.join(models)}")
+    _expect_versions(settings, models)
     return models
 
 
-def read_version(ref: BundleRef, model: Model) -> Version:
-    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed."""
+def policy_at_start(settings: Settings, name: str) -> Policy:
+    """Return what the settings say of the versions of a model."""
+    return Policy(default=settings.default_version_of(name), keep=settings.keep_versions)
+
+
+def _expect_versions(settings: Settings, models: dict[str, Model]) -> None:
+    """Refuse a setting that pins what is not there; raises :class:`SettingsError`."""
+    for name, number in settings.default_versions.items():
+        model = models.get(name)
+        if model is None:
+            raise SettingsError(
+                f"ZTO_VERSION_POLICY names a model that is not there: {name}; there are: {', '.join(models)}"
+            )
+        if isinstance(number, int) and model.numbered(number) is None:
+            known = ", ".join(str(version.ref.version) for version in model.versions)
+            raise SettingsError(f"ZTO_VERSION_POLICY pins {name} to version {number}; there are: {known}")
+
+
+def read_version(ref: BundleRef, model: Model, keys: PublicKeys | None) -> Version:
+    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed.
+
+    Where keys are given, so has one that nobody with one of them has signed.
+    """
     version = Version(ref=ref)
     try:
-        version.bundle = open_bundle(ref)
+        version.bundle = open_bundle(ref, keys)
         version.manifest_read = version.bundle.manifest
         _expect_same_contract(version.bundle.manifest, model)
     except BundleError as exc:

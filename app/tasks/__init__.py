@@ -105,6 +105,13 @@ class Task(Protocol):
         """Return one prediction per row, ready for JSON; ``options`` as :meth:`parse_options` returned them."""
         ...
 
+    def columns(self, outputs: Tensors) -> dict[str, Array]:
+        """Return members of the predictions that are one value a row, as arrays of shape (B,), for tables.
+
+        What is here is what :meth:`encode` says, whichever options; members that no array holds are missing.
+        """
+        ...
+
     def conversion(self) -> str | None:
         """Say what is done to files that are not quite what the model takes; None where nothing is."""
         ...

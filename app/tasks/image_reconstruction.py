@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import MISSING, AfterValidator, BaseModel, ConfigDict, Field
 
 from app.bundle.loader import Bundle
@@ -12,7 +13,7 @@ from app.tasks import Limits
 from app.tasks.decoding.numbers import custom_fault
 from app.tasks.shared.bodies import read_options, response_model
 from app.tasks.shared.pictures import PictureRequests
-from app.tensors import Tensors
+from app.tensors import Array, Tensors
 
 OUTPUTS = ("error", "anomaly", "code", "reconstruction")
 
@@ -88,6 +89,10 @@ class ImageReconstructionTask(PictureRequests):
         }
         found = {name: column() for name, column in columns.items() if name in asked}
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+    def columns(self, outputs: Tensors) -> dict[str, Array]:
+        """Return the error and what follows from it; see :class:`app.tasks.Task`."""
+        return {"error": outputs["error"], "anomaly": outputs["error"].astype(np.float64) > self._threshold}
 
 
 def create(bundle: Bundle, limits: Limits) -> ImageReconstructionTask:

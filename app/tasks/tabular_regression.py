@@ -11,7 +11,7 @@ from app.errors import BundleError
 from app.tasks import Limits
 from app.tasks.shared.bodies import read_options, response_model
 from app.tasks.shared.features import FeatureRequests
-from app.tensors import Tensors
+from app.tensors import Array, Tensors
 
 
 class Options(BaseModel):
@@ -39,6 +39,10 @@ class TabularRegressionTask(FeatureRequests):
     def encode(self, outputs: Tensors, options: Options) -> list[dict[str, Any]]:
         """Return the value of every row; see :class:`app.tasks.Task`."""
         return [{"value": value} for value in outputs["value"].tolist()]
+
+    def columns(self, outputs: Tensors) -> dict[str, Array]:
+        """Return the value; see :class:`app.tasks.Task`."""
+        return {"value": outputs["value"]}
 
 
 def create(bundle: Bundle, limits: Limits) -> TabularRegressionTask:

@@ -123,6 +123,10 @@ class TensorsTask:
         columns = [outputs[name].tolist() for name in options]
         return [{"outputs": dict(zip(options, row, strict=True))} for row in zip(*columns, strict=True)]
 
+    def columns(self, outputs: Tensors) -> dict[str, Array]:
+        """Return none: an output may be of any shape; see :class:`app.tasks.Task`."""
+        return {}
+
     def conversion(self) -> None:
         """Say nothing: numbers are taken as they come; see :class:`app.tasks.Task`."""
 

@@ -34,7 +34,6 @@ class Facts:
         version: Of the model.
         status: Of HTTP, or the name of gRPC's.
         code: Of the error that it was answered with.
-        key: The name of its key.
         rows: Of the model's input.
         parse_s: Seconds from its head to its tensors.
         queue_s: Seconds that it waited before its first row was taken.
@@ -51,7 +50,6 @@ class Facts:
     version: str = ""
     status: int | str = 0
     code: str = ""
-    key: str = ""
     rows: int = 0
     parse_s: float = 0.0
     queue_s: float = 0.0

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from app import memory
+from app.access.rates import Table
 from app.errors import SettingsError
 from app.main import ZeroToOne, create_app
 from app.metrics import Snapshot
@@ -22,7 +23,6 @@ from app.server import Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
-from app.workers.commands import Commands
 
 logger = logging.getLogger("app.workers")
 
@@ -57,10 +57,12 @@ class WorkerServer(Server):
         place: Of this worker.
     """
 
+    shares_ports = True
+
     def __init__(self, app: ZeroToOne, settings: Settings, place: Place) -> None:
         super().__init__(app, settings)
         self._place = place
-        self._commands = Commands(place.board, place.number, app.repository)
+        self._commands = app.repository.commands
         self._taken: dict[int, asyncio.Server] = {}
         self._has_begun = False  # what is loaded later keeps it from nothing
 
@@ -71,8 +73,7 @@ class WorkerServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start loading, and answer pings; sockets are taken from the first tick on."""
         asyncio.get_running_loop().add_reader(self._place.pings.fileno(), self._pong)
-        self._commands.begin()
-        self._app.repository.crew = self._commands
+        self._commands.begin(self._place.board, self._place.number)
         await super().startup(sockets=[])
 
     async def on_tick(self, counter: int) -> bool:
@@ -143,7 +144,7 @@ class WorkerServer(Server):
         for number in wanted - self._taken.keys():
             copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
             self._taken[number] = await asyncio.get_running_loop().create_server(
-                self._create_protocol, sock=copy, backlog=self.config.backlog
+                self._create_protocol, sock=copy, ssl=self.config.ssl, backlog=self.config.backlog
             )
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
@@ -166,6 +167,7 @@ def serve(settings: Settings, place: Place) -> int:
         return EXIT_BAD_SETTINGS
     if left_behind := place.board.read(place.number):
         app.figures.absorb(orjson.loads(left_behind))  # by the worker that was here before: counters only rise
+    app.admission.share_rates(Table(place.board.rates))
     server = WorkerServer(app, settings, place)
     app.figures.share(server.exchange)
     return run(server)

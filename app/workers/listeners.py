@@ -19,13 +19,14 @@ _BACKLOG = 2048
 logger = logging.getLogger("app.workers")
 
 
-def listen(host: str, port: int, count: int) -> list[socket.socket]:
+def listen(host: str, port: int, count: int, *, scheme: str = "http") -> list[socket.socket]:
     """Open the sockets.
 
     Args:
         host: An IPv4 or IPv6 address, or a name.
         port: 0 takes a free one, the same for all.
         count: How many.
+        scheme: For the log.
 
     Raises:
         SystemExit: The port is taken or the address is not here; the log says so.
@@ -49,7 +50,7 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
         opened.pop_all()
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     # as uvicorn says it of a single process
-    logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", shown, address[1])
+    logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, shown, address[1])
     return sockets
 
 

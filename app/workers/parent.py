@@ -24,6 +24,7 @@ from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from app import logs
 from app.errors import SettingsError
+from app.ports import OPERATORS, reserve
 from app.protocols.grpc import ports
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
@@ -140,7 +141,8 @@ class Workers(Multiprocess):
             log_config=None,
             timeout_worker_healthcheck=HUNG_S,
         )
-        super().__init__(config, listen(settings.host, settings.port, settings.workers))
+        scheme = "http" if settings.tls_cert is None else "https"
+        super().__init__(config, listen(settings.host, settings.port, settings.workers, scheme=scheme))
         for number in SIGNALS:
             if number not in _ENDING:
                 signal.signal(number, signal.SIG_DFL)
@@ -271,6 +273,9 @@ def serve(settings: Settings) -> int:
             ports.expect_installed()
             held = opened.enter_context(ports.reserve(settings.host, settings.grpc_port))
             settings = settings.model_copy(update={"grpc_port": held.getsockname()[1]})
+        if settings.admin_port is not None:
+            held = opened.enter_context(reserve(settings.admin_host, settings.admin_port, OPERATORS))
+            settings = settings.model_copy(update={"admin_port": held.getsockname()[1]})
         return Workers(settings).serve()
 
 
@@ -283,9 +288,10 @@ def _check_models(settings: Settings) -> int:
     if pid == 0:
         status = 0
         try:
+            from app.bundle.signing import read_keys
             from app.serving.versions import read_manifests
 
-            read_manifests(settings)
+            read_manifests(settings, read_keys(settings.signing_key))
         except SettingsError as exc:
             sys.stderr.write(f"error: {exc}\n")
             sys.stderr.flush()

@@ -57,8 +57,9 @@ CLIENT = ROOT / "clients" / "python"
 PAGES = [Page.read(ROOT / f"{name}.md") for name in ("README", "CONTRIBUTING", "CHANGELOG")]
 PAGES += [Page.read(path) for path in sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += [Page.read(CLIENT / "README.md")]
-# run from its first line to its last, in a folder of its own: tests/e2e/test_guide_own_model.py
-OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"
+# run from their first line to their last, in a folder of their own
+OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"  # tests/e2e/test_guide_own_model.py
+SIGNING_TEST = ROOT / "docs" / "guides" / "signing.md"  # tests/e2e/test_guide_signing.py
 PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
@@ -93,7 +94,7 @@ class Place(NamedTuple):
 
 
 def places(*kinds: str) -> list[Place]:
-    pages = [page for page in PAGES if page.path != OWN_TEST]
+    pages = [page for page in PAGES if page.path not in (OWN_TEST, SIGNING_TEST)]
     return [Place(page, i) for page in pages for i, block in enumerate(page.blocks) if block.kind in kinds]
 
 

@@ -7,7 +7,8 @@ not by calling it, so that the two hold each other.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def dummy_bundle(
         width,
         low=low,
         high=high,
-        without=tuple(behavior.get(name) for name in ("raise_on", "panics_on", "hangs_on", "exits_on", "nan_on")),
+        without=tuple(value for name, value in behavior.items() if name.endswith("_on")),
     )
     artifact = json.dumps(behavior).encode()
     golden = dump_golden(golden_rows(images_BHW, labels))
@@ -75,6 +76,19 @@ def dummy_bundle(
     )
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2))
     return folder
+
+
+@contextmanager
+def fault(folder: Path, **what: object) -> Iterator[None]:
+    """Break the dummy of a bundle that heeds faults, for as long as the block runs; see the dummy's ``Fault``."""
+    file = folder.with_name(f"{folder.name}.faults.json")
+    beside = file.with_suffix(".tmp")
+    beside.write_text(json.dumps(what))
+    beside.rename(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def manifest_document(

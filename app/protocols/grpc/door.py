@@ -11,8 +11,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from app import logs
+from app.access.roles import Role
 from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
-from app.errors import ClientGone, MalformedBody, ServingError, code_of
+from app.errors import ClientGone, MalformedBody, NotAllowed, ServingError, code_of
 from app.incoming import Share
 from app.protocols.grpc import statuses
 from app.settings import Settings
@@ -24,7 +25,7 @@ SERVICE = "inference.GRPCInferenceService"
 INFER, STREAM_INFER = "ModelInfer", "ModelStreamInfer"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Request = TypeVar("Request", bound=Message)
-_HEEDED = frozenset(("x-request-id", "x-request-timeout-ms", "traceparent"))
+_HEEDED = frozenset(("authorization", "traceparent", "x-api-key", "x-request-id", "x-request-timeout-ms"))
 OK = "OK"
 
 
@@ -38,6 +39,7 @@ class Door:
 
     def __init__(self, admission: Admission, settings: Settings) -> None:
         self._admission = admission
+        self._admin_port = settings.admin_port
         self._answers_open = asyncio.Event()
         self._answers_open.set()
         self._heeded = _HEEDED | ({settings.client_header.lower()} if settings.client_header else set())
@@ -46,17 +48,28 @@ class Door:
         """Return the account of one message; see :meth:`app.admission.Admission.share`."""
         return self._admission.share()
 
-    def ticket_of(self, context: Context, method: str) -> Ticket:
-        """Return the ticket of a call. Never raises: a refusal stands on the ticket."""
+    def ticket_of(self, context: Context, role: Role | None, method: str) -> Ticket:
+        """Return the ticket of a call. Never raises: a refusal stands on the ticket.
+
+        Args:
+            context: Of the call.
+            role: What it needs; None where anybody may call.
+            method: Its name.
+        """
         headers = [
             (key.encode(), value.encode("utf-8", "replace"))
             for key, value in context.invocation_metadata() or ()
             if key in self._heeded and isinstance(value, str)
         ]
-        ticket = self._admission.admit({"headers": headers, "client": (address_of(context.peer()), 0)})
+        is_elsewhere = role is Role.ADMIN and self._admin_port is not None
+        scope = {"headers": headers, "client": (address_of(context.peer()), 0)}
+        ticket = self._admission.admit(scope, None if is_elsewhere else role)
+        if is_elsewhere:
+            ticket.refusal = NotAllowed("operators have a port of their own, over HTTP alone (ZTO_ADMIN_PORT)")
         left_s = context.time_remaining()
         if left_s is not None:
             ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)
+            ticket.is_default_deadline = False
         ticket.facts.method, ticket.facts.path = "POST", f"/{SERVICE}/{method}"
         logs.REQUEST.set(ticket)
         return ticket
@@ -70,18 +83,22 @@ class Door:
         self._admission.offer(ticket, data)
 
     def unary(
-        self, request_type: type[Request], answer: Callable[[Ticket, Request, Context], Awaitable[bytes]]
+        self,
+        request_type: type[Request],
+        answer: Callable[[Ticket, Request, Context], Awaitable[bytes]],
+        role: Role | None,
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Return the handler of a call with one request and one answer.
 
         Args:
             request_type: Of the request.
             answer: Returns the answer as it is written, or raises.
+            role: What the call needs; None where anybody may call.
         """
         method = request_type.__name__.removesuffix("Request")
 
         async def handle(data: bytes, context: Context) -> bytes:
-            ticket = self.ticket_of(context, method)
+            ticket = self.ticket_of(context, role, method)
             if method == INFER:
                 self._admission.offer(ticket, data)
             try:
@@ -101,6 +118,23 @@ class Door:
 
         # bytes, not messages: what cannot be read is told in our words
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def not_offered(self, method: str, what: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Return the handler of a call that clients know and this service does not offer.
+
+        Args:
+            method: Its name.
+            what: The end of the sentence that the caller gets.
+        """
+
+        async def refuse(_: bytes, context: Context) -> bytes:
+            ticket = self.ticket_of(context, Role.READ, method)
+            if ticket.refusal is not None:
+                await self.refuse(context, ticket, ticket.refusal)
+            self.finish(ticket, grpc.StatusCode.UNIMPLEMENTED.name)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"not offered by this service: {what}")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
     @contextlib.contextmanager
     def holding_answers(self) -> Iterator[None]:

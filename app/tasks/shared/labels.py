@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.bundle.manifest import Manifest
 from app.errors import BundleError
 from app.tasks.shared.bodies import read_options, response_model
-from app.tensors import Tensors
+from app.tensors import Array, Tensors
 
 
 class Options(BaseModel):
@@ -32,6 +33,7 @@ class LabelAnswers:
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...]) -> None:
         self._labels = labels
+        self._labels_C = np.array(labels, object)
         shapes = {spec.name: spec.shape[1:] for spec in manifest.outputs}
         if shapes.get("probabilities") != (len(labels),):
             raise BundleError(f"{manifest.task.kind} needs an output 'probabilities' of shape (batch, {len(labels)})")
@@ -59,6 +61,16 @@ class LabelAnswers:
             named = dict(zip(labels, row, strict=True)) if options.top_k is None else _top(labels, row, options.top_k)
             predictions.append({"label": labels[best], "index": best, "probability": row[best], "probabilities": named})
         return predictions
+
+    def columns(self, outputs: Tensors) -> dict[str, Array]:
+        """Return all but the probabilities of the other labels; see :class:`app.tasks.Task`."""
+        probabilities_BC = outputs["probabilities"]
+        best_B = probabilities_BC.argmax(axis=1)
+        return {
+            "label": self._labels_C[best_B],
+            "index": best_B,
+            "probability": probabilities_BC[np.arange(len(best_B)), best_B],
+        }
 
 
 _NO_OPTIONS = Options()

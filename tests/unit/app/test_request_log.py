@@ -98,7 +98,8 @@ def test_as_text_it_has_the_same_members() -> None:
 
 
 def test_what_no_model_answers_tells_its_path_and_its_code() -> None:
-    (line,) = told((ticket(), Facts(method="GET", path="/models/nope", status=404, code="unknown_model", key="web")))
+    facts = Facts(method="GET", path="/models/nope", status=404, code="unknown_model")
+    (line,) = told((ticket(key="web"), facts))
     found = json.loads(line)
     assert (found["path"], found["status"], found["code"]) == ("GET /models/nope", 404, "unknown_model")
     assert found["key"] == "web"

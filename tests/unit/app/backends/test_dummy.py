@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.support.bundles import (
     ARTIFACT_FILE,
     dummy_bundle,
     dummy_outputs,
+    fault,
     manifest_document,
     open_folder,
     write_file_with_digest,
@@ -113,6 +115,49 @@ def test_the_behavior_comes_from_the_artifact(tmp_path: Path) -> None:
     assert not backend.is_closed
     backend.close()
     assert backend.is_closed
+
+
+def test_faults_come_and_go_with_their_file(tmp_path: Path) -> None:
+    folder = dummy_bundle(tmp_path, behavior={"heeds_faults": True})
+    backend = load(open_folder(folder), threads=1)
+    well = run(backend)
+    with fault(folder, fault="raise"), pytest.raises(RuntimeError, match="told to raise"):
+        run(backend)
+    with fault(folder, fault="wrong"):
+        wrong = run(backend)
+    assert wrong["logits"].shape == well["logits"].shape
+    assert not np.allclose(wrong["logits"], well["logits"], rtol=1e-3)
+    with fault(folder, fault="nan"):
+        assert all(np.isnan(array_BC).all() for array_BC in run(backend).values())
+    with fault(folder, fault="rows"):
+        assert len(run(backend)["logits"]) == 4
+    with fault(folder, fault="leak", leak_bytes=64):
+        assert np.array_equal(run(backend)["logits"], well["logits"])
+    assert np.array_equal(run(backend)["logits"], well["logits"])
+
+
+def test_a_fault_is_that_of_its_process_alone(tmp_path: Path) -> None:
+    folder = dummy_bundle(tmp_path, behavior={"heeds_faults": True})
+    backend = load(open_folder(folder), threads=1)
+    with fault(folder, fault="raise", pid=os.getpid() + 1):
+        run(backend)
+    with fault(folder, fault="raise", pid=os.getpid()), pytest.raises(RuntimeError, match="told to raise"):
+        run(backend)
+
+
+def test_a_file_that_is_no_fault_is_told_without_what_it_holds(tmp_path: Path) -> None:
+    folder = dummy_bundle(tmp_path, behavior={"heeds_faults": True})
+    backend = load(open_folder(folder), threads=1)
+    with fault(folder, secret="hush"), pytest.raises(RuntimeError, match=r"1\.faults\.json holds no fault") as told:
+        run(backend)
+    assert "hush" not in str(told.value)
+
+
+def test_a_dummy_that_was_not_told_to_heed_faults_heeds_none(tmp_path: Path) -> None:
+    folder = dummy_bundle(tmp_path)
+    backend = load(open_folder(folder), threads=1)
+    with fault(folder, fault="raise"):
+        run(backend)
 
 
 @pytest.mark.parametrize(
