@@ -327,7 +327,9 @@ class WireProtocol(HttpToolsProtocol):
             return
         self._idle_since = None
         self._admission.count_refusal(_Refused(refusal))
-        request_id = self._admission.admit({"headers": self.headers or ()}, None).request_id
+        ticket = self._admission.admit({"headers": self.headers or (), "client": self.client}, None)
+        ticket.facts.path, ticket.facts.code = self._path(), refusal.code
+        request_id = ticket.request_id
         media_type, body = _render(refusal, self._path(), request_id.decode("ascii"))
         headers = [
             *self.server_state.default_headers,
@@ -342,6 +344,7 @@ class WireProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         if self.transport.can_write_eof():  # TLS cannot
             self.transport.write_eof()
+        self._admission.finish(ticket, refusal.status)
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _path(self) -> str:
