@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app import encodings
@@ -31,10 +31,15 @@ from app.errors import (
     MalformedBody,
     RequestError,
     UnsupportedEncoding,
+    code_of,
 )
 from app.incoming import Incoming, Share
 from app.metrics import Metrics
+from app.observer import Observer
 from app.settings import Settings
+from app.tracing import context
+from app.tracing.context import Trace
+from app.tracing.facts import Facts
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -88,6 +93,7 @@ class Ticket:
         usage: What is left of its limits; None where it has none.
         origin: Of the page that asks, where pages of other origins may; else empty.
         refusal: Why it is not let in; None where it is.
+        trace: Where it stands in a trace; None where it stands in none.
     """
 
     request_id: bytes
@@ -107,6 +113,20 @@ class Ticket:
     is_default_deadline: bool = True
     origin: bytes = b""
     refusal: RequestError | None = None
+    trace: Trace | None = None
+    _facts: Facts | None = field(default=None, init=False, repr=False)
+
+    @property
+    def trace_id(self) -> bytes:
+        """The trace that it belongs to; empty where it belongs to none."""
+        return b"" if self.trace is None else self.trace.trace_id
+
+    @property
+    def facts(self) -> Facts:
+        """What is told of it when it is over; its door notes it here."""
+        if self._facts is None:  # the short way needs none
+            self._facts = Facts()
+        return self._facts
 
     def explain(self, error: Exception) -> None:
         """Let an error say that it was the service's own deadline that passed, where it was."""
@@ -122,8 +142,10 @@ class Admission:
         metrics: Told of refusals.
         clock: Monotonic seconds.
         offload: Where large bodies are inflated; None for the event loop.
+        observer: Told of every request when it is over; None for nobody.
 
     Attributes:
+        observer: As above.
         is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
         is_closed: Whether the ports are closed, and no further connection is taken.
         origins: Whose pages may ask from a browser.
@@ -137,6 +159,7 @@ class Admission:
         *,
         clock: Callable[[], float] = time.monotonic,
         offload: Offload | None = None,
+        observer: Observer | None = None,
     ) -> None:
         admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value().encode("ascii")
         self._keys = Keys(settings.api_keys_file, admin_key)
@@ -158,6 +181,7 @@ class Admission:
             REQUEST_ID_HEADER: _admit_id,
             DEADLINE_HEADER: _admit_deadline,
             INFERENCE_HEADER: _admit_inference_header,
+            context.HEADER: _admit_trace,
         }
         if self.origins:
             self._readers[b"origin"] = _admit_origin
@@ -165,6 +189,7 @@ class Admission:
             self._read_client_from(settings.client_header.lower().encode())
         self._acceptables: dict[bytes, Acceptable] = {}
         self._metrics = metrics
+        self.observer = observer
         self._offload = offload
         self._clock = clock
         self._id_prefix = os.urandom(6).hex().encode() + b"-"
@@ -189,6 +214,8 @@ class Admission:
                 read(ticket, value)
         if not ticket.request_id:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
+        if self.observer is not None:
+            ticket.trace = self.observer.begin(ticket.trace)
         if role is not None and (self._is_guarded or role is Role.ADMIN):
             self._guard(ticket, role)
         return ticket
@@ -316,7 +343,27 @@ class Admission:
 
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""
-        self._metrics.refusals[getattr(error, "code", type(error).__name__)] += 1
+        self._metrics.refusals[code_of(error)] += 1
+
+    def offer(self, ticket: Ticket, body: bytes) -> None:
+        """Show a whole body to whoever has been asked to tell of some."""
+        if self.observer is not None and self.observer.with_payloads:
+            self.observer.offer(ticket, body)
+
+    def finish(self, ticket: Ticket, status: int | str) -> None:
+        """Count what the answer of a model took to write, and tell of a request that is over, as its door has noted.
+
+        Args:
+            ticket: Of the request.
+            status: It was answered with; 0 where it got no answer.
+        """
+        facts, now = ticket.facts, self._clock()
+        facts.status = status
+        if facts.answered_at and facts.model and not facts.code:
+            self._metrics.stage_s[facts.model, "write"].observe(now - facts.answered_at)
+            self._metrics.request_s[facts.door, facts.model].observe(now - ticket.received_at)
+        if self.observer is not None:
+            self.observer.finish(ticket, facts, now=now)
 
     def _admit_length(self, ticket: Ticket, value: bytes) -> None:
         if value.isdigit():  # the server has refused what is no number
@@ -383,6 +430,10 @@ def _admit_encoding(ticket: Ticket, value: bytes) -> None:
 def _admit_id(ticket: Ticket, value: bytes) -> None:
     if _REQUEST_ID.fullmatch(value):
         ticket.request_id = value
+
+
+def _admit_trace(ticket: Ticket, value: bytes) -> None:
+    ticket.trace = context.parse(value)
 
 
 def _admit_inference_header(ticket: Ticket, value: bytes) -> None:

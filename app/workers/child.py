@@ -159,7 +159,7 @@ def serve(settings: Settings, place: Place) -> int:
     """Serve until the end; return the exit status."""
     memory.return_large_blocks()
     try:
-        app = create_app(settings)
+        app = create_app(settings, worker=place.number)
     except SettingsError as exc:
         logger.error("worker %d cannot start: %s", place.number, exc)
         return EXIT_BAD_SETTINGS
