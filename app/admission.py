@@ -233,7 +233,8 @@ class Admission:
         """Return the headers that every answer carries."""
         receipts = [(REQUEST_ID_HEADER, ticket.request_id)]
         if ticket.usage is not None:
-            receipts += [(b"ratelimit-policy", ticket.usage.policy), (b"ratelimit", ticket.usage.left)]
+            policy, left = ticket.usage
+            receipts += [(b"ratelimit-policy", policy), (b"ratelimit", left)]
         if self.origins:
             receipts += self.origins.answer(ticket.origin)
         if self.is_draining:

@@ -78,13 +78,13 @@ def test_whoever_comes_when_it_was_told_is_let_in_and_not_before(table: Table, s
 
 def test_what_is_left_is_told_for_each_limit(table: Table) -> None:
     meter = Meter(table, "somebody", parse("3/second;100/minute"))
-    usage, wait_s = meter.hit(600.25)
-    assert usage.policy == b'"second";q=3;w=1, "minute";q=100;w=60'
-    assert (usage.left, wait_s) == (b'"second";r=2;t=1, "minute";r=99;t=60', 0.0)
+    (policy, left), wait_s = meter.hit(600.25)
+    assert policy == b'"second";q=3;w=1, "minute";q=100;w=60'
+    assert (left, wait_s) == (b'"second";r=2;t=1, "minute";r=99;t=60', 0.0)
     meter.hit(600.25)
-    assert meter.hit(600.25)[0].left == b'"second";r=0;t=1, "minute";r=97;t=60'
-    usage, wait_s = meter.hit(600.25)
-    assert usage.left == b'"second";r=0;t=1, "minute";r=97;t=60'  # one that is refused is not taken off
+    assert meter.hit(600.25)[0][1] == b'"second";r=0;t=1, "minute";r=97;t=60'
+    (_, left), wait_s = meter.hit(600.25)
+    assert left == b'"second";r=0;t=1, "minute";r=97;t=60'  # one that is refused is not taken off
     assert 0.75 < wait_s < 1
 
 
