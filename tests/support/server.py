@@ -64,7 +64,7 @@ class RunningService:
         """Ask /readyz until it answers with the status, and no model is on its way any more."""
         ends_at = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends_at:
-            response = httpx.get(f"{self.url}/readyz", verify=self.verify)
+            response = httpx.get(f"{self.url}/readyz", verify=self.verify, timeout=START_TIMEOUT_S)
             states = {v["state"] for model in response.json()["models"].values() for v in model["versions"].values()}
             if response.status_code == wanted and not states & {"loading", "proving"}:
                 return response
@@ -97,8 +97,8 @@ def serve(
 
 
 COMMAND = (sys.executable, "-W", "error", "-m", "app", "serve")
-# a free port, and an end without waiting for a load balancer
-DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1"}
+# a free port, an end without waiting for a load balancer, and a log that reads as its messages do
+DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1", "ZTO_LOG_FORMAT": "text"}
 
 
 @contextmanager
