@@ -14,7 +14,7 @@ protoc = $(BIN)/python -m grpc_tools.protoc --proto_path=. --pyi_out=$(or $(1),.
 	--descriptor_set_out=$(1)$(PROTOS)/protos.binpb $(PROTOS)/*.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify replay-node alerts check check-deploy manifests format protos schema train models bench bench-quick image test-image clean
+.PHONY: help serve test quick verify replay-node alerts check check-deploy manifests format protos schema train models bench bench-quick drills image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ bench: $(VENV)/.dev ## the service beside seven other servers and the floors, on
 
 bench-quick: $(VENV)/.dev ## see that `make bench` works: one short round, figures into build/bench/quick
 	$(BIN)/python -m benchmarks measure --quick
+
+drills: $(VENV)/.dev ## bad days on purpose, or one of them: DRILL=killed; writes docs/reliability.md (an hour; wants nginx)
+	$(BIN)/python -m tests.drills $(DRILL)
 
 image: ## build the service's image
 	docker build --target service --tag zero-to-one:service .

@@ -147,6 +147,7 @@ class Admission:
     Attributes:
         observer: As above.
         is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
+        is_closed: Whether the ports are closed, and no further connection is taken.
         origins: Whose pages may ask from a browser.
         connections: How many there are.
     """
@@ -194,6 +195,7 @@ class Admission:
         self._id_prefix = os.urandom(6).hex().encode() + b"-"
         self._id_counter = itertools.count(1)
         self.is_draining = False
+        self.is_closed = False
 
     def admit(self, scope: Mapping[str, Any], role: Role | None = Role.PREDICT) -> Ticket:
         """Look at the headers of a request. Never raises: a refusal stands on the ticket.
@@ -241,6 +243,16 @@ class Admission:
             return
         self._metrics.key_reads["ok" if was_read else "broken"] += 1
         self._rates.forget_keys()
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether predicting and reading need a key."""
+        return self._keys.are_needed
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether everybody has limits."""
+        return self._rates.are_for_all
 
     def share_rates(self, table: Table) -> None:
         """Count requests together with other processes."""
@@ -328,18 +340,6 @@ class Admission:
         if self.origins:
             lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
         return lines + b"connection: close\r\n" if self.is_draining else lines
-
-    def expect_admin(self, authorization: bytes | None) -> None:
-        """Let only those on who have a key of the role admin; for whoever has not been admitted for that role.
-
-        Args:
-            authorization: The value of the request's header; None where it has none.
-
-        Raises:
-            NotAllowed: This service has no such key, or the caller has another one.
-            WrongKey: The request has none, or none that is good.
-        """
-        self._keys.expect(Role.ADMIN, authorization or b"", b"")
 
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""

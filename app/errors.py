@@ -247,6 +247,7 @@ class RateLimited(RequestError):
     def __init__(self, limits: str, *, by: str, retry_after_s: float) -> None:
         super().__init__(f"more requests than this {by} may send: {limits}; come again in {retry_after_s:.3g} s")
         self.retry_after_s = retry_after_s
+        self.limit = Limit("rate_limit", limits)
 
 
 class UnknownModel(RequestError):

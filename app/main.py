@@ -18,7 +18,7 @@ from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
 from app.errors import NotAllowed, ServingError, code_of, quoted
 from app.metrics import Metrics
-from app.protocols import admin, health, metrics, openapi, page, problem
+from app.protocols import admin, guarded, health, metrics, openapi, page, problem
 from app.protocols.clouds import documents
 from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
@@ -163,6 +163,8 @@ class ZeroToOne(FastAPI):
             schemas |= openapi.components(doors.tasks) | documents.components(doors.manifests, doors.tasks)
             schemas |= open_inference.components()
             complete(document, self.catalog.models)
+            admission = self.admission
+            guarded.complete(document, self.paths, has_keys=admission.needs_keys, has_rates=admission.has_rates)
         return super().openapi()
 
     _documented: int = 0

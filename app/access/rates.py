@@ -49,6 +49,11 @@ class Limit(NamedTuple):
 
 
 @functools.cache
+def in_words(limits: tuple[Limit, ...]) -> str:
+    """Return limits for people, as ``100 in 1 s, 2000 in 60 s``."""
+    return ", ".join(f"{limit.amount} in {limit.window_s} s" for limit in limits)
+
+
 def parse(text: str) -> tuple[Limit, ...]:
     """Return the limits of a text such as ``100/second;2000/minute``; the shortest window first.
 
@@ -165,7 +170,7 @@ class Meter:
             _Gauge(limit, fingerprint, table.find(fingerprint))
             for limit, fingerprint in zip(limits, fingerprints, strict=True)
         ]
-        self.told = ", ".join(f"{limit.amount} in {limit.window_s} s" for limit in limits)
+        self.told = in_words(limits)
         self._policy = b", ".join(b'"%b";q=%d;w=%d' % (limit.name.encode(), *limit[:2]) for limit in limits)
         self._left = b", ".join(b'"%b";r=%%d;t=%%d' % limit.name.encode() for limit in limits)
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         0; 1 where the service refuses, or cannot be reached; 2 where the command cannot be understood.
     """
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         client = Client(_url(options), _key(options), timeout_s=options.timeout_s)
         answers = _ask(client, options)
@@ -65,7 +65,7 @@ def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.command == "status":
         return [client.call("GET", name, "") for name in ([options.model] if options.model else client.models())]
     if options.command == "policy":
-        policy = _changed(client.call("GET", options.model, "")["policy"], options)
+        policy = changed(client.call("GET", options.model, "")["policy"], options)
         return [client.call("PUT", options.model, "policy", policy)]
     if options.command == "shadow" and options.off:
         return [client.call("DELETE", options.model, "shadow")]
@@ -80,9 +80,9 @@ def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [client.call("POST", options.model, options.command)]
 
 
-def _changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return a policy with what was asked for; the rest stays as it is."""
-    changed = policy | _given({"default": options.default, "keep": options.keep})
+    asked = policy | _given({"default": options.default, "keep": options.keep})
     labels = {**policy["labels"], **dict(options.label)}
     weights = {**policy["weights"], **dict(options.weight)}
     if options.no_weights:
@@ -90,7 +90,7 @@ def _changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, A
     for label in options.drop_label:
         labels.pop(label, None)
         weights.pop(label, None)
-    return changed | {"labels": labels, "weights": {label: share for label, share in weights.items() if share > 0}}
+    return asked | {"labels": labels, "weights": {label: share for label, share in weights.items() if share > 0}}
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:
@@ -114,13 +114,14 @@ def _key(options: argparse.Namespace) -> str | None:
     return os.environ.get("ZTO_ADMIN_KEY")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app admin", description=__doc__)
-    parser.add_argument("--url", help="of the service; default: that of ZTO_HOST and ZTO_PORT")
-    parser.add_argument("--key-file", metavar="FILE", help="holds the key; default: ZTO_ADMIN_KEY")
-    parser.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the service; default: 60")
-    parser.add_argument("--json", action="store_true", help="print what the service answers")
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's own words."""
+    top = argparse.ArgumentParser(prog="python -m app admin", description=__doc__)
+    top.add_argument("--url", help="of the service; default: that of ZTO_HOST and ZTO_PORT")
+    top.add_argument("--key-file", metavar="FILE", help="holds the key; default: ZTO_ADMIN_KEY")
+    top.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the service; default: 60")
+    top.add_argument("--json", action="store_true", help="print what the service answers")
+    commands = top.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="what is wished of a model, or of all, and what has come of it")
     status.add_argument("model", nargs="?")
     for name, what in (
@@ -149,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("version", type=int, nargs="?")
     promote.add_argument("--min-agreement", type=float, help="in place of that of the policy")
     promote.add_argument("--min-rows", type=int, help="likewise")
-    return parser
+    return top
 
 
 def _version(text: str) -> str | int:

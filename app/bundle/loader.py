@@ -179,12 +179,27 @@ def open_bundle(ref: BundleRef, keys: PublicKeys | None = None) -> Bundle:
     try:
         manifest = Manifest.model_validate_json(text, strict=True)
     except ValidationError as exc:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc']) or 'document'}: {error['msg']}" for error in exc.errors()
-        )
-        raise BundleError(f"{MANIFEST_FILE} is not valid: {faults}") from exc
+        raise BundleError(f"{MANIFEST_FILE} is not valid: {_told(exc)}") from exc
     if (manifest.name, manifest.version) != (ref.name, ref.version):
         raise BundleError(
             f"{MANIFEST_FILE} is that of {manifest.name}/{manifest.version}, but lies in {ref.name}/{ref.version}"
         )
     return Bundle(folder=ref.folder, manifest=manifest, signed=signed)
+
+
+def _told(error: ValidationError) -> str:
+    """Return every fault; not that a list is too short, where it is for an item that has a fault of its own."""
+    faults = error.errors()
+    told = [
+        fault
+        for fault in faults
+        if fault["type"] != "too_short" or not any(_is_below(other["loc"], fault["loc"]) for other in faults)
+    ]
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in told
+    )
+
+
+def _is_below(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other

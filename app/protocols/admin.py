@@ -15,7 +15,7 @@ from app.errors import Fault, InvalidInput
 from app.protocols.health import VersionState
 from app.protocols.openapi import REF, TIMEOUT, problems
 from app.serving.catalog import Catalog
-from app.serving.commands import Outcome
+from app.serving.orders import Outcome
 from app.serving.policy import MAX_LABELS, Policy, Shadow
 from app.serving.repository import Repository
 from app.serving.versions import Model

@@ -21,7 +21,8 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.serving.catalog import Catalog, ContractCheck
-from app.serving.commands import Commands, Order, Outcome, Reached
+from app.serving.commands import Commands
+from app.serving.orders import Order, Outcome, Reached
 from app.serving.policy import Policy, Shadow
 from app.serving.state import Desired, StateFile
 from app.serving.swap import Doors, Swap

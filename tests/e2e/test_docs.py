@@ -64,6 +64,8 @@ PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
 LOCAL_GRPC = "localhost:8001"
+CHANGING = ROOT / "docs" / "guides" / "versions.md"
+ADMIN_KEY = "change-me-please"  # on that page
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -109,6 +111,15 @@ def service() -> Iterator[RunningService]:
 
 
 @pytest.fixture(scope="session")
+def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service of one model, for the page that changes what is served: the other pages tell of what they find."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(ROOT / "models" / "rnn", folder / "rnn")
+    with serve(folder, admin_key=ADMIN_KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def card(service: RunningService) -> Any:
     return cache(lambda name: httpx.get(f"{service.url}/models/{name}").json())
 
@@ -117,7 +128,8 @@ def card(service: RunningService) -> Any:
 
 
 @on_each("bash")
-def test_commands_run(place: Place, service: RunningService, card: Any) -> None:
+def test_commands_run(place: Place, request: pytest.FixtureRequest, card: Any) -> None:
+    service = request.getfixturevalue("changeable" if place.page.path == CHANGING else "service")
     printed = "".join(run(command, place.block, service) for command in commands(place.block.text))
     shown = place.shown
     if shown is None:
@@ -286,7 +298,9 @@ def check_module(words: list[str]) -> str | None:
     module, arguments = words[2], words[3:]
     if (module, arguments) in [("app", ["settings"]), ("app", ["schema"]), ("training", ["list"])]:
         return output([sys.executable, *words[1:]])
-    if module == "app":
+    if (module, arguments[0]) == ("app", "admin"):
+        importlib.import_module("app.admin.command").parser().parse_args(arguments[1:])
+    elif module == "app":
         assert f"'{arguments[0]}'" not in output([sys.executable, "-m", "app", arguments[0], "--help"])
     elif module == "training":
         importlib.import_module("training.cli")._parser().parse_args(arguments)
@@ -428,13 +442,13 @@ def test_doors_are_those_of_the_service(service: RunningService) -> None:
     listed = doors(service.url)
     for name in ("README.md", "docs/guides/http-api.md"):
         rows = PAGE[name].table("path" if name == "README.md" else "door")
-        told = {path for row in rows for path in re.findall(r"`(?:GET|POST) (\S+)`", row[0])}
+        told = {path for row in rows for path in re.findall(r"`(?:GET|POST|PUT|DELETE) (\S+)`", row[0])}
         assert told == listed
 
 
 @on_each_page
 def test_doors_that_are_named_are_there(page: Page, service: RunningService) -> None:
-    told = {path for code in page.inline_code for path in re.findall(r"^(?:GET|POST) (/\S*)", code)}
+    told = {path for code in page.inline_code for path in re.findall(r"^(?:GET|POST|PUT|DELETE) (/\S*)", code)}
     assert {re.sub(r"<(\w+)>", r"{\1}", path) for path in told} - doors(service.url) == set()
 
 
@@ -536,7 +550,7 @@ def test_paths_that_are_named_are_there(page: Page) -> None:
             folder = re.split(r"[<{*]", code)[0].rpartition("/")[0]
             assert not PATH.match(code) or (ROOT / folder).is_dir(), code
         elif PATH.match(code) and " " not in code:
-            assert (ROOT / code).exists(), code
+            assert (ROOT / code.partition("::")[0]).exists(), code  # the test itself: tests/e2e/test_security.py
         elif FILE.fullmatch(code):
             # a page about a platform has the reader write files for its tool
             written = page.path.parent == FOLDER_OF_PLATFORMS and any(

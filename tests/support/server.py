@@ -64,7 +64,7 @@ class RunningService:
         """Ask /readyz until it answers with the status, and no model is on its way any more."""
         ends_at = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends_at:
-            response = httpx.get(f"{self.url}/readyz", verify=self.verify)
+            response = httpx.get(f"{self.url}/readyz", verify=self.verify, timeout=START_TIMEOUT_S)
             states = {v["state"] for model in response.json()["models"].values() for v in model["versions"].values()}
             if response.status_code == wanted and not states & {"loading", "proving"}:
                 return response
