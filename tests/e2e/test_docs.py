@@ -516,13 +516,15 @@ def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
 # Names
 
 
-PATH = re.compile(r"\b(?:app|training|tests|models|docs|benchmarks|clients|requirements)/[\w./-]*\w")
+PATH = re.compile(r"\b(?:app|training|tests|models|docs|deploy|benchmarks|clients|requirements)/[\w./-]*\w")
 FILE = re.compile(r"[\w./-]+\.(?:py|md|json|toml|yml|txt|html|npz|onnx|safetensors)")
 
 
 @cache
 def file_names() -> set[str]:
-    folders = [ROOT / name for name in ("app", "training", "tests", "models", "docs", "benchmarks", "clients")]
+    folders = [
+        ROOT / name for name in ("app", "training", "tests", "models", "docs", "deploy", "benchmarks", "clients")
+    ]
     return {path.name for folder in folders for path in folder.rglob("*")} | {path.name for path in ROOT.iterdir()}
 
 
