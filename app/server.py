@@ -231,7 +231,12 @@ def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
 
 def _leave(status: int) -> int:
     """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
-    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = [
+        thread
+        for thread in threading.enumerate()
+        # OpenTelemetry's have had their time, wait for a collector at most, and end with the process
+        if thread is not threading.main_thread() and not thread.name.startswith("Otel")
+    ]
     for thread in threads:
         thread.join(_THREAD_END_S)
     if any(thread.is_alive() for thread in threads):
