@@ -1,7 +1,6 @@
 """``python -m app``: serve, and the tools beside it."""
 
 import argparse
-import http.client
 import importlib
 import json
 import logging
@@ -53,7 +52,7 @@ def _serve() -> int:
     logs.configure(settings.log_level, several_processes=settings.workers > 1)
     settings = _within_the_cores(settings)
     # imported late: the other commands need none of it, and the parent of workers not what they serve with
-    if settings.workers > 1:
+    if settings.workers > 1 or settings.watchdog:
         from app.workers import parent
 
         return parent.serve(settings)
@@ -88,6 +87,8 @@ def _within_the_cores(settings: Settings) -> Settings:
 
 
 def _health() -> int:
+    import http.client  # late: a parent of workers, which lives as long as they do, has no use for it
+
     settings = Settings.from_environ(os.environ)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared, not bound
     connection = http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)

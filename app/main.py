@@ -25,6 +25,7 @@ from app.protocols.document import complete
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
+from app.serving.health import Health
 from app.serving.repository import Repository
 from app.settings import Settings
 from app.tasks import Task
@@ -38,12 +39,14 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         doors: Who answers.
+        health: Looks after the models.
     """
 
     admission: Admission
     catalog: Catalog
     figures: Metrics
     doors: Doors
+    health: Health
 
     @property
     def direct(self) -> DirectDoor:
@@ -119,14 +122,16 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     decoders = Decoders(clock=clock)
     admission = Admission(settings, figures, clock=clock, offload=decoders.run)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
+    watch = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(catalog, doors))
+        tasks = [asyncio.create_task(_load(catalog, doors, watch)), asyncio.create_task(watch.keep())]
         yield
-        loading.cancel()
-        with suppress(asyncio.CancelledError):
-            await loading
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         catalog.close()
         decoders.close()
 
@@ -140,9 +145,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             for name in ("predict", "open inference", "models", "health", "metrics", *clouds.TAGS)
         ],
     )  # fmt: skip
-    app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
+    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, watch
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
-    app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
+    app.include_router(health.router(catalog, watch, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
@@ -154,8 +159,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     return app
 
 
-async def _load(catalog: Catalog, doors: Doors) -> None:
+async def _load(catalog: Catalog, doors: Doors, watch: Health) -> None:
     await catalog.load(doors.check_contract)
+    watch.begin()
     memory.settle()
 
 

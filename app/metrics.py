@@ -191,6 +191,8 @@ class Metrics(Collector):
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
+        canaries: Golden rows that were asked, by model, version, and what became of them: ``right``, ``wrong``,
+            ``failed``, ``refused`` by a full queue.
         statistics: Requests and batches of a model and version, as the Open Inference Protocol tells them.
     """
 
@@ -202,6 +204,7 @@ class Metrics(Collector):
         self.rejected_rows: dict[str, int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
+        self.canaries: dict[tuple[str, str, str], int] = defaultdict(int)
         self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
         self._gauges: list[_Gauge] = []
         self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
@@ -316,6 +319,9 @@ class Metrics(Collector):
         yield _counter(
             "zto_batch_elements", "Rows times padded length of batches, where rows have lengths.", one_version,
             self.batch_elements,
+        )  # fmt: skip
+        yield _counter(
+            "zto_canary", "Golden rows asked through the queue.", (*one_version, "outcome"), self.canaries
         )  # fmt: skip
         yield _counter(
             "zto_padding_elements", "How many of zto_batch_elements were padding.", one_version, self.padding_elements

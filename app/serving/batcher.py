@@ -32,6 +32,9 @@ __all__ = ["Answer", "Batch", "Batcher", "Job"]
 
 logger = logging.getLogger("app.batcher")
 
+# no client is called so: an address has no blanks, and a header's value is no address
+_CANARY = "the canary"
+
 
 class Batcher:
     """Queue and runner of one model version.
@@ -92,6 +95,7 @@ class Batcher:
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._next_deadline = float("inf")
         self._taken_at = 0.0  # the rows that run
+        self._canary: Job | None = None  # not counted among the requests
         self._refuses_because: str | None = None
         self._is_closed = False
 
@@ -154,7 +158,12 @@ class Batcher:
         )
 
     def _push_under_load(self, job: Job, now: float) -> None:
-        self._expect(job.rows, job.tensors, job.deadline, job.client, now)
+        if job is self._canary:
+            self._room.expect(
+                job.rows, job.tensors, deadline=job.deadline, client=job.client, is_running=bool(self._running), now=now
+            )  # fmt: skip
+        else:
+            self._expect(job.rows, job.tensors, job.deadline, job.client, now)
         put_out = self._room.make(job)
         self._queue.push(job)
         for other in put_out:
@@ -175,7 +184,7 @@ class Batcher:
 
     def _refuse(self, job: Job, error: ServingError, now: float) -> None:
         """Answer a request with an error."""
-        if job.finish(error):
+        if job.finish(error) and job is not self._canary:
             self._statistics.fail(now - job.enqueued_at)
 
     def submit(self, tensors: Tensors, *, deadline: float, client: str = "") -> "asyncio.Future[Answer]":
@@ -196,6 +205,17 @@ class Batcher:
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
         self.enqueue(FutureJob(tensors, num_rows(tensors), deadline=deadline, future=future, client=client))
+        return future
+
+    def ask_canary(self, tensors: Tensors) -> "asyncio.Future[Answer]":
+        """Queue a request of the service's own, as :meth:`submit` does; one at a time.
+
+        It takes its turn as a client of its own, has all the time in the world, and is in none of the statistics.
+        """
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        canary = FutureJob(tensors, num_rows(tensors), deadline=float("inf"), future=future, client=_CANARY)
+        self._canary = canary
+        self.enqueue(canary)
         return future
 
     def drain(self, reason: str) -> None:
@@ -298,18 +318,28 @@ class Batcher:
             now,
             more=bool(self._queue),
         )
-        self._on_batch(batch_rows, result)
+        is_counted = self._canary is None or any(part.job is not self._canary for part in slices)
+        if is_counted:
+            self._on_batch(batch_rows, result)
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:
                 self._refuse(part.job, ModelNotReady(result.sick_because), now)
             self._on_sick(result.sick_because)
-            return
+        else:
+            self._give_out(slices, result, batch_rows, now, is_counted=is_counted)
+        if self._canary is not None and self._canary.is_done:
+            self._canary = None
+
+    def _give_out(
+        self, slices: list[Slice], result: BatchResult, batch_rows: int, now: float, *, is_counted: bool
+    ) -> None:
         input_s = result.started_at - self._taken_at
         output_s = now - result.started_at - result.compute_s
         batch = Batch(result.outputs, batch_rows, result.compute_s, input_s, output_s)
         statistics = self._statistics
-        statistics.batch(batch_rows, input_s, result.compute_s, output_s)
+        if is_counted:
+            statistics.batch(batch_rows, input_s, result.compute_s, output_s)
         start = 0
         answered, rows, answered_s, queue_s = 0, 0, 0.0, 0.0
         for job, first, last in slices:  # of the job; start and stop are of the batch
@@ -317,7 +347,7 @@ class Batcher:
             if result.rejected_rows and (rejected := [row for row in result.rejected_rows if start <= row < stop]):
                 self._reject(job, result, [row - start + first for row in rejected], now)
             elif stop - start == job.rows:
-                if job.finish(Answer(batch, start, stop, job.queue_s)):
+                if job.finish(Answer(batch, start, stop, job.queue_s)) and job is not self._canary:
                     answered += 1
                     rows += job.rows
                     answered_s += now - job.enqueued_at

@@ -209,14 +209,14 @@ class Repository:
         if current is not None and is_served and found.manifest_read == current.manifest_read:
             return current
         if not is_served:  # seen from now on, in whatever state
-            _put(model, found)
+            model.put(found)
             self._catalog.models.setdefault(model.name, model)
         if found.state is not State.FAILED:
             await self._admit(model, found)
         if found.state is State.LOADING:
             await self._catalog.bring_up(found, self._check_contract)
         if current is not None and is_served and found.state is State.READY:
-            _put(model, found)
+            model.put(found)
             await self._take_down([current])
         return found
 
@@ -259,12 +259,6 @@ class Repository:
         for version in versions:
             version.release()
             logger.info("%s unloaded", version.label)
-
-
-def _put(model: Model, version: Version) -> None:
-    """Put a version in its place, instead of another one of its number."""
-    others = [other for other in model.versions if other.ref.version != version.ref.version]
-    model.versions[:] = sorted([*others, version], key=lambda each: each.ref.version)
 
 
 def _tell(worker: Reached, workers: int) -> str:
