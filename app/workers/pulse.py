@@ -82,7 +82,7 @@ class Pulse:
     @property
     def has_stopped(self) -> bool:
         """Whether the worker has been silent for longer than it may."""
-        return self.silent_s > self.patience_s or self.silent_s + self._excused_s > self.patience_s + MOST_EXCUSED_S
+        return self.silent_s >= self.patience_s or self.silent_s + self._excused_s >= self.patience_s + MOST_EXCUSED_S
 
     def fileno(self) -> int:
         """Of the channel, for whoever waits for an answer."""
