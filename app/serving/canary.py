@@ -73,16 +73,20 @@ class Canary:
             return
         error = asked.exception()
         if error is None:
-            try:
-                expect_close(asked.result().outputs, expected, self._tolerances, what="a golden row")
-            except BundleNotProven as exc:
-                self._on_answer("wrong", str(exc))
-            else:
-                self._on_answer("right", "")
+            why = self._fault(asked.result().outputs, expected)
+            self._on_answer("wrong" if why else "right", why)
         elif isinstance(error, Overloaded):
             self._on_answer("refused", str(error))
         elif isinstance(error, ServingError) and not isinstance(error, ModelNotReady):
             self._on_answer("failed", f"a golden row: {error}")
+
+    def _fault(self, outputs: Tensors, expected: Tensors) -> str:
+        """Return what is wrong with an answer; empty where nothing is."""
+        try:
+            expect_close(outputs, expected, self._tolerances, what="a golden row")
+        except BundleNotProven as exc:
+            return str(exc)
+        return ""
 
 
 def _tolerances(manifest: Manifest, golden: GoldenRows, key: str) -> Mapping[str, Tolerance]:

@@ -29,8 +29,8 @@ logger = logging.getLogger("app.workers")
 _TICKS_BETWEEN_NOTES = 10  # uvicorn ticks ten times a second
 # one in place of another that loads for longer takes connections all the same, and says what it waits for
 _PATIENCE_S = 5.0
-# a first start imports much, and no machine is too slow for it; what is loaded later imports what is left
-_STARTING_S, _LOADING_S = 300.0, 30.0
+# a runtime that is imported on another thread holds up the event loop
+_LOADING_S = 30.0
 
 
 class WorkerServer(Server):
@@ -50,6 +50,7 @@ class WorkerServer(Server):
         self._started_at = time.monotonic()
         self._has_loaded = False  # what is loaded later keeps it from nothing
         self._hung_s = settings.hung_s
+        self._told: pulse.Answer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start loading, and answer the parent; sockets are taken from the first tick on."""
@@ -57,7 +58,7 @@ class WorkerServer(Server):
         self._commands.begin()
         self._app.repository.crew = self._commands
         await super().startup(sockets=[])
-        pulse.answer(self._place.pulse, self._state())
+        self._tell()
 
     async def on_tick(self, counter: int) -> bool:
         """Look what there is to do, and whether it is time to leave."""
@@ -68,6 +69,8 @@ class WorkerServer(Server):
             if self._has_loaded or (self._is_alone and self._taken):
                 await super()._open_other_doors()
                 self._commands.carry_on()
+        if self._told != self._state():  # a worker that hangs right after loading has no longer time than another
+            self._tell()
         if counter % _TICKS_BETWEEN_NOTES == 0:
             self._post(self._app.figures.snapshot())
         return await super().on_tick(counter)
@@ -92,14 +95,18 @@ class WorkerServer(Server):
 
     def _answer(self) -> None:
         if pulse.hear(self._place.pulse):
-            pulse.answer(self._place.pulse, self._state())
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = self._state()
+        pulse.answer(self._place.pulse, self._told)
 
     def _state(self) -> pulse.Answer:
         """Return how long this worker may be silent, and whether it should be replaced."""
         health = self._app.health
         patience_s = max(self._hung_s, health.longest_on_the_loop_s())
         if self._is_loading:
-            patience_s = max(patience_s, _LOADING_S if self._has_loaded else _STARTING_S)
+            patience_s = max(patience_s, _LOADING_S)
         return {"patience_s": patience_s, "wants_out": health.wants_out}
 
     async def _open_other_doors(self) -> None:

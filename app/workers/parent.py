@@ -43,8 +43,9 @@ START_S = 300.0
 # one that has not lived so long has failed at its start
 SHORT_LIFE_S = 10.0
 LONGEST_PAUSE_S = 30.0
-# between two workers that are told to leave: one is back before the next goes, and what helps nothing is not done often
-RENEW_EVERY_S = 30.0
+# between two workers that are told to leave: one is back before the next goes. What does not help for long is done ever
+# less often
+RENEW_AFTER_S, LONGEST_RENEWAL_S = 30.0, 1800.0
 # beyond draining and finishing: stopping to open, lingering, cutting, and leaving where a runtime hangs
 _END_S = 4.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -98,6 +99,7 @@ class Parent:
         self._has_served = False
         self._is_announced = False
         self._renewed_at = float("-inf")
+        self._renew_after_s = RENEW_AFTER_S
         self._is_ending = False
         self._status = 0
         self._heard: list[int] = []
@@ -199,7 +201,7 @@ class Parent:
                 if now >= worker.ends_by:
                     self._kill(worker, "was told to leave, and did not end in time")
             elif (because := self._reason_to_leave(worker)) and self._may_renew(now):
-                self._renewed_at = now
+                self._count_renewal(now)
                 worker.ends_by = now + self._settings.drain_s + self._settings.shutdown_s + _END_S
                 logger.warning("worker %d (process %d) %s; it is replaced", worker.number, worker.pid, because)
                 worker.send(signal.SIGTERM)
@@ -212,7 +214,12 @@ class Parent:
 
     def _may_renew(self, now: float) -> bool:
         """Whether all workers serve, and none was told to leave just now."""
-        return not self._is_ending and all(self._board.serving()) and now - self._renewed_at >= RENEW_EVERY_S
+        return not self._is_ending and all(self._board.serving()) and now - self._renewed_at >= self._renew_after_s
+
+    def _count_renewal(self, now: float) -> None:
+        has_helped = now - self._renewed_at > 4 * self._renew_after_s
+        self._renew_after_s = RENEW_AFTER_S if has_helped else min(2 * self._renew_after_s, LONGEST_RENEWAL_S)
+        self._renewed_at = now
 
     def _kill(self, worker: Worker, reason: str) -> None:
         worker.send(signal.SIGKILL)
@@ -237,7 +244,8 @@ class Parent:
             self._is_ending = True
             return
         lived_s = time.monotonic() - worker.started_at
-        self._short_lives[number] = self._short_lives[number] + 1 if lived_s < SHORT_LIFE_S else 0
+        is_short = lived_s < SHORT_LIFE_S and worker.ends_by is None
+        self._short_lives[number] = self._short_lives[number] + 1 if is_short else 0
         pause_s = pause_after(self._short_lives[number])
         self._start_at[number] = time.monotonic() + pause_s
         logger.log(
