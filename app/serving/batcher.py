@@ -158,12 +158,7 @@ class Batcher:
         )
 
     def _push_under_load(self, job: Job, now: float) -> None:
-        if job is self._canary:
-            self._room.expect(
-                job.rows, job.tensors, deadline=job.deadline, client=job.client, is_running=bool(self._running), now=now
-            )  # fmt: skip
-        else:
-            self._expect(job.rows, job.tensors, job.deadline, job.client, now)
+        self._expect(job.rows, job.tensors, job.deadline, job.client, now)
         put_out = self._room.make(job)
         self._queue.push(job)
         for other in put_out:
@@ -210,8 +205,15 @@ class Batcher:
     def ask_canary(self, tensors: Tensors) -> "asyncio.Future[Answer]":
         """Queue a request of the service's own, as :meth:`submit` does; one at a time.
 
-        It takes its turn as a client of its own, has all the time in the world, and is in none of the statistics.
+        It takes its turn as a client of its own, has all the time in the world, puts nobody out, and is in none of the
+        statistics.
+
+        Raises:
+            Overloaded: The queue is full.
+            ModelNotReady: The batcher is closed.
         """
+        if self._room.is_full:
+            raise Overloaded("the queue is full", retry_after_s=self.predicted_wait_s())
         future: asyncio.Future[Answer] = self._loop.create_future()
         canary = FutureJob(tensors, num_rows(tensors), deadline=float("inf"), future=future, client=_CANARY)
         self._canary = canary
