@@ -1,16 +1,18 @@
 # The images: `service` (what `docker build .` gives), `service-torch` and `training`; see docs/deploy/container.md.
-# Build arguments: PYTHON_IMAGE, another name for Python 3.11; PIP_EXTRA_INDEX_URL, where CPU wheels of torch are.
+# Build arguments: PYTHON_IMAGE, another name for Python 3.11; PIP_EXTRA_INDEX_URL, where CPU wheels of torch are; EXTRAS,
+# of pyproject.toml, that every image has.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 # What serving never imports, below site-packages: tests, sources, converters, and all that tokenizers would download
 # with. No distribution goes as a whole (the metadata of each stays), so `pip check` holds: ONNX Runtime asks for protobuf
 # and flatbuffers and has them (4 MB), though its import needs neither. FastAPI asks for pydantic.v1, to tell that no model
 # is one of its; without it the answer is the same, 1.5 MB of memory are saved, and a fiftieth of the start. ONNX Runtime
-# brings itself twice: libonnxruntime.so (29 MB) is for programs in C, Python's own module has all of it inside.
+# brings itself twice: libonnxruntime.so (29 MB) is for programs in C, Python's own module has all of it inside. wrapt, which
+# limits asks for, does the same in Python without its module in C.
 ARG UNUSED="_yaml fsspec hf_xet httpcore2 httpx2 huggingface_hub tqdm truststore yaml \
 numpy/*/tests numpy/distutils numpy/f2py onnxruntime/capi/libonnxruntime.so.* onnxruntime/datasets \
 onnxruntime/quantization onnxruntime/tools onnxruntime/transformers pydantic/v1 simdjson/simdjson.cpp \
-simdjson/simdjson.h torch/bin/test_* torch/include torch/share torch/test"
+simdjson/simdjson.h wrapt/_wrappers.* torch/bin/test_* torch/include torch/share torch/test"
 
 # What pyproject.toml wants, one file for each extra. The layers below hang on these, not on the rest of pyproject.toml.
 FROM ${PYTHON_IMAGE} AS wanted
@@ -24,12 +26,14 @@ for extra, names in {'service': project['dependencies'], **project['optional-dep
 # The libraries, in an environment without a pip of its own. No code of ours: a change of it installs nothing anew.
 FROM ${PYTHON_IMAGE} AS libraries
 ARG PIP_EXTRA_INDEX_URL
+ARG EXTRAS=grpc
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_PYTHON=/venv/bin/python PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements/constraints.txt .
-COPY --from=wanted /wanted/service.txt /wanted/grpc.txt ./
-RUN python -m venv --without-pip /venv \
-    && pip install --no-cache-dir -c constraints.txt -r service.txt -r grpc.txt && pip check
+COPY --from=wanted /wanted/*.txt ./
+RUN python -m venv --without-pip /venv && cat service.txt > asked.txt \
+    && for extra in ${EXTRAS}; do echo >> asked.txt && cat "${extra}.txt" >> asked.txt; done \
+    && pip install --no-cache-dir -c constraints.txt -r asked.txt && pip check
 
 FROM libraries AS libraries-torch
 COPY --from=wanted /wanted/torch.txt .
@@ -79,7 +83,8 @@ CMD ["list"]
 
 # The models folder is the default, /srv/models, and no variable names it: what a platform mounts is found before it.
 # `serve` is a command of its own, as SageMaker runs it, and listens on 8080; so the health check looks there too. The label
-# tells SageMaker that several of these containers may share an endpoint, each on a port that it is told.
+# tells SageMaker that several of these containers may share an endpoint, each on a port that it is told. Whoever runs it
+# says who may ask: with keys (ZTO_API_KEYS_FILE), or with ZTO_ALLOW_ANONYMOUS=1; without either it does not start.
 FROM runtime AS serving
 COPY docker/serve /usr/local/bin/serve
 ENV ZTO_HOST=0.0.0.0

@@ -5,15 +5,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
-# tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`
+# tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`, those that
+# need helm and what checks manifests to `make check-deploy`
 PYTEST := $(BIN)/python -m pytest
-SOURCES := app training tests benchmarks clients
+SOURCES := app training tests benchmarks clients deploy
 PROTOS := app/protocols/grpc
 protoc = $(BIN)/python -m grpc_tools.protoc --proto_path=. --pyi_out=$(or $(1),.) \
 	--descriptor_set_out=$(1)$(PROTOS)/protos.binpb $(PROTOS)/*.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify replay-node check format protos schema train models bench bench-quick image test-image clean
+.PHONY: help serve test quick verify replay-node check check-deploy manifests format protos schema train models bench bench-quick drills image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,10 +23,10 @@ serve: $(VENV)/.service ## set up and run the service on the trained models in t
 	$(BIN)/python -m app serve
 
 test: $(VENV)/.dev ## set up and pass the tests, with branch coverage of the service
-	$(PYTEST) -n auto -m "not needs_data and not needs_node" --cov --cov-report=term
+	$(PYTEST) -n auto -m "not needs_data and not needs_node and not needs_helm" --cov --cov-report=term
 
 quick: $(VENV)/.dev ## the tests that take no more than a second each
-	$(PYTEST) -n auto -m "not needs_data and not needs_node and not slow"
+	$(PYTEST) -n auto -m "not needs_data and not needs_node and not needs_helm and not slow"
 
 verify: $(VENV)/.dev ## hold the service against every picture of the test set (needs Fashion-MNIST, see docs)
 	$(PYTEST) -m needs_data
@@ -44,6 +45,12 @@ check: $(VENV)/.dev ## format, lint, types, import directions, generated files
 	@rm -rf build/protos && mkdir -p build/protos/$(PROTOS)
 	$(call protoc,build/protos/)
 	for made in build/protos/$(PROTOS)/*; do cmp $$made $(PROTOS)/$${made##*/} || { echo "run 'make protos'" >&2; exit 1; }; done
+
+check-deploy: $(VENV)/.deploy ## the chart, its manifests and the workflows, by helm, kubernetes-validate, zizmor
+	$(PYTEST) -m needs_helm tests/deploy
+
+manifests: $(VENV)/.dev ## write deploy/kubernetes anew, from the chart in deploy/helm
+	$(BIN)/python -m deploy.render
 
 format: $(VENV)/.dev ## format and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
@@ -68,6 +75,9 @@ bench: $(VENV)/.dev ## the service beside seven other servers and the floors, on
 bench-quick: $(VENV)/.dev ## see that `make bench` works: one short round, figures into build/bench/quick
 	$(BIN)/python -m benchmarks measure --quick
 
+drills: $(VENV)/.dev ## bad days on purpose, or one of them: DRILL=killed; writes docs/reliability.md (an hour; wants nginx)
+	$(BIN)/python -m tests.drills $(DRILL)
+
 image: ## build the service's image
 	docker build --target service --tag zero-to-one:service .
 
@@ -87,5 +97,9 @@ $(VENV)/.service: $(BIN)/python pyproject.toml requirements/constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.service
-	$(PIP) --editable '.[train,torch,grpc,offline,dev]'
+	$(PIP) --editable '.[train,torch,grpc,offline,signing,dev]'
+	@touch $@
+
+$(VENV)/.deploy: $(VENV)/.dev
+	$(PIP) --editable '.[deploy]'
 	@touch $@

@@ -8,17 +8,27 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from app import cpus, logs
+from app.access.binding import expect_guarded
 from app.errors import SettingsError
 from app.settings import EXIT_BAD_SETTINGS, Settings
 
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
 HEALTH_TIMEOUT_S = 2.0
+# where a tool is not called as its package is
+PACKAGES = {"keys": "access"}
 # with options of their own: imported only when asked for
 TOOLS = {
+    "admin": "which versions of a model answer in a running service: say, roll back, promote",
     "bench": "put a model, or a running service, under load; tell what its callers see",
+    "keys": "make a key for a caller, list the keys, take one back",
     "predict": "ask a model about some files; or answer a whole file of rows without a server",
     "tune": "measure a model on this machine, and write what serves it best beside its bundle",
+    "verify": "tell whether bundles are signed, and are what was signed",
 }
 
 
@@ -35,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in TOOLS:
-            return int(importlib.import_module(f"app.{arguments[0]}.command").main(arguments[1:]))
+            package = PACKAGES.get(arguments[0], arguments[0])
+            return int(importlib.import_module(f"app.{package}.command").main(arguments[1:]))
         command = parser.parse_args(arguments).command
         return {"serve": _serve, "health": _health, "schema": _schema, "settings": _settings}[command]()
     except SettingsError as exc:
@@ -47,6 +58,7 @@ def _serve() -> int:
     # until the server has its own handler; the first process of a container has none, and would not hear of the end
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     settings = Settings.from_environ(os.environ)
+    expect_guarded(settings)
     # no threads for products of matrices that nothing here computes: NumPy starts one per core, and each spins at first
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logs.configure(settings.log_level, several_processes=settings.workers > 1)
@@ -91,7 +103,7 @@ def _health() -> int:
 
     settings = Settings.from_environ(os.environ)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared, not bound
-    connection = http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
+    connection = _connection(settings, host)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -102,6 +114,18 @@ def _health() -> int:
     finally:
         connection.close()
     return 0 if response.status == 200 else 1
+
+
+def _connection(settings: Settings, host: str) -> "HTTPConnection":
+    import http.client
+    import ssl
+
+    if settings.tls_cert is None:
+        return http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # the certificate is for the name that others know; nothing is sent that would be a secret
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S, context=context)
 
 
 def _schema() -> int:

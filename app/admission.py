@@ -1,11 +1,11 @@
 """What stands in front of every door: one function that each request passes, whichever way it takes inside.
 
-It gives the request its id and its deadline, refuses a body that is too large before it is read, and knows when the
-service is leaving. It stands before FastAPI's own middleware, which the fast way never enters.
+It asks for a key where one is needed, counts requests against the limits of whoever sends them, gives each its id and
+its deadline, refuses a body that is too large before it is read, and knows when the service is leaving. It stands
+before FastAPI's own middleware, which the fast way never enters.
 """
 
 import asyncio
-import hmac
 import itertools
 import os
 import re
@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import encodings
+from app.access.connections import Connections
+from app.access.keys import Keys
+from app.access.origins import Origins
+from app.access.rates import Rates, Table, Usage
+from app.access.roles import Role
 from app.encodings import Acceptable, Inflater
 from app.errors import (
     BodyTooLarge,
@@ -22,11 +27,10 @@ from app.errors import (
     DeadlineExceeded,
     Fault,
     InvalidInput,
+    Limit,
     MalformedBody,
-    NotAllowed,
     RequestError,
     UnsupportedEncoding,
-    WrongKey,
 )
 from app.incoming import Incoming, Share
 from app.metrics import Metrics
@@ -42,6 +46,8 @@ TICKET = "zto.ticket"
 
 REQUEST_ID_HEADER = b"x-request-id"
 DEADLINE_HEADER = b"x-request-timeout-ms"
+AUTHORIZATION = b"authorization"
+API_KEY_HEADER = b"x-api-key"
 # of the Open Inference Protocol
 INFERENCE_HEADER = b"inference-header-content-length"
 MAX_TIMEOUT_MS = 3_600_000
@@ -68,6 +74,7 @@ class Ticket:
         request_id: The caller's own where it is well-formed, else a new one.
         received_at: When its headers were read; monotonic seconds.
         deadline: When its caller stops waiting; monotonic seconds.
+        is_default_deadline: Whether the service set it, and not the caller.
         content_type: Of the body, in lower case without parameters; empty where none is stated.
         content_length: Of the body as stated; None where it comes in chunks.
         content_encoding: Of the body; empty where it comes as it is.
@@ -75,6 +82,11 @@ class Ticket:
         inference_header_length: What the caller says of the length of its JSON, where the bytes of tensors follow it.
         acceptable: How the answer may be encoded; None where nobody asked for that.
         client: Who asks, for fairness between clients: its address, or what the operator's header says.
+        authorization: The header, where a key may be; empty where there is none.
+        api_key: Likewise, ``X-API-Key``.
+        key: Name of the key that it has; empty where none is needed.
+        usage: What is left of its limits; None where it has none.
+        origin: Of the page that asks, where pages of other origins may; else empty.
         refusal: Why it is not let in; None where it is.
     """
 
@@ -88,7 +100,18 @@ class Ticket:
     inference_header_length: bytes | None = None
     acceptable: Acceptable | None = None
     client: str = ""
+    authorization: bytes = b""
+    api_key: bytes = b""
+    key: str = ""
+    usage: Usage | None = None
+    is_default_deadline: bool = True
+    origin: bytes = b""
     refusal: RequestError | None = None
+
+    def explain(self, error: Exception) -> None:
+        """Let an error say that it was the service's own deadline that passed, where it was."""
+        if isinstance(error, DeadlineExceeded) and self.is_default_deadline:
+            error.limit = Limit("default_timeout_ms", round((self.deadline - self.received_at) * 1e3))
 
 
 class Admission:
@@ -102,6 +125,8 @@ class Admission:
 
     Attributes:
         is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
+        origins: Whose pages may ask from a browser.
+        connections: How many there are.
     """
 
     def __init__(
@@ -112,7 +137,12 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         offload: Offload | None = None,
     ) -> None:
-        self._admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value().encode("ascii")
+        admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value().encode("ascii")
+        self._keys = Keys(settings.api_keys_file, admin_key)
+        self._rates = Rates(settings.rate_limit, on_refusal=self._count_limited)
+        self.origins = Origins(settings)
+        self.connections = Connections(settings)
+        self._is_guarded = self._keys.are_needed or self._rates.are_for_all
         self._max_body_bytes = settings.max_body_bytes
         self._incoming = Incoming(settings.max_incoming_bytes)
         self._timeout_s = settings.timeout_ms / 1e3
@@ -121,11 +151,15 @@ class Admission:
             b"content-type": _admit_type,
             b"content-encoding": _admit_encoding,
             b"accept": _admit_accept,
+            AUTHORIZATION: _admit_authorization,
+            API_KEY_HEADER: _admit_api_key,
             b"accept-encoding": self._admit_accept_encoding,
             REQUEST_ID_HEADER: _admit_id,
             DEADLINE_HEADER: _admit_deadline,
             INFERENCE_HEADER: _admit_inference_header,
         }
+        if self.origins:
+            self._readers[b"origin"] = _admit_origin
         if settings.client_header:
             self._read_client_from(settings.client_header.lower().encode())
         self._acceptables: dict[bytes, Acceptable] = {}
@@ -136,8 +170,13 @@ class Admission:
         self._id_counter = itertools.count(1)
         self.is_draining = False
 
-    def admit(self, scope: Mapping[str, Any]) -> Ticket:
-        """Look at the headers of a request. Never raises: a refusal stands on the ticket."""
+    def admit(self, scope: Mapping[str, Any], role: Role | None = Role.PREDICT) -> Ticket:
+        """Look at the headers of a request. Never raises: a refusal stands on the ticket.
+
+        Args:
+            scope: Of ASGI; ``headers`` and ``client`` are enough.
+            role: What the request needs; None where anybody may send it, as often as it likes.
+        """
         now = self._clock()
         ticket = Ticket(request_id=b"", received_at=now, deadline=now + self._timeout_s)
         if address := scope.get("client"):
@@ -148,7 +187,40 @@ class Admission:
                 read(ticket, value)
         if not ticket.request_id:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
+        if role is not None and (self._is_guarded or role is Role.ADMIN):
+            self._guard(ticket, role)
         return ticket
+
+    def _guard(self, ticket: Ticket, role: Role) -> None:
+        """Ask for the key, and count the request; whoever has no good key is counted by its address."""
+        key: str | None = None
+        rate: str | None = None
+        try:
+            holder = self._keys.expect(role, ticket.authorization, ticket.api_key)
+        except RequestError as exc:
+            ticket.refusal = exc  # before anything that is wrong with the request
+        else:
+            if holder is not None:
+                ticket.key = key = holder.name
+                rate = holder.rate
+        ticket.usage, limited = self._rates.count(ticket.received_at, key=key, rate=rate, address=ticket.client)
+        if limited is not None:
+            ticket.refusal = limited
+
+    def refresh(self) -> None:
+        """Read the keys again where they have changed; called once a second, by whoever serves."""
+        was_read = self._keys.refresh()
+        if was_read is None:
+            return
+        self._metrics.key_reads["ok" if was_read else "broken"] += 1
+        self._rates.forget_keys()
+
+    def share_rates(self, table: Table) -> None:
+        """Count requests together with other processes."""
+        self._rates.share(table)
+
+    def _count_limited(self, by: str) -> None:
+        self._metrics.rate_limited[by] += 1
 
     def share(self) -> Share:
         """Return the account of one body or message, which all that are held share the limit of; see :class:`Share`."""
@@ -212,34 +284,35 @@ class Admission:
 
     def receipts(self, ticket: Ticket) -> list[tuple[bytes, bytes]]:
         """Return the headers that every answer carries."""
+        receipts = [(REQUEST_ID_HEADER, ticket.request_id)]
+        if ticket.usage is not None:
+            receipts += [(b"ratelimit-policy", ticket.usage.policy), (b"ratelimit", ticket.usage.left)]
+        if self.origins:
+            receipts += self.origins.answer(ticket.origin)
         if self.is_draining:
-            return [(REQUEST_ID_HEADER, ticket.request_id), _CLOSE]
-        return [(REQUEST_ID_HEADER, ticket.request_id)]
+            receipts.append(_CLOSE)
+        return receipts
 
     def receipt_lines(self, ticket: Ticket) -> bytes:
         """Return the receipts as they are written."""
-        close = b"connection: close\r\n" if self.is_draining else b""
-        return b"x-request-id: %b\r\n%b" % (ticket.request_id, close)
+        lines = b"x-request-id: %b\r\n" % ticket.request_id
+        if ticket.usage is not None:
+            lines += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % ticket.usage
+        if self.origins:
+            lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
+        return lines + b"connection: close\r\n" if self.is_draining else lines
 
     def expect_admin(self, authorization: bytes | None) -> None:
-        """Let only those on who have the admin key.
+        """Let only those on who have a key of the role admin; for whoever has not been admitted for that role.
 
         Args:
             authorization: The value of the request's header; None where it has none.
 
         Raises:
-            NotAllowed: This service has no admin key.
-            WrongKey: The request has none, or another one.
+            NotAllowed: This service has no such key, or the caller has another one.
+            WrongKey: The request has none, or none that is good.
         """
-        if self._admin_key is None:
-            raise NotAllowed(
-                "this service has no admin key; set ZTO_ADMIN_KEY, and send it as Authorization: Bearer KEY"
-            )
-        scheme, _, key = (authorization or b"").partition(b" ")
-        # takes as long whether the first byte is wrong or the last
-        if not hmac.compare_digest(key.strip(), self._admin_key) or scheme.lower() != b"bearer":
-            told = "the admin key is wrong" if authorization else "this needs the admin key"
-            raise WrongKey(f"{told}; send it as Authorization: Bearer KEY")
+        self._keys.expect(Role.ADMIN, authorization or b"", b"")
 
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""
@@ -283,6 +356,19 @@ def _admit_accept(ticket: Ticket, value: bytes) -> None:
     ticket.wants_bytes = value not in _PLAIN and value.partition(b";")[0].strip().lower() == _BYTES
 
 
+def _admit_authorization(ticket: Ticket, value: bytes) -> None:
+    # of one that is there twice, nothing that is any good
+    ticket.authorization = b"%b, %b" % (ticket.authorization, value) if ticket.authorization else value
+
+
+def _admit_origin(ticket: Ticket, value: bytes) -> None:
+    ticket.origin = value
+
+
+def _admit_api_key(ticket: Ticket, value: bytes) -> None:
+    ticket.api_key = b"%b, %b" % (ticket.api_key, value) if ticket.api_key else value
+
+
 def _admit_encoding(ticket: Ticket, value: bytes) -> None:
     try:
         coding = encodings.read_content_encoding(value)
@@ -311,6 +397,8 @@ def _admit_client(ticket: Ticket, value: bytes) -> None:
 def _admit_deadline(ticket: Ticket, value: bytes) -> None:
     if value.isdigit() and len(value) <= 9 and 0 < int(value) <= MAX_TIMEOUT_MS:
         ticket.deadline = ticket.received_at + int(value) / 1e3
+        ticket.is_default_deadline = False
         return
     message = f"expected whole milliseconds from 1 to {MAX_TIMEOUT_MS}, found {value.decode('latin-1')[:32]!r}"
-    ticket.refusal = InvalidInput(Fault(pointer="header:X-Request-Timeout-Ms", code="out_of_range", message=message))
+    place, limit = "header:X-Request-Timeout-Ms", Limit("max_timeout_ms", MAX_TIMEOUT_MS)
+    ticket.refusal = InvalidInput(Fault(pointer=place, code="out_of_range", message=message, limit=limit))

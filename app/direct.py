@@ -10,20 +10,24 @@ write on the way out; and nobody has to watch for a caller who hangs up.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.access.roles import Role
 from app.admission import TICKET, Ticket
-from app.errors import ClientGone
+from app.errors import ClientGone, NotAllowed, RateLimited, WrongKey
 from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
 from app.serving.jobs import Job
 from app.wire import Refusal, WireProtocol
 
 # for the rest of a body to come, while it holds no place in the application
 PATIENCE_S = 0.05
+# refusals that say nothing of the body, and come by the thousand where somebody asks too often, or guesses at keys
+_OF_CALLERS = (WrongKey, NotAllowed, RateLimited)
 _CLOSE_LINE = b"connection: close\r\n"
 
 
@@ -36,6 +40,7 @@ class _NobodyWaits:
 
 class _App(Protocol):
     direct: DirectDoor
+    admin_port: int | None
 
 
 class DirectCycle:
@@ -96,11 +101,19 @@ class DirectProtocol(WireProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._door = cast("_App", config.app).direct
+        self._app = cast("_App", config.app)
+        self._door = self._app.direct
+        self._targets: Mapping[bytes, Target] = self._door.targets
         self._held: _Held | None = None
         self._direct: DirectCycle | None = None  # not the last cycle, where others are pipelined behind it
         self._defaults: list[tuple[bytes, bytes]] | None = None
         self._default_lines = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
+        """Take plain predictions, but on the port of operators."""
+        super().connection_made(transport)
+        if self.server is not None and self.server[1] == self._app.admin_port:
+            self._targets = {}
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; what is held back now waits for the rest of its body, but not for long."""
@@ -175,10 +188,10 @@ class DirectProtocol(WireProtocol):
     def _on_head(self) -> None:
         """Hold back a request that may go the short way, hand over any other."""
         path, _, query = self.url.partition(b"?")
-        target = self._door.targets.get(path)
+        target = self._targets.get(path)
         wish = target.wish(query) if target is not None and self._is_plain() else None
         if target is not None and wish is not None:
-            ticket = self._admission.admit({"headers": self.headers, "client": self.client})
+            ticket = self._admission.admit({"headers": self.headers, "client": self.client}, Role.PREDICT)
             if _is_moderate(ticket):
                 self._held = _Held(target, wish, ticket)
                 return
@@ -231,9 +244,9 @@ class DirectProtocol(WireProtocol):
 
 
 def _is_moderate(ticket: Ticket) -> bool:
-    """Tell whether a body is short, of a length that is stated, and comes as it is."""
+    """Tell whether a body is short, of a length that is stated, and comes as it is; of whoever is let in, or is not."""
     return (
-        ticket.refusal is None
+        (ticket.refusal is None or isinstance(ticket.refusal, _OF_CALLERS))
         and ticket.content_length is not None
         and ticket.content_length <= MAX_BODY_BYTES
         and not ticket.content_encoding

@@ -38,7 +38,7 @@ logger = logging.getLogger("app.main")
 
 
 class Doors:
-    """Opens the doors for models, at the start or later; see :class:`app.serving.repository.Doors`.
+    """Opens the doors for models, at the start or later; see :class:`app.serving.swap.Doors`.
 
     Args:
         catalog: The models.
@@ -102,7 +102,7 @@ class Doors:
         )  # fmt: skip
         self.compression = Compression(settings.compress_from_bytes, decoders=decoders)
         self.direct = DirectDoor(service, {}, admission, figures, decoders=decoders, compression=self.compression)
-        self.repository = Repository(catalog, settings, doors=self, check_contract=self.check_contract)
+        self.repository = Repository(catalog, settings, doors=self, check_contract=self.check_contract, metrics=figures)
 
     def open(self) -> None:
         """Open the doors for every model of the catalog; a version that does not fit its task has failed."""
@@ -123,7 +123,7 @@ class Doors:
         self._is_open = True
 
     def prepare(self, bundle: Bundle) -> Callable[[], None]:
-        """Make ready what the doors need for a model; see :class:`app.serving.repository.Doors`."""
+        """Make ready what the doors need for a model; see :class:`app.serving.swap.Doors`."""
         return partial(self._admit, bundle.manifest, tasks.create(bundle, self._limits))
 
     def check_contract(self, manifest: Manifest, golden: GoldenRows) -> None:

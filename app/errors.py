@@ -5,6 +5,7 @@
     ServingError
     ├── BundleError            the bundle on disk is not what its manifest says
     │   ├── BundleNotProven    its golden rows do not come out as the trainer measured
+    │   ├── BundleNotSigned    nobody whose key counts has signed it as it lies there
     │   └── BackendUnavailable the runtime that serves it is not installed, or not allowed
     ├── SettingsError          the environment asks for something impossible
     ├── RequestError           the caller's request
@@ -15,11 +16,14 @@
     │   ├── TooManyValues      more arrays, objects or values than any good request holds
     │   ├── UnsupportedMedia   a media type that this door does not read
     │   │   └── UnsupportedEncoding a coding that is not read, or more than one
-    │   ├── WrongKey           the admin key is missing or wrong
-    │   ├── NotAllowed         nobody may ask this of this service, as it is set up
+    │   ├── WrongKey           it needs a key, and has none that is good
+    │   ├── NotAllowed         its key is not good for this, or nobody's is, as the service is set up
+    │   ├── RateLimited        its key or address has asked more often than it may
     │   ├── UnknownModel       no model of that name
     │   ├── UnknownVersion     the model has no such version
     │   ├── NotLoaded          a model that was asked to be loaded has no version that could be
+    │   ├── NothingToRollBack  no policy of the model came before this one
+    │   ├── NotPromotable      a shadow that was asked to be promoted has not earned it
     │   └── ClientGone         the caller hung up before the whole body came
     └── Unanswered             the service's own side
         ├── Overloaded         the queue is full, or the answer would come too late
@@ -42,6 +46,23 @@ def quoted(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "..."
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound that a request ran into.
+
+    Attributes:
+        name: As the card of a model names it among its ``limits``; of a member of one of them, behind a dot.
+        value: What it is.
+    """
+
+    name: str
+    value: int | float | str
+
+    def beside(self, text: str) -> str:
+        """Return a sentence that names the limit too, for where there is room for a sentence only."""
+        return f"{text} (limit {self.name}: {self.value})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One thing wrong with a request.
@@ -52,18 +73,31 @@ class Fault:
             ``output:``.
         code: Stable, for programs: ``wrong_shape``, ``out_of_range``, ...
         message: For people: what was found, and what is expected.
+        limit: The bound that was met, where it is one of those on the card.
     """
 
     pointer: str
     code: str
     message: str
+    limit: Limit | None = None
 
 
 class ServingError(Exception):
-    """Root of the tree. ``code`` is stable, for programs; ``str(error)`` is for people."""
+    """Root of the tree. ``code`` is stable, for programs; ``str(error)`` is for people.
+
+    Attributes:
+        limit: The bound that the request ran into, where it is one of those on the card.
+    """
 
     code: ClassVar[str] = "serving_error"
     title: ClassVar[str] = "Serving error"
+    limit: Limit | None = None
+
+    @property
+    def told(self) -> str:
+        """What is told where there is room for one sentence only."""
+        text = str(self) or self.title
+        return text if self.limit is None else self.limit.beside(text)
 
 
 class BundleError(ServingError):
@@ -78,6 +112,13 @@ class BundleNotProven(BundleError):
 
     code = "bundle_not_proven"
     title = "Bundle not proven"
+
+
+class BundleNotSigned(BundleError):
+    """A signature is asked for, and this bundle has none, or another key's, or its files are not those signed."""
+
+    code = "bundle_not_signed"
+    title = "Bundle not signed"
 
 
 class BackendUnavailable(BundleError):
@@ -120,6 +161,7 @@ class InvalidInput(RequestError):
 
     def __init__(self, *faults: Fault, more: int = 0) -> None:
         self.faults = faults
+        self.limit = next((fault.limit for fault in faults if fault.limit is not None), None)
         tail = f" (and {more} more)" if more else ""
         super().__init__("; ".join(f"{fault.pointer}: {fault.message}" for fault in faults[:3]) + tail)
 
@@ -133,6 +175,7 @@ class BodyTooLarge(RequestError):
     def __init__(self, limit_bytes: int, *, inflated: bool = False) -> None:
         found = "inflates to more" if inflated else "is larger"
         super().__init__(f"the body {found} than the {limit_bytes} bytes that this service takes")
+        self.limit = Limit("max_body_bytes", limit_bytes)
 
 
 class TooManyInstances(RequestError):
@@ -144,6 +187,7 @@ class TooManyInstances(RequestError):
     def __init__(self, count: int, limit: int, *, place: str = "") -> None:
         told = f"{quoted(str(count))} instances in one request, at most {limit} are taken; send several requests"
         super().__init__(f"{place}: {told}" if place else told)
+        self.limit = Limit("max_instances", limit)
 
 
 class TooManyValues(RequestError):
@@ -151,6 +195,10 @@ class TooManyValues(RequestError):
 
     code = "too_many_values"
     title = "Too many values"
+
+    def __init__(self, kind: str, count: int, limit: Limit) -> None:
+        super().__init__(f"the body holds about {count} {kind}, a good one at most {limit.value}")
+        self.limit = limit
 
 
 class UnsupportedMedia(RequestError):
@@ -168,17 +216,33 @@ class UnsupportedEncoding(UnsupportedMedia):
 
 
 class WrongKey(RequestError):
-    """The request needs the admin key, and has none or another one."""
+    """The request needs a key, and has none, or none that is good."""
 
     code = "wrong_key"
     title = "Wrong key"
 
 
 class NotAllowed(RequestError):
-    """Nobody may ask this of the service as it is set up; the message names the setting."""
+    """The key lacks the role for this, or nobody may ask it; the message names the role, or the setting."""
 
     code = "not_allowed"
     title = "Not allowed"
+
+
+class RateLimited(RequestError):
+    """The caller has asked more often than its limits allow.
+
+    Attributes:
+        retry_after_s: Seconds after which a request may be let in.
+    """
+
+    code = "rate_limited"
+    title = "Rate limited"
+
+    def __init__(self, limits: str, *, by: str, retry_after_s: float) -> None:
+        super().__init__(f"more requests than this {by} may send: {limits}; come again in {retry_after_s:.3g} s")
+        self.retry_after_s = retry_after_s
+        self.limit = Limit("rate_limit", limits)
 
 
 class UnknownModel(RequestError):
@@ -208,6 +272,20 @@ class NotLoaded(RequestError):
     title = "Not loaded"
 
 
+class NothingToRollBack(RequestError):
+    """The model has no policy before the one that it has."""
+
+    code = "nothing_to_roll_back"
+    title = "Nothing to roll back"
+
+
+class NotPromotable(RequestError):
+    """A shadow was asked to be promoted, and has not earned it; the message says the figures and what is missing."""
+
+    code = "not_promotable"
+    title = "Not promotable"
+
+
 class ClientGone(RequestError):
     """The caller hung up before the whole request had come; nobody reads an answer."""
 
@@ -232,9 +310,10 @@ class Overloaded(Unanswered):
     code = "overloaded"
     title = "Overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(self, message: str, *, retry_after_s: float, limit: Limit | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.limit = limit
 
 
 class ModelNotReady(Unanswered):

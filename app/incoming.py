@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from app.errors import DeadlineExceeded, Overloaded
+from app.errors import DeadlineExceeded, Limit, Overloaded
 
 RETRY_AFTER_S = 1.0
 
@@ -57,7 +57,11 @@ class Share:
             self.size += num_bytes
             incoming.held_bytes += num_bytes
             if incoming.held_bytes > incoming.limit_bytes:
-                raise Overloaded("too many large bodies are on their way", retry_after_s=RETRY_AFTER_S)
+                raise Overloaded(
+                    "too many large bodies are on their way",
+                    retry_after_s=RETRY_AFTER_S,
+                    limit=Limit("max_incoming_bytes", incoming.limit_bytes),
+                )
 
     def __enter__(self) -> Self:
         return self

@@ -12,11 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, memory
+from app.access.roles import Paths, Role
+from app.access.tls import Certificate
 from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
-from app.errors import ServingError, quoted
+from app.errors import NotAllowed, ServingError, quoted
 from app.metrics import Metrics
-from app.protocols import health, metrics, openapi, page, problem
+from app.protocols import admin, health, metrics, openapi, page, problem
 from app.protocols.clouds import documents
 from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
@@ -26,6 +28,7 @@ from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
 from app.serving.health import Health
+from app.serving.polling import Poller
 from app.serving.repository import Repository
 from app.settings import Settings
 from app.tasks import Task
@@ -40,6 +43,9 @@ class ZeroToOne(FastAPI):
         figures: What is counted.
         doors: Who answers.
         health: Looks after the models.
+        paths: What role each path needs.
+        admin_port: Where operators ask; None where that is on every port.
+        certificate: Of TLS; None without.
     """
 
     admission: Admission
@@ -47,6 +53,9 @@ class ZeroToOne(FastAPI):
     figures: Metrics
     doors: Doors
     health: Health
+    paths: Paths
+    admin_port: int | None
+    certificate: Certificate | None
 
     @property
     def direct(self) -> DirectDoor:
@@ -73,7 +82,9 @@ class ZeroToOne(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        ticket = scope.get(TICKET) or self.admission.admit(scope)
+        if scope["method"] == "OPTIONS" and self.admission.origins and await self._answer_preflight(scope, send):
+            return
+        ticket = scope.get(TICKET) or self._admit(scope)
         send = self.doors.compression.sending(ticket, scope["method"], send)
         if scope["method"] == "POST":
             doors, path = self.doors, scope["path"]
@@ -94,6 +105,34 @@ class ZeroToOne(FastAPI):
             return
         scope[TICKET] = ticket
         await super().__call__(scope, receive, send_with_receipts)
+
+    def _admit(self, scope: Scope) -> Ticket:
+        """Admit a request to a path; where operators have a port of their own, to theirs there alone."""
+        role = self.paths.role(scope["method"], scope["path"])
+        server: tuple[str, int | None] | None = scope.get("server")
+        is_admin_port = server is not None and server[1] == self.admin_port
+        if self.admin_port is None or role is None or is_admin_port == (role is Role.ADMIN):
+            return self.admission.admit(scope, role)
+        ticket = self.admission.admit(scope, None)
+        ticket.refusal = NotAllowed(
+            "this port is for operators alone; ask on the service's own"
+            if is_admin_port
+            else f"operators have a port of their own: ask on port {self.admin_port} (ZTO_ADMIN_PORT)"
+        )
+        return ticket
+
+    async def _answer_preflight(self, scope: Scope, send: Send) -> bool:
+        """Answer a browser that asks whether a page may ask; return whether it did, and the page may."""
+        if not any(name == b"access-control-request-method" for name, _ in scope["headers"]):
+            return False
+        ticket = self.admission.admit(scope, None)  # browsers send no key along
+        allowed = self.admission.origins.preflight(ticket.origin)
+        if allowed is None:
+            return False
+        headers = [*allowed, *self.admission.receipts(ticket)]
+        await send({"type": "http.response.start", "status": HTTPStatus.NO_CONTENT, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+        return True
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, the bodies of the prediction doors included."""
@@ -126,7 +165,11 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        doors.repository.commands.begin_alone()
         tasks = [asyncio.create_task(_load(catalog, doors, watch)), asyncio.create_task(watch.keep())]
+        if settings.poll_s is not None:
+            poller = Poller(settings.models_dir, doors.repository)
+            tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
         yield
         for task in tasks:
             task.cancel()
@@ -142,15 +185,18 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         lifespan=lifespan,
         openapi_tags=[
             {"name": name}
-            for name in ("predict", "open inference", "models", "health", "metrics", *clouds.TAGS)
+            for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
     app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, watch
+    app.paths, app.admin_port = Paths(settings.health_route), settings.admin_port
+    app.certificate = Certificate.of(settings)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
     app.include_router(health.router(catalog, watch, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
+    app.include_router(admin.router(catalog, doors.repository, admission, clock=clock))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
     app.add_exception_handler(ServingError, _on_error)
@@ -194,6 +240,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 def _error_response(error: Exception, path: str, ticket: Ticket) -> Response:
     render = open_inference.render if open_inference.is_form_of(path) else problem.render
+    ticket.explain(error)
     status, headers, body = render(error, ticket.request_id)
     response = Response(body, status)
     response.raw_headers = headers

@@ -17,8 +17,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.comparison import Comparison
+
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+# of one row: a small model takes microseconds
+ROW_SECONDS = (0.00001, 0.000025, 0.00005, *SECONDS)
 
 
 GaugeReadings: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
@@ -188,12 +192,21 @@ class Metrics(Collector):
         stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
+        rate_limited: Requests that were one too many, by what was counted: ``key`` or ``address``.
+        key_reads: How often the file of keys was read anew, by ``ok`` and ``broken``.
         rejected_rows: Poison items, the rows that a model failed on while it was well, by model.
+        swaps: How versions came and went after the start: by model and outcome, which is ``loaded``, ``refused``,
+            ``switched`` or ``rolled_back``.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
         canaries: Golden rows that were asked, by model, version, and what became of them: ``right``, ``wrong``,
             ``failed``, ``refused`` by a full queue.
         statistics: Requests and batches of a model and version, as the Open Inference Protocol tells them.
+        shadow_rows: Rows drawn for a shadow, by model, version and what became of them.
+        shadow_s: Seconds that a row of a batch compared took, by model, version of the shadow, and of whom:
+            ``serving`` or ``shadow``.
+        comparisons: What is found of the shadows of now, by model, serving version, shadow, and a digest that changes
+            with either of them; they begin anew with another one.
     """
 
     def __init__(self) -> None:
@@ -201,11 +214,17 @@ class Metrics(Collector):
         self.stage_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
+        self.rate_limited: dict[str, int] = defaultdict(int)
+        self.key_reads: dict[str, int] = defaultdict(int)
         self.rejected_rows: dict[str, int] = defaultdict(int)
+        self.swaps: dict[tuple[str, str], int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.canaries: dict[tuple[str, str, str], int] = defaultdict(int)
         self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
+        self.shadow_rows: dict[tuple[str, str, str], int] = defaultdict(int)
+        self.shadow_s: dict[tuple[str, str, str], Histogram] = defaultdict(lambda: Histogram(ROW_SECONDS))
+        self.comparisons: dict[tuple[str, str, str, str], Comparison] = defaultdict(Comparison)
         self._gauges: list[_Gauge] = []
         self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
         self._registry = CollectorRegistry()
@@ -297,6 +316,13 @@ class Metrics(Collector):
         for model, histogram in list(self.batch_rows.items()):
             rows.add_metric((model,), histogram.buckets(), histogram.total)
         yield rows
+        compared = HistogramMetricFamily(
+            "zto_shadow_seconds", "Compute seconds of a row of each batch compared, of the version that answers and of "
+            "its shadow.", labels=("model", "version", "of"),
+        )  # fmt: skip
+        for shadow_key, histogram in list(self.shadow_s.items()):
+            compared.add_metric(shadow_key, histogram.buckets(), histogram.total)
+        yield compared
         for gauge in self._gauges:
             family = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
             for values, number in gauge.read():
@@ -308,6 +334,8 @@ class Metrics(Collector):
         yield _counter("zto_requests", "Answered requests.", ("door", *one_version, "status"), self.requests)
         for name, help_text, label, counts in (
             ("zto_refusals", "Requests without a prediction, by error code.", "code", self.refusals),
+            ("zto_rate_limited", "Requests that were one too many for their key or address.", "by", self.rate_limited),
+            ("zto_key_reads", "How often the file of keys was read anew.", "outcome", self.key_reads),
             (
                 "zto_rejected_rows",
                 "Poison items: rows that a model failed on while it was well.",
@@ -316,12 +344,17 @@ class Metrics(Collector):
             ),
         ):
             yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
+        yield _counter("zto_swaps", "Changes of versions after the start.", ("model", "outcome"), self.swaps)
         yield _counter(
             "zto_batch_elements", "Rows times padded length of batches, where rows have lengths.", one_version,
             self.batch_elements,
         )  # fmt: skip
         yield _counter(
             "zto_canary", "Golden rows asked through the queue.", (*one_version, "outcome"), self.canaries
+        )  # fmt: skip
+        yield _counter(
+            "zto_shadow_rows", "Rows drawn for a shadow, by what became of them.", (*one_version, "outcome"),
+            self.shadow_rows,
         )  # fmt: skip
         yield _counter(
             "zto_padding_elements", "How many of zto_batch_elements were padding.", one_version, self.padding_elements

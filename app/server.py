@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from app import draining
+from app import draining, ports
 from app.direct import DirectProtocol
 from app.errors import SettingsError
 from app.main import ZeroToOne
@@ -44,9 +44,15 @@ class Server(uvicorn.Server):
     Args:
         app: What to serve.
         settings: Address, port and times.
+
+    Attributes:
+        shares_ports: Whether other processes take connections of the same ports.
     """
 
+    shares_ports = False
+
     def __init__(self, app: ZeroToOne, settings: Settings) -> None:
+        certificate = app.certificate
         super().__init__(
             uvicorn.Config(
                 app,
@@ -63,12 +69,15 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=settings.shutdown_s + _FORCE_AFTER_S,
+                ssl_context_factory=None if certificate is None else lambda _, __: certificate.context,
             )
         )
         self._app = app
         self.servers = []  # as uvicorn does only when it has started
+        self._settings = settings
+        self._admin: asyncio.Server | None = None
         self._head_timeout_s = settings.head_timeout_s
-        self._grpc = _grpc_server(app, settings)
+        self._grpc = _grpc_server(app, settings, shares_ports=self.shares_ports)
         self._drain_s = settings.drain_s
         self._shutdown_s = settings.shutdown_s
 
@@ -91,24 +100,48 @@ class Server(uvicorn.Server):
             await self._open_other_doors()
 
     async def _open_other_doors(self) -> None:
-        """Take connections of gRPC, where it is on; does nothing more when it is called again."""
-        if self._grpc is None:
-            return
+        """Take connections of operators and of gRPC, where these are on; does nothing more when it is called again."""
         try:
-            await self._grpc.start()
+            await self._open_admin_port()
+            if self._grpc is not None:
+                await self._grpc.start()
         except SettingsError as exc:
             logger.error("%s", exc)
             await self.lifespan.shutdown()
             raise SystemExit(EXIT_BAD_SETTINGS) from exc
 
+    async def _open_admin_port(self) -> None:
+        """Take connections of operators on the port that they have to themselves.
+
+        Raises:
+            SettingsError: It is taken, or the address is not here.
+        """
+        host, port = self._settings.admin_host, self._settings.admin_port
+        if port is None or self._admin is not None:
+            return
+        listener = ports.listen_on(host, port, ports.OPERATORS, is_shared=self.shares_ports)
+        self._app.admin_port = listener.getsockname()[1]
+        self._admin = await self._serve_on(listener)
+        logger.info("operators ask on %s://%s:%d", "https" if self.config.is_ssl else "http",
+                    f"[{host}]" if ":" in host else host, self._app.admin_port)  # fmt: skip
+
+    async def _serve_on(self, listener: socket.socket) -> asyncio.Server:
+        """Take connections from a socket."""
+        return await asyncio.get_running_loop().create_server(
+            self._create_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+        )
+
     async def on_tick(self, counter: int) -> bool:
-        """Hang up on connections that have been idle for too long, or sent too slowly; once a second."""
+        """Once a second: hang up on who has been idle for too long, or sends too slowly; look whether keys changed."""
         if counter % _TICKS_PER_S == 0:
+            self._app.admission.refresh()
+            if self._app.certificate is not None:
+                self._app.certificate.refresh()
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
                 assert isinstance(connection, DirectProtocol)
                 connection.close_if_idle(now - self.config.timeout_keep_alive)
-                connection.hurry(now, now - self._head_timeout_s)
+                connection.hurry(now, self._head_timeout_s)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -118,8 +151,10 @@ class Server(uvicorn.Server):
         await asyncio.sleep(self._drain_s)
         await self._stop_opening()
         loop = asyncio.get_running_loop()
+        if self._admin is not None:  # to be waited for with the others
+            self.servers = [*self.servers, self._admin]
         for connection in draining.close(self.servers):
-            await loop.connect_accepted_socket(self._create_protocol, connection)
+            await loop.connect_accepted_socket(self._create_protocol, connection, ssl=self.config.ssl)
         await draining.wait_until(lambda: not self.server_state.connections, within_s=LINGER_S)
         cutting = loop.call_later(self._shutdown_s, self._cut)
         if self._grpc is not None:
@@ -131,7 +166,10 @@ class Server(uvicorn.Server):
         """Let no further connection open, since the port is about to be closed."""
         with contextlib.ExitStack() as opened:
             copies = [] if self._grpc is None else self._grpc.listeners()
-            await draining.stop_opening([*self._left_listeners(), *(opened.enter_context(copy) for copy in copies)])
+            own = [] if self._admin is None else self._admin.sockets
+            await draining.stop_opening(
+                [*self._left_listeners(), *own, *(opened.enter_context(copy) for copy in copies)]
+            )  # fmt: skip
 
     def _left_listeners(self) -> list[socket.socket]:
         """Return the sockets of HTTP that nobody takes connections from once this server ends."""
@@ -151,7 +189,7 @@ class Server(uvicorn.Server):
         )
 
 
-def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
+def _grpc_server(app: ZeroToOne, settings: Settings, *, shares_ports: bool) -> "GrpcServer | None":
     """Return what serves gRPC; None where it is off. Nothing of it is imported then.
 
     Raises:
@@ -159,16 +197,18 @@ def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
     """
     if settings.grpc_port is None:
         return None
-    from app.protocols.grpc import ports
+    from app.protocols.grpc.ports import expect_free, expect_installed
 
-    ports.expect_installed()
-    if settings.workers == 1:  # else the parent of the workers has looked
-        ports.expect_free(settings.host, settings.grpc_port)
+    expect_installed()
+    if not shares_ports:  # else the parent of the workers has looked
+        expect_free(settings.host, settings.grpc_port)
     from app.protocols.grpc.calls import CallsDoor
     from app.protocols.grpc.server import GrpcServer
 
     calls = CallsDoor(app.admission, app.catalog, app.figures, app.repository, app.tasks, settings)
-    return GrpcServer(settings, app.admission, app.catalog, app.figures, app.inference, calls)
+    return GrpcServer(
+        settings, app.admission, app.catalog, app.figures, app.inference, calls, certificate=app.certificate
+    )  # fmt: skip
 
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:

@@ -28,6 +28,9 @@ MAX_WORKERS, MAX_THREADS = 256, 1024
 # of all models, or of the one before the equals sign
 _BACKEND = r"([a-z0-9][a-z0-9_-]{0,63}=)?[a-z][a-z0-9_]*(-[a-z0-9_]+)?"
 
+# the latest, or of the model before the equals sign a number
+_VERSION = r"(latest|[a-z0-9][a-z0-9_-]{0,63}=(latest|[1-9][0-9]{0,8}))"
+
 
 def _comma_separated(value: object) -> object:
     if isinstance(value, str):
@@ -77,13 +80,35 @@ class Settings(BaseModel):
     )
     state_dir: Path | None = Field(
         default=None,
-        description="Folder of what this machine learns of the bundles, <name>/<version>.tuning.json; default: beside "
-        "them, in the models folder.",
+        description="Folder of what this machine learns of the bundles, <name>/<version>.tuning.json (default: beside "
+        "them, in the models folder), and of what admin calls have changed, control.json (default: lost at a restart).",
     )
     allow_torchscript: bool = Field(
         default=False,
         description="Load TorchScript artifacts. Such a file is a program: allow it only where you trust whoever "
         "made the bundles as you trust your own code.",
+    )
+    signing_key: Path | None = Field(
+        default=None,
+        description="File of the public keys (PEM, elliptic curve) of which one must have signed a bundle, or it is "
+        "not served; needs the extra verifying. Unset: no signature is asked for.",
+    )
+    version_policy: str = Field(
+        default="latest",
+        pattern=rf"^{_VERSION}(,{_VERSION})*$",
+        description="Version of each model that answers where none is asked for: latest, or with the name of a model a "
+        "number, as cnn=2,mlp=1. What is changed by an admin call counts until this setting changes.",
+    )
+    keep_versions: Literal["all", "served"] = Field(
+        default="all",
+        description="Versions that are loaded: all in the folder, or those that serve.",
+    )
+    poll_s: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=86_400,
+        description="Seconds between two looks at the models folder for new, changed and removed bundles. Unset: it is "
+        "looked at when a model is loaded.",
     )
     required_models: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = Field(
         default=(), description="Models that /readyz waits for, by comma; default: every bundle found at start-up."
@@ -161,6 +186,11 @@ class Settings(BaseModel):
     max_queue_rows: int = Field(
         default=4096, ge=1, description="Rows that may wait for one model; more are refused at once with 503."
     )
+    max_queue_bytes: int = Field(
+        default=128 * 2**20,
+        ge=1024,
+        description="Bytes that all requests may hold while they wait for models; more are refused at once with 503.",
+    )
     timeout_ms: int = Field(
         default=30_000, ge=1, le=3_600_000, description="Deadline of a request that states none (504 past it)."
     )
@@ -186,8 +216,54 @@ class Settings(BaseModel):
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=8,
-        description="Who may load and unload models, and list them: whoever sends Authorization: Bearer with this key. "
-        "Without it, nobody may.",
+        description="One more key of the role admin, which may load, unload and switch models. Without it and a key of "
+        "that role in ZTO_API_KEYS_FILE, nobody may.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File of the keys that callers need, as `python -m app keys new` writes it; read again when it "
+        "changes. Unset: predicting and reading need no key.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Listen beyond loopback without keys: only where whatever stands in front checks who asks, or "
+        "everybody may.",
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="How often each key may ask, and without keys each address (IPv6: each /64), as "
+        "100/second;2000/minute; more is refused with 429. Unset: no limit.",
+    )
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port of its own for what operators do, which the other ports then refuse; 0 takes a free one. "
+        "Unset: it is done on ZTO_PORT.",
+    )
+    admin_host: str = Field(default="127.0.0.1", description="Address of ZTO_ADMIN_PORT.")
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Certificate in PEM, with those between it and the root behind it: every port then speaks TLS. "
+        "Read again when it changes.",
+    )
+    tls_key: Path | None = Field(default=None, description="Private key of ZTO_TLS_CERT in PEM, without a password.")
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = Field(
+        default=(),
+        description="Origins whose pages may ask from a browser, by comma, as https://example.org; * for all. Unset: "
+        "only our own page may.",
+    )
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="Connections at once, shared evenly among the workers; more are refused with 503. Unset: what the "
+        "limit of open files leaves.",
+    )
+    max_connections_per_address: int | None = Field(
+        default=None,
+        ge=1,
+        description="Connections at once of one address (IPv6: one /64) to each worker; more are refused with 429. "
+        "Unset: no limit, since behind a proxy all come from one.",
     )
     keep_alive_s: int = Field(default=75, ge=1, description="Idle seconds after which a connection is closed.")
     drain_s: float = Field(
@@ -235,12 +311,51 @@ class Settings(BaseModel):
             )
         return self
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+                raise ValueError(f"{origin!r} is no origin: scheme, host and port alone, as https://example.org:8443")
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* stands for all origins; name it alone")
+        return origins
+
+    @model_validator(mode="after")
+    def _tls_has_both(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("ZTO_TLS_CERT and ZTO_TLS_KEY belong together: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _operators_have_a_port_of_their_own(self) -> Self:
+        if self.admin_port and self.admin_port in (self.port, self.grpc_port):
+            raise ValueError(f"ZTO_ADMIN_PORT={self.admin_port} is taken by another door of this service")
+        return self
+
     @model_validator(mode="after")
     def _one_backend_each(self) -> Self:
         names = [part.rpartition("=")[0] for part in self.backend.split(",")]
         if len(set(names)) != len(names):
             raise ValueError(f"ZTO_BACKEND={self.backend!r} names two backends for one model, or for all")
         return self
+
+    @model_validator(mode="after")
+    def _one_version_each(self) -> Self:
+        names = [part.partition("=")[0] for part in self.version_policy.split(",")]
+        if len(set(names)) != len(names):
+            raise ValueError(f"ZTO_VERSION_POLICY={self.version_policy!r} names two versions for one model")
+        return self
+
+    @property
+    def default_versions(self) -> "dict[str, Literal['latest'] | int]":
+        """The versions that answer of single models, by name."""
+        pairs = (part.split("=") for part in self.version_policy.split(",") if "=" in part)
+        return {name: "latest" if version == "latest" else int(version) for name, version in pairs}
+
+    def default_version_of(self, model: str) -> Literal["latest"] | int:
+        """Return the version of a model that answers where none is asked for."""
+        return self.default_versions.get(model, "latest")
 
     @property
     def backends(self) -> dict[str, str]:

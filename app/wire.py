@@ -14,7 +14,7 @@
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -25,13 +25,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.admission import REQUEST_ID_HEADER, Admission
+from app.errors import Limit
+from app.protocols.limits import MAX_HEAD_BYTES, MAX_HEADERS
 from app.protocols.open_inference import errors as open_inference
-from app.protocols.problem import MEDIA_TYPE, Problem
+from app.protocols.problem import MEDIA_TYPE, LimitBody, Problem
 
 logger = logging.getLogger("app.wire")
 
-MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 128
 # a caller that is still sending gets this long to notice the answer
 LINGER_S = 1.0
 _FIELD_OVERHEAD_BYTES = 4  # ": " and CRLF
@@ -45,6 +45,7 @@ class Refusal:
     code: str
     title: str
     detail: str
+    limit: Limit | None = None
 
 
 MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "Bad request", "this is not HTTP/1.1 that can be read")
@@ -53,11 +54,29 @@ HEAD_TOO_LARGE = Refusal(
     "request_header_fields_too_large",
     "Request header fields too large",
     f"request line, headers and trailers may have {MAX_HEAD_BYTES} bytes, and headers be {MAX_HEADERS}",
+    Limit("max_header_bytes", MAX_HEAD_BYTES),
 )
+TOO_MANY_HEADERS = replace(HEAD_TOO_LARGE, limit=Limit("max_headers", MAX_HEADERS))
 HEAD_TOO_SLOW = Refusal(
     HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "Request timeout", "the head of the request has not come in time"
 )
 NO_PROXY = Refusal(HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "Not implemented", "this service is no proxy")
+TOO_MANY_CONNECTIONS = {
+    "all": Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too_many_connections",
+        "Too many connections",
+        "this service has as many connections as it may; see ZTO_MAX_CONNECTIONS",
+    ),
+    "address": Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too_many_connections",
+        "Too many connections",
+        "your address has as many connections as it may; see ZTO_MAX_CONNECTIONS_PER_ADDRESS",
+    ),
+}
+# connections beyond the limit that are told why; more than these are cut off, since each is held for a moment
+MAX_TOLD = 64
 SHUTTING_DOWN = Refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "service_unavailable",
@@ -109,12 +128,22 @@ class WireProtocol(HttpToolsProtocol):
         # since when the rest of something is waited for, and behind which request, as far as anybody has looked
         self._owed_since: float | None = None
         self._owed_behind: RequestResponseCycle | None = None
+        self._address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base class
-        """Wait for the first request as long as for any other."""
+        """Wait for the first request as long as for any other; where there are too many connections, for none."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         self._idle_since = self.loop.time()
+        self._address = self.client[0] if self.client else ""
+        too_many = self._admission.connections.open(self._address)
+        if too_many is not None:
+            self._turn_away(TOO_MANY_CONNECTIONS[too_many])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count one connection less."""
+        super().connection_lost(exc)
+        self._admission.connections.close(self._address)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, past any upgrade."""
@@ -151,7 +180,7 @@ class WireProtocol(HttpToolsProtocol):
         # written out, without super() and helpers: the one place that runs for every header of every request
         self._head_bytes += len(name) + len(value) + _FIELD_OVERHEAD_BYTES
         if self._head_bytes > MAX_HEAD_BYTES or (len(self.headers) >= MAX_HEADERS and not self._is_head_read):
-            raise _Refused(HEAD_TOO_LARGE)
+            raise _Refused(HEAD_TOO_LARGE if self._head_bytes > MAX_HEAD_BYTES else TOO_MANY_HEADERS)
         if self._is_head_read:
             return
         name = name.lower()
@@ -199,24 +228,24 @@ class WireProtocol(HttpToolsProtocol):
         if self._idle_since is not None and self._idle_since <= since:
             self.transport.close()
 
-    def hurry(self, now: float, since: float) -> None:
+    def hurry(self, now: float, within_s: float) -> None:
         """Refuse a head that has been coming for too long, or hang up on what should have ended after its answer.
 
         A head is timed from the first look at it. The body of a request that is under way has the deadline of that.
 
         Args:
             now: On the loop's clock.
-            since: What has been coming since then, or longer, is too late.
+            within_s: What has been coming for so many seconds, or more, is too late.
         """
         cycle = self._last_cycle()
         is_owed = self._idle_since is None and self._refusal is None and (cycle is None or cycle.response_complete)
         if not is_owed or self._owed_since is None or self._owed_behind is not cycle:
             self._owed_since, self._owed_behind = (now, cycle) if is_owed else (None, None)
-        elif self._owed_since <= since:
+        elif self._owed_since <= now - within_s:
             if self._is_head_read:  # the rest of a body that is answered already, or empty lines
                 self.transport.close()
             else:
-                self._refuse(HEAD_TOO_SLOW)
+                self._refuse(replace(HEAD_TOO_SLOW, limit=Limit("head_timeout_s", round(within_s))))
 
     def cut(self) -> None:
         """Refuse the request whose body is still coming, if there is one."""
@@ -275,12 +304,26 @@ class WireProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             self._answer(refusal)
 
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Refuse a connection before anything is read of it."""
+        if self._admission.connections.told < MAX_TOLD:
+            self._admission.connections.told += 1
+            self.loop.call_later(LINGER_S, self._forget_told)
+            self._refuse(refusal)
+            return
+        self._refusal = refusal
+        self._admission.count_refusal(_Refused(refusal))
+        self.transport.abort()
+
+    def _forget_told(self) -> None:
+        self._admission.connections.told -= 1
+
     def _answer(self, refusal: Refusal) -> None:
         if self.transport.is_closing():
             return
         self._idle_since = None
         self._admission.count_refusal(_Refused(refusal))
-        request_id = self._admission.admit({"headers": self.headers or ()}).request_id
+        request_id = self._admission.admit({"headers": self.headers or ()}, None).request_id
         media_type, body = _render(refusal, self._path(), request_id.decode("ascii"))
         headers = [
             *self.server_state.default_headers,
@@ -289,11 +332,12 @@ class WireProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
-        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if refusal.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             headers.append((b"retry-after", b"1"))
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # TLS cannot
+            self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _path(self) -> str:
@@ -305,7 +349,8 @@ class WireProtocol(HttpToolsProtocol):
 def _render(refusal: Refusal, path: str, request_id: str) -> tuple[str, bytes]:
     """Return the media type and the body of a refusal, in the form that the door has."""
     if open_inference.is_form_of(path):
-        return open_inference.MEDIA_TYPE, open_inference.render_message(refusal.detail)
+        told = refusal.detail if refusal.limit is None else refusal.limit.beside(refusal.detail)
+        return open_inference.MEDIA_TYPE, open_inference.render_message(told)
     problem = Problem(
         type=f"urn:zero-to-one:problem:{refusal.code}",
         title=refusal.title,
@@ -313,5 +358,6 @@ def _render(refusal: Refusal, path: str, request_id: str) -> tuple[str, bytes]:
         detail=refusal.detail,
         code=refusal.code,
         request_id=request_id,
+        limit=None if refusal.limit is None else LimitBody(name=refusal.limit.name, value=refusal.limit.value),
     )
     return MEDIA_TYPE, problem.model_dump_json(exclude_none=True).encode()

@@ -15,7 +15,8 @@
     ├── PackageRefused  a model of somebody's own cannot be made into a bundle
     │   └── SettingsMissing  what its file does not tell has not been said
     ├── NotProven       an exported artifact does not answer as the trained network does
-    └── VersionExists   a bundle of that version is there already
+    ├── VersionExists   a bundle of that version is there already
+    └── NotSigned       a bundle cannot be signed, or not with this key
 """
 
 
@@ -73,3 +74,7 @@ class NotProven(TrainingError):
 
 class VersionExists(TrainingError):
     """A bundle of that version is there already, and versions are immutable."""
+
+
+class NotSigned(TrainingError):
+    """A bundle cannot be signed: the key, the folder or what signs it is not as it should be."""

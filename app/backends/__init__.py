@@ -86,9 +86,11 @@ def load(
         The key of the artifact that was taken, and its backend.
 
     Raises:
+        BundleNotSigned: A signature is asked for, and the files are not those that were signed.
         BundleError: No backend of that name, or it cannot load the bundle.
         BackendUnavailable: Its runtime is not installed, or has no GPU when asked for one; or it may not load programs.
     """
+    bundle.expect_as_signed()  # before any runtime reads of it
     if key != "auto":
         return key, _load(key, bundle, threads, allowed, device)
     missing: list[str] = []

@@ -39,6 +39,8 @@ class Behavior(BaseModel):
         exits_on: The process ends at once, without any cleanup, where any input value equals this, as it does when a
             runtime crashes or the kernel takes its memory back; with status 13.
         nan_on: The rows where any input value equals this come out as NaN.
+        reverses_on: The rows where any input value equals this come out with the numbers of each output in reverse, as
+            another network would answer.
         extra_rows: Rows returned beyond those that went in; negative for fewer.
         fails_after_calls: From this call on, every one raises; None for never.
         heeds_faults: Whether calls look for the file of a fault.
@@ -52,6 +54,7 @@ class Behavior(BaseModel):
     hangs_on: float | None = None
     exits_on: float | None = None
     nan_on: float | None = None
+    reverses_on: float | None = None
     extra_rows: int = 0
     fails_after_calls: Annotated[int, Field(ge=0)] | None = None
     heeds_faults: bool = False
@@ -119,7 +122,8 @@ class DummyBackend:
             sums_B = sums_B[: behavior.extra_rows]
         if fault is not None:
             sums_B = _spoiled(sums_B, fault)
-        return {spec.name: _output(spec, sums_B) for spec in self._outputs}
+        outputs = {spec.name: _output(spec, sums_B) for spec in self._outputs}
+        return outputs if behavior.reverses_on is None else _reversed(outputs, inputs, behavior.reverses_on)
 
     def _misbehave(self, inputs: Tensors) -> None:
         behavior = self._behavior
@@ -194,6 +198,13 @@ def _output(spec: TensorSpec, sums_B: Array) -> Array:
         exponentials_BC = np.exp(scores_BC - scores_BC.max(axis=1, keepdims=True))
         scores_BC = exponentials_BC / exponentials_BC.sum(axis=1, keepdims=True)
     return scores_BC.reshape(len(sums_B), *shape).astype(spec.dtype)
+
+
+def _reversed(outputs: Tensors, inputs: Tensors, value: float) -> Tensors:
+    rows_B = np.any([(array == value).reshape(len(array), -1).any(axis=1) for array in inputs.values()], axis=0)
+    for array in outputs.values():
+        array[rows_B] = array[rows_B, ::-1] if array.ndim > 1 else -array[rows_B]
+    return outputs
 
 
 def load(bundle: Bundle, *, key: str = "dummy", threads: int) -> DummyBackend:

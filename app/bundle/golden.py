@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from app.bundle.manifest import Tolerance
 from app.errors import BundleError, BundleNotProven
 from app.tensors import Tensors, num_rows
 
+# of a golden file once it is inflated; deflate makes a thousand bytes of one
+MAX_INFLATED_BYTES = 512 * 2**20
 _INPUT, _OUTPUT = "input.", "output."
 _REQUESTS, _RESPONSES = "requests", "responses"
 
@@ -51,12 +54,20 @@ def parse_golden(data: bytes) -> GoldenRows:
     """Read what :func:`dump_golden` wrote.
 
     Raises:
-        BundleError: It is no such file, holds pickled objects, or its parts disagree about the number of rows.
+        BundleError: It is no such file, holds pickled objects, would fill the memory, or its parts disagree about the
+            number of rows.
     """
     try:
+        # what a part says of its size is where its reader stops
+        with zipfile.ZipFile(io.BytesIO(data)) as parts:
+            size_bytes = sum(part.file_size for part in parts.infolist())
+        if size_bytes > MAX_INFLATED_BYTES:
+            raise BundleError(f"it inflates to {size_bytes} bytes, at most {MAX_INFLATED_BYTES} are taken")
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         requests, responses = (json.loads(arrays[key].tobytes()) for key in (_REQUESTS, _RESPONSES))
+    except BundleError as exc:
+        raise BundleError(f"the golden file cannot be read: {exc}") from exc
     except Exception as exc:  # numpy answers a broken archive with many types
         raise BundleError(f"the golden file cannot be read: {type(exc).__name__}: {exc}") from exc
     if not isinstance(requests, list) or not isinstance(responses, list):

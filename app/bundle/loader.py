@@ -1,24 +1,30 @@
 """Reads bundles from disk, and believes nothing that it has not checked.
 
 Every file is read once, whole, and its digest is taken of the very bytes that are handed on: what was checked is what
-is used, even when the folder changes in between.
+is used, even when the folder changes in between. Where a signature is asked for, it says which manifest is the right
+one, and the manifest says it of the other files.
 """
 
 import hashlib
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from app.bundle.files import read_bounded
 from app.bundle.golden import GoldenRows, parse_golden
 from app.bundle.manifest import NAME_PATTERN, Artifact, FileRef, Manifest, is_version
-from app.errors import BundleError
+from app.bundle.signing import PublicKeys, expect_same_files, read_signature
+from app.errors import BundleError, BundleNotSigned
 
 logger = logging.getLogger("app.bundle")
 
 MANIFEST_FILE = "manifest.json"
+# those of this repository have some 20 KB, and one of a thousand labels has 30
+MAX_MANIFEST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -32,10 +38,26 @@ class BundleRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A bundle whose manifest is valid. Its files are checked as they are read."""
+    """A bundle whose manifest is valid. Its files are checked as they are read.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: As it was read, from the very bytes that were signed where a signature is asked for.
+        signed: What was signed: digests by path. None where no signature is asked for.
+    """
 
     folder: Path
     manifest: Manifest
+    signed: Mapping[str, str] | None = None
+
+    def expect_as_signed(self) -> None:
+        """Hold every file of the folder against the signature, where one is asked for; reads all of them.
+
+        Raises:
+            BundleNotSigned: Files were altered, added or taken away; the message names them.
+        """
+        if self.signed is not None:
+            expect_same_files(self.folder, self.signed)
 
     def read(self, file: FileRef) -> bytes:
         """Return the bytes of a file of the bundle.
@@ -48,11 +70,15 @@ class Bundle:
             path = (root / file.path).resolve()
             if not path.is_relative_to(root):
                 raise BundleError(f"{file.path} leads out of the bundle folder")
-            data = path.read_bytes()
+            data = read_bounded(path, file.size_bytes)
         except OSError as exc:
             raise BundleError(f"{file.path} cannot be read: {exc.strerror or exc}") from exc
         except RuntimeError as exc:  # before Python 3.13, links that lead in a circle
             raise BundleError(f"{file.path} cannot be read: {exc}") from exc
+        if len(data) > file.size_bytes:
+            raise BundleError(
+                f"{file.path} is not the file that the manifest describes: it has more than {file.size_bytes} bytes"
+            )
         digest = hashlib.sha256(data).hexdigest()
         if len(data) != file.size_bytes or digest != file.sha256:
             raise BundleError(
@@ -130,25 +156,50 @@ def find_versions(folder: Path) -> list[BundleRef]:
         return []
 
 
-def open_bundle(ref: BundleRef) -> Bundle:
+def open_bundle(ref: BundleRef, keys: PublicKeys | None = None) -> Bundle:
     """Read and validate the manifest of a bundle.
 
+    Args:
+        ref: Where it lies.
+        keys: Somebody who has one of them must have signed it; None asks for no signature.
+
     Raises:
+        BundleNotSigned: Its signature is missing or not valid, or its manifest is not the one that was signed.
         BundleError: The manifest is missing, no JSON, not valid (every fault is named), or that of another bundle.
     """
+    signed = None if keys is None else read_signature(ref.folder, keys)
     try:
-        text = (ref.folder / MANIFEST_FILE).read_bytes()
+        text = read_bounded(ref.folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
     except OSError as exc:
         raise BundleError(f"{MANIFEST_FILE} cannot be read: {exc.strerror or exc}") from exc
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{MANIFEST_FILE} has more than {MAX_MANIFEST_BYTES} bytes, which no manifest has")
+    if signed is not None and signed.get(MANIFEST_FILE) != hashlib.sha256(text).hexdigest():
+        raise BundleNotSigned(f"{MANIFEST_FILE} is not what was signed")
     try:
         manifest = Manifest.model_validate_json(text, strict=True)
     except ValidationError as exc:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in error['loc']) or 'document'}: {error['msg']}" for error in exc.errors()
-        )
-        raise BundleError(f"{MANIFEST_FILE} is not valid: {faults}") from exc
+        raise BundleError(f"{MANIFEST_FILE} is not valid: {_told(exc)}") from exc
     if (manifest.name, manifest.version) != (ref.name, ref.version):
         raise BundleError(
             f"{MANIFEST_FILE} is that of {manifest.name}/{manifest.version}, but lies in {ref.name}/{ref.version}"
         )
-    return Bundle(folder=ref.folder, manifest=manifest)
+    return Bundle(folder=ref.folder, manifest=manifest, signed=signed)
+
+
+def _told(error: ValidationError) -> str:
+    """Return every fault; not that a list is too short, where it is for an item that has a fault of its own."""
+    faults = error.errors()
+    told = [
+        fault
+        for fault in faults
+        if fault["type"] != "too_short" or not any(_is_below(other["loc"], fault["loc"]) for other in faults)
+    ]
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in told
+    )
+
+
+def _is_below(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other

@@ -20,6 +20,7 @@ from app.backends import Backend, Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Batching, Manifest, is_version
+from app.bundle.signing import read_keys
 from app.errors import BundleError
 from app.predict.computing import compute
 from app.predict.decoding import Decoded
@@ -142,7 +143,7 @@ def load(
     """
     # no threads for products of matrices that nothing here computes: NumPy starts one per core
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    bundle = open_bundle(ref)
+    bundle = open_bundle(ref, read_keys(settings.signing_key))
     loader = _Loader(bundle, settings, max_instances)
     total = threads or (settings.threads if "threads" in settings.model_fields_set else cpus.num_cores())
     if as_before is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.errors import Limit
 from app.tensors import Array
 
 FORMATS = ("PNG", "JPEG")
@@ -88,11 +89,12 @@ class ImageInput(BaseModel):
 
 
 class ImageRefused(ValueError):
-    """The bytes are no picture that the model can take. ``code`` is stable, for programs."""
+    """The bytes are no picture that the model can take. ``code`` is stable, for programs; ``limit`` was met, if any."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, limit: Limit | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.limit = limit
 
 
 def num_pixels(data: bytes) -> int:
@@ -124,7 +126,8 @@ def decode_image(data: bytes, spec: ImageInput, *, max_pixels: int) -> Array:
     except ImageRefused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise ImageRefused("too_many_pixels", f"the picture has more than the {max_pixels} pixels taken") from exc
+        told = f"the picture has more than the {max_pixels} pixels taken"
+        raise ImageRefused("too_many_pixels", told, Limit("max_image_pixels", max_pixels)) from exc
     except UnidentifiedImageError as exc:
         raise ImageRefused("not_an_image", f"the bytes are no {' or '.join(FORMATS)} picture") from exc
     except Exception as exc:  # decoders answer a damaged file with many types: OSError, SyntaxError, zlib.error, ...
@@ -184,11 +187,15 @@ def _is_crowded_jpeg(data: bytes) -> bool:
 def _check_header(image: Image.Image, spec: ImageInput, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise ImageRefused(
-            "too_many_pixels", f"the picture has {image.width}x{image.height} pixels, at most {max_pixels} are taken"
+            "too_many_pixels",
+            f"the picture has {image.width}x{image.height} pixels, at most {max_pixels} are taken",
+            Limit("max_image_pixels", max_pixels),
         )
     if max(image.size) > MAX_SIDE:
         raise ImageRefused(
-            "too_many_pixels", f"a side of the picture has {max(image.size)} pixels, at most {MAX_SIDE} are taken"
+            "too_many_pixels",
+            f"a side of the picture has {max(image.size)} pixels, at most {MAX_SIDE} are taken",
+            Limit("max_image_side", MAX_SIDE),
         )
     if spec.conversion.color == "reject" and image.mode not in ("1", "L", "LA", "I;16"):
         raise ImageRefused("color_image", f"the picture is in color ({image.mode}), the model takes grey pictures")

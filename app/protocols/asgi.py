@@ -55,4 +55,5 @@ def refuse(
     elif not isinstance(error, ServingError):
         logger.error("request %s failed", ticket.request_id.decode("ascii"), exc_info=error)
     admission.count_refusal(error)
+    ticket.explain(error)
     return Reply(*render(error, ticket.request_id))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from app.errors import DeadlineExceeded, Overloaded
+from app.errors import DeadlineExceeded, Limit, Overloaded
 
 T = TypeVar("T")
 
@@ -40,7 +40,11 @@ class Decoders:
         """
         with self._lock:
             if self._pending >= MAX_PENDING:
-                raise Overloaded(f"{MAX_PENDING} bodies wait to be read already", retry_after_s=RETRY_AFTER_S)
+                raise Overloaded(
+                    f"{MAX_PENDING} bodies wait to be read already",
+                    retry_after_s=RETRY_AFTER_S,
+                    limit=Limit("max_pending_bodies", MAX_PENDING),
+                )
             future = self._threads.submit(function, *arguments)
             self._pending += 1
         future.add_done_callback(self._done)

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
@@ -33,13 +32,15 @@ logger = logging.getLogger("app.predict")
 MAX_BODY_BYTES = 64 * 1024
 # of each model, and of queries no longer than this: callers send the same ones again and again
 MAX_WISHES, MAX_WISH_BYTES = 256, 256
+# numbers of versions, over all doors and models
+MAX_RECEIPTS = 1024
 
 
 class Exchange(Protocol):
     """One request on its connection, and the answer to come.
 
     Attributes:
-        ticket: From admission, without a refusal.
+        ticket: From admission; its refusal, if it has one, is of the caller and not of the body.
         wish: What its query asks for.
         job: The request in the queue; whoever notices that the caller has left finishes it with :class:`ClientGone`.
     """
@@ -58,7 +59,7 @@ class Target(Protocol):
 
     Attributes:
         door: Its name in the metrics.
-        model: Who answers: its highest version that is ready.
+        model: Who answers, by the version that its policy picks.
         parse_s: Told how long requests take to read.
     """
 
@@ -198,7 +199,7 @@ class DirectDoor:
         self._decoders = decoders
         self._writing: set[asyncio.Task[None]] = set()
         self._receipts: dict[tuple[str, str, int], _Receipts] = {}
-        self._refused: list[tuple[Exchange, bytes, bytes]] = []
+        self._refused: list[tuple[Exchange, int, bytes, bytes]] = []
         self.targets = dict(targets)
 
     def start(self, target: Target, body: bytes, exchange: Exchange) -> bool:
@@ -213,9 +214,12 @@ class DirectDoor:
             Whether it was taken.
         """
         version = self._service.catalog.models[target.model].pick()
+        ticket = exchange.ticket
+        if ticket.refusal is not None:  # of admission; many of them may come at once too
+            self._refuse(target, version, exchange, ticket.refusal)
+            return True
         if version.state is not State.READY:
             return False
-        ticket = exchange.ticket
         try:
             # before the body costs anything
             self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
@@ -303,6 +307,8 @@ class DirectDoor:
         key = target.door, target.model, version.ref.version
         found = self._receipts.get(key)
         if found is None:
+            if len(self._receipts) >= MAX_RECEIPTS:  # versions come and go for years
+                self._receipts.clear()
             number = str(version.ref.version)
             counted_as = target.door, target.model, number, "200"
             found = self._receipts[key] = _Receipts(counted_as, number, number.encode())
@@ -324,25 +330,26 @@ class DirectDoor:
         if not isinstance(error, ServingError):
             logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
         self._admission.count_refusal(error)
+        exchange.ticket.explain(error)
         status, headers, body = target.render(error, exchange.ticket.request_id)
         self._metrics.requests[(target.door, version.ref.name, str(version.ref.version), str(status))] += 1
         head = as_lines(headers) + self._admission.receipt_lines(exchange.ticket)
-        if isinstance(error, Overloaded):
-            self._refuse_together(exchange, head, body)
+        if isinstance(error, Overloaded) or error is exchange.ticket.refusal:
+            self._refuse_together(exchange, status, head, body)
         else:
             exchange.respond(status, head, body)
 
-    def _refuse_together(self, exchange: Exchange, head: bytes, body: bytes) -> None:
+    def _refuse_together(self, exchange: Exchange, status: int, head: bytes, body: bytes) -> None:
         """Write refusals once all requests that have come are read: one at a time, each would wake its caller up."""
         if not self._refused:
             asyncio.get_running_loop().call_soon(self._write_refusals)
-        self._refused.append((exchange, head, body))
+        self._refused.append((exchange, status, head, body))
 
     def _write_refusals(self) -> None:
         refused, self._refused = self._refused, []
-        for exchange, head, body in refused:
+        for exchange, status, head, body in refused:
             try:
-                exchange.respond(HTTPStatus.SERVICE_UNAVAILABLE, head, body)
+                exchange.respond(status, head, body)
             except Exception:  # of one connection, and the others still wait
                 logger.exception("a refusal could not be written")
 

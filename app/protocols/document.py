@@ -9,7 +9,7 @@ from app.protocols.problem import MEDIA_TYPE, Problem
 from app.serving.versions import Model
 
 # where a model that is not there yet may come from
-_REPOSITORY = "/v2/repository/"
+_REPOSITORY = ("/v2/repository/", "/admin/")
 
 
 def complete(document: dict[str, Any], models: Mapping[str, Model]) -> None:
@@ -51,4 +51,4 @@ def _name(parameter: dict[str, Any], models: Mapping[str, Model], *, is_open: bo
         parameter["schema"] |= {"examples" if is_open else "enum": list(models)}
     elif parameter["name"] == "version":
         numbers = {version.ref.version for model in models.values() for version in model.versions}
-        parameter["schema"] |= openapi.VERSION | {"examples": [str(number) for number in sorted(numbers)]}
+        parameter["schema"] |= openapi.ASKED_VERSION | {"examples": [str(number) for number in sorted(numbers)]}

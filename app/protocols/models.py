@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from app.bundle.manifest import Architecture, Artifact, Batching, TaskSettings, TensorSpec, TrainingRecord
 from app.errors import UnknownModel
 from app.protocols.health import VersionState
+from app.protocols.limits import Limits, limits_of
 from app.protocols.openapi import problems
+from app.protocols.shadow_card import ShadowCard, shadow_card
 from app.serving.catalog import Catalog
+from app.serving.policy import Policy
 from app.serving.tuned import Plan
 from app.serving.versions import Model, Version
 from app.settings import Settings
@@ -24,6 +27,7 @@ class ModelSummary(VersionState):
     version: str = Field(description="The version that answers when none is asked for.")
     task: str | None = Field(description="The kind of its task; null where the manifest is not valid.")
     description: str | None
+    policy: Policy = Field(description="Which versions answer, and which are loaded.")
     url: str
 
 
@@ -31,16 +35,6 @@ class ModelList(BaseModel):
     """Every model of the service."""
 
     models: list[ModelSummary]
-
-
-class Limits(BaseModel):
-    """What one request may hold."""
-
-    max_body_bytes: int
-    max_instances: int
-    max_image_pixels: int
-    max_queue_rows: int
-    default_timeout_ms: int
 
 
 class ArtifactCard(Artifact):
@@ -65,6 +59,7 @@ class VersionCard(VersionState):
     """One version: where it stands, what serves it, what was measured of it."""
 
     version: str
+    labels: list[str] = Field(description="Names by which a request may ask for it.")
     backend: str | None = Field(description="What serves it; null until it is loaded.")
     device: str | None = Field(description="Where it computes: `cpu` or `cuda`.")
     runs_on: str | None = Field(description="Where its batches run: `loop` or `thread`.")
@@ -107,6 +102,7 @@ class ModelCard(ModelSummary):
     response_schema: dict[str, Any] | None
     example: dict[str, Any] | None = Field(description="A body that works when it is sent as it stands.")
     versions: list[VersionCard]
+    shadow: ShadowCard | None = Field(description="A version that is compared with the one that answers.")
 
 
 def router(catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> APIRouter:
@@ -121,7 +117,8 @@ def router(catalog: Catalog, tasks: Mapping[str, Task], settings: Settings) -> A
     async def card(model: str) -> ModelCard:
         if model not in catalog.models:
             raise UnknownModel(model, tuple(catalog.models))
-        return _card(catalog.models[model], tasks.get(model), settings)
+        shadow = shadow_card(catalog.shadows.standing(model))
+        return _card(catalog.models[model], tasks.get(model), settings, shadow)
 
     return routes
 
@@ -135,11 +132,12 @@ def _summary(model: Model) -> dict[str, Any]:
         "reason": version.reason or None,
         "task": None if manifest is None else manifest.task.kind,
         "description": None if manifest is None else manifest.description,
+        "policy": model.policy,
         "url": f"/models/{model.name}",
     }
 
 
-def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
+def _card(model: Model, task: Task | None, settings: Settings, shadow: ShadowCard | None) -> ModelCard:
     manifest = model.manifest
     return ModelCard(
         **_summary(model),
@@ -150,24 +148,20 @@ def _card(model: Model, task: Task | None, settings: Settings) -> ModelCard:
         media_types=() if task is None else body_types(task),
         conversion=None if task is None else task.conversion(),
         bytes_layout=None if task is None or task.raw is None else task.raw.describe(),
-        limits=Limits(
-            max_body_bytes=settings.max_body_bytes,
-            max_instances=settings.max_instances,
-            max_image_pixels=settings.max_image_pixels,
-            max_queue_rows=settings.max_queue_rows,
-            default_timeout_ms=settings.timeout_ms,
-        ),
+        limits=limits_of(settings, manifest, task),
         request_schema=None if task is None else task.request_model.model_json_schema(),
         response_schema=None if task is None else task.response_model.model_json_schema(mode="serialization"),
         example=None if task is None else task.example(),
-        versions=[_version_card(version) for version in model.versions],
+        versions=[_version_card(version, model.policy) for version in model.versions],
+        shadow=shadow,
     )
 
 
-def _version_card(version: Version) -> VersionCard:
+def _version_card(version: Version, policy: Policy) -> VersionCard:
     manifest = None if version.bundle is None else version.bundle.manifest
     return VersionCard(
         version=str(version.ref.version),
+        labels=[label for label, number in policy.labels.items() if number == version.ref.version],
         state=version.state.value,
         reason=version.reason or None,
         backend=version.backend_name,

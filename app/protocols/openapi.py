@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from app.admission import MAX_TIMEOUT_MS
 from app.bundle.manifest import Manifest
 from app.protocols.problem import MEDIA_TYPE, Problem
+from app.serving.policy import LABEL_PATTERN
 from app.tasks import Task
 from app.tasks.decoding import raw
 
@@ -18,6 +19,8 @@ MAX_FORM_FIELDS = 8
 REF = "#/components/schemas/{model}"
 
 VERSION: dict[str, Any] = {"type": "string", "pattern": "^[1-9][0-9]*$"}
+# what a request asks for: a number, or a label
+ASKED_VERSION: dict[str, Any] = VERSION | {"pattern": f"^([1-9][0-9]*|{LABEL_PATTERN})$"}
 # what every answer carries, whatever it is
 RECEIPTS: dict[str, Any] = {
     "X-Request-ID": {
@@ -63,7 +66,10 @@ BINARY = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string", "minLength": 1}
 TOLD = {
     400: "The body is malformed.",
+    401: "The key is missing or wrong.",
+    403: "The key is not good for this, or this service has none that is.",
     404: "No such model or version.",
+    409: "As things stand it cannot be done: there is nothing before this, or the shadow has not earned it.",
     413: "The body, or the number of instances, is too large.",
     415: "The model does not take this media type, or the body is encoded as neither gzip nor deflate.",
     422: "Values are invalid; `errors` names every fault.",
@@ -209,8 +215,8 @@ def _parameters(*options: type[BaseModel], version: int | None = None) -> list[d
         {
             "name": "version",
             "in": "query",
-            "schema": VERSION if version is None else VERSION | {"examples": [str(version)]},
-            "description": "The version to ask; without it the highest that is ready.",
+            "schema": ASKED_VERSION if version is None else ASKED_VERSION | {"examples": [str(version)]},
+            "description": "The version to ask, by number or label; without it the model's policy says which answers.",
         },
         TIMEOUT,
     ]

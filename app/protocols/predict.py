@@ -120,7 +120,8 @@ class PredictDoor:
                 name = read.parameters.expect(version.ref.name)
             if version is None or read.parameters.version is not None:
                 version = self._service.catalog.pick(name, read.parameters.version or number)
-            reply = await self._predict(ticket, version, query, body, read, scope, receive, asked)
+            number = read.parameters.version or number
+            version, reply = await self._predict(ticket, version, number, query, body, read, scope, receive, asked)
         except (Exception, asyncio.CancelledError) as exc:
             reply = refuse(exc, ticket, self._admission, manner.render, logger=logger)
         if asked is not NOTHING:
@@ -133,13 +134,14 @@ class PredictDoor:
         self,
         ticket: Ticket,
         version: Version,
+        number: str | None,
         query: dict[str, str],
         body: bytes,
         read: "_Read",
         scope: Mapping[str, Any],
         receive: Receive,
         asked: Asked,
-    ) -> Reply:
+    ) -> tuple[Version, Reply]:
         name = version.ref.name
         task, answers = self._tasks[name], self._answers[name]
         tensor, options = self._wishes(name, query, asked, read.parameters)
@@ -152,16 +154,20 @@ class PredictDoor:
             tensors = await self._decode(ticket, task, body, read.document, scope)
         parse_s = self._service.clock() - ticket.received_at
         self._metrics.stage_s[name, "parse"].observe(parse_s)
+        version = self._service.catalog.again(version, number)  # it may have been swapped while the body came
         answer = await self._service.predict(
             version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive)
         )
-        number = str(version.ref.version)
+        written_as = str(version.ref.version)
 
         def write() -> Written:
-            return answers.to_bytes(answer, tensor) if ticket.wants_bytes else answers.to_json(number, answer, options)
+            if ticket.wants_bytes:
+                return answers.to_bytes(answer, tensor)
+            return answers.to_json(written_as, answer, options)
 
         written = await self._decoders.run(ticket.deadline, write) if is_large(answer) else write()
-        return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
+        head = head_of(written, written_as.encode(), parse_s, answer)
+        return version, Reply(200, as_headers(head), written.body)
 
     def _wishes(self, name: str, query: dict[str, str], asked: Asked, more: Parameters) -> tuple[str, Any]:
         """Return the output of an answer in bytes, and the options as the task has parsed them.

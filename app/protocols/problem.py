@@ -14,6 +14,7 @@ from app.errors import (
     InvalidInput,
     ModelRejectedInput,
     Overloaded,
+    RateLimited,
     ServingError,
     UnsupportedEncoding,
 )
@@ -35,9 +36,12 @@ STATUS: dict[type[ServingError], int] = {
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.WrongKey: HTTPStatus.UNAUTHORIZED,
     errors.NotAllowed: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.NotLoaded: HTTPStatus.BAD_REQUEST,
+    errors.NothingToRollBack: HTTPStatus.CONFLICT,
+    errors.NotPromotable: HTTPStatus.CONFLICT,
     errors.ClientGone: CLIENT_CLOSED_REQUEST,
     errors.Unanswered: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -49,6 +53,7 @@ STATUS: dict[type[ServingError], int] = {
     errors.ServingError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BundleError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BundleNotProven: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.BundleNotSigned: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BackendUnavailable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.SettingsError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -67,6 +72,13 @@ class FaultBody(BaseModel):
     detail: str
 
 
+class LimitBody(BaseModel):
+    """A bound that the request ran into."""
+
+    name: str = Field(description="As the card of a model names it among its `limits`; of a member, behind a dot.")
+    value: int | float | str
+
+
 class Problem(BaseModel):
     """Any error, as RFC 9457 writes it."""
 
@@ -76,6 +88,7 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="Stable, for programs.")
     request_id: str
+    limit: LimitBody | None = Field(default=None, description="The limit that was met, where one of the card's was.")
     errors: list[FaultBody] | None = Field(default=None, description="One entry per fault of an invalid input.")
 
 
@@ -92,6 +105,8 @@ def render(error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, 
         "code": error.code,
         "request_id": request_id.decode("ascii"),
     }
+    if error.limit is not None:
+        body["limit"] = {"name": error.limit.name, "value": error.limit.value}
     if faults := _faults(error):
         body["errors"] = [{"pointer": f.pointer, "code": f.code, "detail": f.message} for f in faults]
     # the standard library's encoder: an error may quote a lone surrogate of the caller's, which others refuse
@@ -103,7 +118,7 @@ def render(error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, 
 
 def advice(error: Exception, status: int) -> list[tuple[bytes, bytes]]:
     """Return the headers that tell a caller what to do about an error: when to come back, how to be let in."""
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RateLimited):
         return [(b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s)))]
     if isinstance(error, UnsupportedEncoding):  # RFC 9110, section 15.5.16
         return [(b"accept-encoding", b", ".join(CODINGS))]

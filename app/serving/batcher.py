@@ -25,6 +25,7 @@ from app.serving.costs import CostModel
 from app.serving.forecast import Forecast, Room
 from app.serving.isolation import BatchResult, run_isolated
 from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice, join
+from app.serving.queue_memory import QueueMemory
 from app.serving.window_queue import open_queue
 from app.tensors import Tensors, num_rows
 
@@ -52,8 +53,13 @@ class Batcher:
         executor: Where batches run; None for the event loop's own thread.
         on_batch: Told the rows of every batch, and what became of it.
         on_sick: Told, once, that the golden rows fail; the batcher has closed by then.
+        memory: What the requests that wait may hold, shared with others; None for no bound.
         statistics: Where requests and batches are counted.
         clock: Monotonic seconds.
+
+    Attributes:
+        tap: Handed the slices of every batch that ran well and what came out, once all of them are answered, for who
+            looks on (:mod:`app.serving.shadow`); it must be quick, and never raises. None where nobody does.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Batcher:
         executor: Executor | None = None,
         on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
         on_sick: Callable[[str], None] = lambda reason: None,
+        memory: QueueMemory | None = None,
         statistics: Statistics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,6 +87,7 @@ class Batcher:
         self._executor = executor
         self._on_batch = on_batch
         self._on_sick = on_sick
+        self._memory = memory
         self._statistics = statistics or Statistics()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -98,6 +106,7 @@ class Batcher:
         self._canary: Job | None = None  # not counted among the requests
         self._refuses_because: str | None = None
         self._is_closed = False
+        self.tap: Callable[[list[Slice], BatchResult], None] | None = None
 
     @property
     def waiting_rows(self) -> int:
@@ -159,14 +168,24 @@ class Batcher:
 
     def _push_under_load(self, job: Job, now: float) -> None:
         self._expect(job.rows, job.tensors, job.deadline, job.client, now)
+        if self._memory is not None:
+            self._hold(self._memory, job)
         put_out = self._room.make(job)
         self._queue.push(job)
         for other in put_out:
             told = Overloaded(
                 "the queue is full, and this client's requests hold more than their share of it",
                 retry_after_s=self.predicted_wait_s(),
+                limit=self._room.limit,
             )
             self._refuse(other, told, now)
+
+    def _hold(self, memory: QueueMemory, job: Job) -> None:
+        try:
+            memory.hold(job, retry_after_s=self.predicted_wait_s())
+        except Overloaded:
+            self._statistics.fail(0.0)
+            raise
 
     def _expect(self, rows: int, tensors: Tensors | None, deadline: float, client: str, now: float) -> None:
         try:
@@ -243,6 +262,23 @@ class Batcher:
         now = self._clock()
         for part in self._running:
             self._refuse(part.job, ModelNotReady(reason), now)
+
+    def move_to(self, executor: Executor | None) -> None:
+        """Run batches on another thread from the next one on; None for the event loop's own."""
+        self._executor = executor
+
+    def compute(self, inputs: Tensors) -> BatchResult:
+        """Call the backend with rows that nobody waits for: neither queued nor counted.
+
+        On a thread on which no batch can run meanwhile. May raise what a defect of ours raises.
+        """
+        return run_isolated(self._run, inputs, is_well=self._is_well, clock=self._clock)
+
+    def turn_sick(self, reason: str) -> None:
+        """Close, answer whoever waits with :class:`ModelNotReady`, and tell that the model is out."""
+        if not self._is_closed:
+            self.abandon(reason)
+            self._on_sick(reason)
 
     def _schedule(self) -> None:
         """Start a turn now, or when the head of the queue has waited long enough for company."""
@@ -361,6 +397,8 @@ class Batcher:
         if answered:
             seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
             statistics.answer(answered, rows, *seconds)
+        if self.tap is not None:
+            self.tap(slices, result)
 
     def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:
         told = f"the model fails on it: {result.rejected_because}"

@@ -18,13 +18,16 @@ from app.backends import Device
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
 from app.bundle.manifest import Manifest
-from app.errors import BundleError, BundleNotProven, ModelNotReady, UnknownModel, UnknownVersion
+from app.bundle.signing import read_keys
+from app.errors import BundleError, BundleNotProven, BundleNotSigned, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
 from app.serving.calls import Calls
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
+from app.serving.queue_memory import QueueMemory
+from app.serving.shadows import Shadows
 from app.serving.threads import on_daemon_thread
 from app.serving.tuned import Plan, plan_for, untuned
 from app.serving.versions import Model, State, Version, read_manifests
@@ -48,8 +51,14 @@ class Catalog:
         metrics: Told of every batch.
         clock: Monotonic seconds.
 
+    Attributes:
+        models: By name.
+        shadows: Follow the policies of the models by themselves.
+        keys: One of which must have signed every bundle; None where no signature is asked for.
+
     Raises:
-        SettingsError: The folder is missing or holds no bundle, or a required model is not among them.
+        SettingsError: The folder is missing or holds no bundle, or a required model is not among them; or the file of
+            the keys holds none.
     """
 
     def __init__(
@@ -62,12 +71,19 @@ class Catalog:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self.models = read_manifests(settings)
+        self.keys = read_keys(settings.signing_key)
+        self.models = read_manifests(settings, self.keys)
+        self.shadows = Shadows(self.models, metrics, clock=clock)
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queue_memory = QueueMemory(settings.max_queue_bytes)
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
         one_version = ("model", "version")
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
+        metrics.add_gauge(
+            "zto_queue_bytes", "What requests hold that wait behind the next batch, over all models.", (),
+            lambda: [((), self._queue_memory.held_bytes)],
+        )  # fmt: skip
         metrics.add_gauge(
             "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
             (*one_version, "batch"), self._predicted, combine=max,
@@ -114,6 +130,18 @@ class Catalog:
         model = self._model(name)
         return _ready(model.pick() if version is None else _named(model, version))
 
+    def again(self, version: Version, asked: str | None) -> Version:
+        """Return a version that was picked, or whoever has taken its place since, before anything was queued.
+
+        Args:
+            version: From :meth:`pick`.
+            asked: What the request had asked for then.
+
+        Raises:
+            UnknownVersion, ModelNotReady: As :meth:`resolve` raises them.
+        """
+        return version if version.state is State.READY else self.pick(version.ref.name, asked)
+
     def _model(self, name: str) -> Model:
         model = self.models.get(name)
         if model is None:
@@ -125,17 +153,23 @@ class Catalog:
         return self._locks[name]
 
     async def load(self, check_contract: ContractCheck) -> None:
-        """Load, prove and warm up every version, one after the other; none that fails stops the others.
+        """Load, prove and warm up every version that a policy wants, one after the other; none that fails stops others.
 
         Args:
             check_contract: Raises :class:`BundleError` where the golden requests do not become the golden tensors, or
                 the golden outputs not the golden responses.
         """
-        for version in tuple(self.versions()):
-            async with self.lock(version.ref.name):
-                is_wanted = version in self.models[version.ref.name].versions  # else another took its place meanwhile
-                if is_wanted and version.state is State.LOADING:  # it may have failed, or been unloaded
-                    await self.bring_up(version, check_contract)
+        self.shadows.start()
+        for model in tuple(self.models.values()):
+            for number in model.policy.in_order(version.ref.version for version in model.versions):
+                async with self.lock(model.name):
+                    version = model.numbered(number)  # another may have taken its place meanwhile
+                    if version is None or version.state is not State.LOADING:  # failed, or unloaded
+                        continue
+                    if model.wants(number, model.policy):
+                        await self.bring_up(version, check_contract)
+                    else:
+                        version.release()
 
     async def bring_up(self, version: Version, check_contract: ContractCheck) -> None:
         """Load, prove and warm up one version whose manifest is valid; it is ready afterwards, or failed. Never raises.
@@ -163,6 +197,7 @@ class Catalog:
 
     def close(self) -> None:
         """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""
+        self.shadows.close()
         for version in self.versions():
             if version.batcher is not None:
                 version.batcher.abandon("the service is shutting down")
@@ -174,6 +209,8 @@ class Catalog:
         while True:
             try:
                 return self._load_as_planned(version, bundle, plan, device, check_contract)
+            except BundleNotSigned:
+                raise  # whatever the plan
             except BundleError as exc:
                 if plan.tuning is not None:
                     logger.warning("%s: not served as it was tuned: %s", version.label, exc)
@@ -267,6 +304,7 @@ class Catalog:
             executor=version.executor,
             on_batch=count,
             on_sick=version.sicken,
+            memory=self._queue_memory,
             statistics=self._metrics.statistics[one_version],
             clock=self._clock,
         )

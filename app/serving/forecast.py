@@ -7,7 +7,7 @@ models, refusals) is in the pace, and nowhere else.
 
 from collections.abc import Callable
 
-from app.errors import Overloaded
+from app.errors import Limit, Overloaded
 from app.serving.costs import CostModel
 from app.serving.jobs import Job
 from app.serving.queue import JobQueue
@@ -106,9 +106,13 @@ class Room:
         queue: The queue.
         forecast: What its batches take.
         max_queue_rows: Most rows that wait.
+
+    Attributes:
+        limit: That number, as errors name it.
     """
 
     def __init__(self, queue: JobQueue | WindowQueue, forecast: Forecast, *, max_queue_rows: int) -> None:
+        self.limit = Limit("max_queue_rows", max_queue_rows)
         self._queue = queue
         self._forecast = forecast
         self._max_queue_rows = max_queue_rows
@@ -170,6 +174,7 @@ class Room:
             return lambda: Overloaded(
                 f"{waiting} rows wait already, at most {self._max_queue_rows} may",
                 retry_after_s=self.backlog_s(is_running=is_running, now=now),
+                limit=self.limit,
             )
         left_s = deadline - now
         if left_s <= 0:  # too late already, which is no matter of load

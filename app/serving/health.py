@@ -9,8 +9,8 @@ is taken out of rotation, ``sick`` with a reason, where
 - a batch fails, and so do the golden rows after it (:mod:`app.serving.isolation`).
 
 What is sick is loaded anew with a backend of its own, proven and warmed up as at the start, beside the sick version,
-and takes its place once it is ready. Where that fails, it is tried again after growing pauses, for as long as it is
-wanted.
+and takes its place once it is ready. Where that fails, or it is soon sick again, the next try comes after a longer
+pause, for as long as it is wanted.
 
 A thread that hangs cannot be ended. It is left behind, with the memory of its backend; when too many are, the worker
 asks to be replaced.
@@ -28,6 +28,7 @@ from app.bundle.loader import Bundle
 from app.errors import BundleNotProven
 from app.memory import settle
 from app.metrics import Metrics
+from app.serving.calls import Calls
 from app.serving.canary import Canary, Outcome
 from app.serving.catalog import Catalog, ContractCheck
 from app.serving.versions import Model, State, Version
@@ -42,6 +43,8 @@ MANY_BATCHES = 10
 FIRST_CALL_S = 30.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_HUNG = 2
+# what is sick again sooner than this after it was back, waits as if it had never been
+FORGOTTEN_AFTER_S = 300.0
 _FAILURES_IN_A_ROW = 2
 # where canaries of versions lie in their interval: the next always in the largest gap (a sequence of van der Corput's
 # kind, with the golden ratio)
@@ -103,7 +106,8 @@ class Health:
         self._fresh: set[Version] = set()  # on their way into the place of a sick one
         self._healing: dict[Version, asyncio.Task[None]] = {}
         self._num_watched = 0
-        self._hung: list[str] = []  # a label for each thread that was left behind
+        self._hung: dict[Calls, str] = {}  # the label of each version whose thread was left behind
+        self._lapses: dict[str, tuple[int, float]] = {}  # by label: how often it had to be loaded anew, and when it was
         self.has_started = False
         self.expects_proven = False
 
@@ -112,7 +116,9 @@ class Health:
         """Why this process should be replaced; empty where it need not."""
         if len(self._hung) < MOST_HUNG:
             return ""
-        return f"has {len(self._hung)} threads that hang in the runtime of {', '.join(sorted(set(self._hung)))}"
+        return (
+            f"has {len(self._hung)} threads that hang in the runtime of {', '.join(sorted(set(self._hung.values())))}"
+        )
 
     async def keep(self) -> None:
         """Look after them, until canceled."""
@@ -176,7 +182,7 @@ class Health:
         else:
             return  # it was taken out already
         watch.looks = 0
-        self._hung.append(version.label)
+        self._hung[calls] = version.label
 
     def _bound_s(self, version: Version) -> float:
         if version.state in (State.LOADING, State.PROVING) and not self._is_known(version):
@@ -225,9 +231,14 @@ class Health:
     async def _heal(self, sick: Version) -> None:
         """Load it anew until it is proven, or nobody wants it any more."""
         began_at, first_reason = self._clock(), sick.reason
+        lapses, back_at = self._lapses.get(sick.label, (0, began_at))
+        if began_at - back_at > FORGOTTEN_AFTER_S:
+            lapses = 0
         try:
-            for tries, pause_s in enumerate(_pauses(), 1):
+            for tries, pause_s in enumerate(_pauses(lapses), 1):
                 await asyncio.sleep(pause_s)
+                if sick.calls is not None and sick.calls.is_under_way:  # whoever has taken it out
+                    self._hung[sick.calls] = sick.label
                 async with self._catalog.lock(sick.ref.name):
                     model = self._is_wanted(sick)
                     if model is None:
@@ -236,6 +247,7 @@ class Health:
                     if fresh.state is State.READY:
                         model.put(fresh)
                         sick.release()
+                        self._lapses[sick.label] = lapses + tries, self._clock()
                         logger.info(
                             "%s is back after %.1f s: it was loaded anew %d times, and is proven",
                             sick.label, self._clock() - began_at, tries,
@@ -262,7 +274,7 @@ class Health:
         return fresh
 
 
-def _pauses() -> Iterator[float]:
-    """Yield the seconds to wait before each further try."""
-    for doubled in itertools.count():
+def _pauses(lapses: int) -> Iterator[float]:
+    """Yield the seconds to wait before each further try, of what had to be loaded anew so often before."""
+    for doubled in itertools.count(lapses):
         yield min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(doubled, 10))

@@ -109,6 +109,7 @@ class Job:
     __slots__ = (
         "_is_done",
         "_on_done",
+        "_on_over",
         "client",
         "compute_s",
         "deadline",
@@ -137,6 +138,7 @@ class Job:
         self.parts: dict[int, Tensors] | None = None
         self.sorted_from: Array | None = None
         self._on_done = on_done
+        self._on_over: Callable[[], None] | None = None
         self._is_done = False
 
     @property
@@ -147,6 +149,16 @@ class Job:
     def cancel(self) -> None:
         """Nobody waits any more: it is dropped before it is run, and ``on_done`` is not called."""
         self._is_done, self._on_done = True, _nobody
+        self._be_over()
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call something, once, when nobody waits any more; there is one such call."""
+        self._on_over = call
+
+    def _be_over(self) -> None:
+        on_over, self._on_over = self._on_over, None
+        if on_over is not None:
+            on_over()
 
     def finish(self, outcome: Outcome) -> bool:
         """Hand over the answer or the error, unless nobody waits any more. Never raises.
@@ -158,6 +170,8 @@ class Job:
             return False
         # let go of the caller, who often holds the job: a circle would wait for the garbage collector
         on_done, self._on_done, self._is_done = self._on_done, _nobody, True
+        if self._on_over is not None:
+            self._be_over()
         try:
             on_done(outcome)
         except (Exception, asyncio.CancelledError):  # the caller's defect, and the neighbors still wait
@@ -215,6 +229,10 @@ class FutureJob(Job):
     def cancel(self) -> None:
         """Cancel the future."""
         self.future.cancel()
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call something, once, when nobody waits any more, for whatever reason: the future may be anybody's."""
+        self.future.add_done_callback(lambda _: call())
 
 
 def _resolve(future: "asyncio.Future[Answer]", outcome: Outcome) -> None:

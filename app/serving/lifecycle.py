@@ -48,7 +48,7 @@ _NEXT: Mapping[State, frozenset[State]] = {
     State.READY: _END | {State.SICK},
     State.SICK: _END | {State.SICK},
     State.FAILED: _END | {State.SICK},
-    State.UNLOADING: frozenset({State.UNLOADED}),
+    State.UNLOADING: frozenset({State.UNLOADING, State.UNLOADED}),
     State.UNLOADED: frozenset({State.UNLOADING, State.UNLOADED}),  # what is unloaded twice stays so
 }
 

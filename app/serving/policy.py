@@ -5,11 +5,13 @@ desired state. It names versions by number, and knows nothing of whether they ar
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.bundle.manifest import Tolerance
 
 # of labels and of weights: a policy is carried along with every report
 MAX_LABELS = 16
@@ -44,11 +46,18 @@ class Shadow(_Part):
         version: Its number.
         share: Of the requests that the model answers.
         cpu_share: Of the time of one core in each worker, that computing the copies may take at most.
+        min_agreement: The share of the rows compared on which both versions have to agree before it is promoted.
+        min_rows: How many rows have to be compared before.
+        tolerance: How far the numbers of two answers may lie apart that agree; None for the golden tolerances of the
+            shadow. Labels agree where they are the same.
     """
 
     version: Number
     share: Share = 1.0
     cpu_share: Share = 0.25
+    min_agreement: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.99
+    min_rows: Annotated[int, Field(ge=1)] = 1000
+    tolerance: Tolerance | None = None
 
 
 class Policy(_Part):
@@ -93,6 +102,16 @@ class Policy(_Part):
         pinned = () if self.pinned is None else (self.pinned,)
         shadowed = () if self.shadow is None else (self.shadow.version,)
         return frozenset((*pinned, *self.labels.values(), *shadowed))
+
+    def in_order(self, numbers: Iterable[int]) -> list[int]:
+        """Return the numbers in the order in which they are loaded: those that are named first.
+
+        Where only those that serve are kept, the latest follow: the others are wanted only where those fail.
+        """
+        named = self.named
+        rising = sorted(numbers)
+        others = rising if self.keep == "all" else reversed(rising)
+        return [*(number for number in rising if number in named), *(n for n in others if n not in named)]
 
     def steps(self) -> Iterator[tuple[float, int]]:
         """Yield (where its part of the way from 0 to 1 ends, number) of each label that has a weight."""

@@ -1,56 +1,45 @@
-"""Models come and go while the service runs: load, unload, and a list of what there is.
+"""Models come and go while the service runs, and so do the policies by which their versions answer.
 
-Commands to one model are carried out one after the other, and to the end, whether or not their caller waits. What is
-loaded is proven as it is at the start. A version that does not load takes no other one down.
-
-Where several workers serve, each has a :class:`Repository` of its own, and a :class:`Crew` sees to it that all of them
-hear of a command.
+Every change goes one way: it is wished on the slate of the workers, carried out by each of them and reported; see
+:class:`app.serving.commands.Commands`. Commands to one model are carried out one after the other, and to the end,
+whether or not their caller waits.
 """
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from app import memory
-from app.bundle.loader import Bundle, BundleRef, find_versions
-from app.bundle.manifest import NAME_PATTERN
-from app.errors import BundleError, DeadlineExceeded, NotLoaded, ServingError, UnknownModel
+from app.errors import (
+    DeadlineExceeded,
+    Fault,
+    InvalidInput,
+    NotLoaded,
+    ServingError,
+    UnknownModel,
+    UnknownVersion,
+)
+from app.metrics import Metrics
 from app.serving.catalog import Catalog, ContractCheck
-from app.serving.threads import on_daemon_thread
-from app.serving.versions import Model, State, Version, read_version
+from app.serving.commands import Commands, Order, Outcome, Reached
+from app.serving.policy import Policy, Shadow
+from app.serving.state import Desired, StateFile
+from app.serving.swap import Doors, Swap
+from app.serving.versions import State
 from app.settings import Settings
 
 logger = logging.getLogger("app.catalog")
 
 Wish: TypeAlias = Literal["load", "unload"]
-# between two looks whether a queue is empty
-_LOOK_S = 0.01
+# the label of what is trusted; it moves along where a version is promoted
+STABLE = "stable"
 
 
-class Doors(Protocol):
-    """Those who translate for a model, and have to hear of a new one."""
+class Promotable(Protocol):
+    """Tells whether a shadow may answer."""
 
-    def prepare(self, bundle: Bundle) -> Callable[[], None]:
-        """Make ready what a model of this bundle needs; called on a thread, and changes nothing yet.
-
-        Returns:
-            What lets requests for it in, called on the event loop's thread; again for each version.
-
-        Raises:
-            BundleError: The manifest's tensors are not those of its task.
-        """
-        ...
-
-
-class Crew(Protocol):
-    """Several workers, each of which has to carry out a command."""
-
-    async def carry_out(self, name: str, wish: Wish) -> Sequence["Reached"]:
-        """Tell all workers, and return how each of them came out of it."""
+    def __call__(self, name: str, /, *, min_agreement: float | None = None, min_rows: int | None = None) -> object:
+        """Raise :class:`ServingError` where the shadow of a model has not earned it."""
         ...
 
 
@@ -63,41 +52,30 @@ class IndexEntry(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
-    """How one worker has come out of a command.
-
-    Attributes:
-        worker: Its number, from 0.
-        ready: The versions that it serves now.
-        error: What went wrong; None where nothing did.
-    """
-
-    worker: int
-    ready: tuple[str, ...]
-    error: str | None = None
-
-
 class Repository:
-    """Carries out commands.
+    """What may be asked of the models.
 
     Args:
         catalog: What is changed.
         settings: Of the service.
         doors: Told of new models.
         check_contract: As of :meth:`app.serving.catalog.Catalog.load`.
+        metrics: Told of every swap.
 
     Attributes:
-        crew: All the workers; None where there is one.
+        commands: This worker's part in what is wished of all.
+        expect_promotable: Asked before a shadow is promoted.
     """
 
-    def __init__(self, catalog: Catalog, settings: Settings, *, doors: Doors, check_contract: ContractCheck) -> None:
+    def __init__(
+        self, catalog: Catalog, settings: Settings, *, doors: Doors, check_contract: ContractCheck, metrics: Metrics
+    ) -> None:
         self._catalog = catalog
-        self._settings = settings
-        self._doors = doors
-        self._check_contract = check_contract
+        self._metrics = metrics
+        self._swap = Swap(catalog, settings, doors=doors, check_contract=check_contract, metrics=metrics)
+        self.commands = Commands(self._swap, StateFile(settings.state_dir))
+        self.expect_promotable: Promotable = catalog.shadows.expect_promotable
         self._under_way: set[asyncio.Task[Any]] = set()
-        self.crew: Crew | None = None
 
     def index(self, *, only_ready: bool = False) -> list[IndexEntry]:
         """List every version of every model, loaded or not, as this worker sees them."""
@@ -107,62 +85,181 @@ class Repository:
             if version.state is State.READY or not only_ready
         ]
 
+    @property
+    def leads(self) -> bool:
+        """Whether this worker does what one of several has to do."""
+        return self.commands.leads
+
+    def offered(self, name: str) -> str:
+        """Return what was last offered of a model; see :meth:`load`."""
+        return self.commands.offered(name)
+
+    def known(self, name: str) -> frozenset[int]:
+        """Return the versions of a model that there are here, in whatever state."""
+        model = self._catalog.models.get(name)
+        return frozenset(() if model is None else (version.ref.version for version in model.versions))
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a model is to serve: it was not unloaded."""
+        return self.commands.desired(name).loaded
+
+    def standing(self, name: str) -> Outcome:
+        """Tell what is wished of a model, and how far each worker has come.
+
+        Raises:
+            UnknownModel: No such model.
+        """
+        self._expect_known(name)
+        return self.commands.standing(name)
+
     async def command(self, name: str, wish: Wish, *, within_s: float) -> Sequence[Reached]:
         """Have a model loaded or unloaded by every worker, and return how each came out of it.
 
-        The command goes on where the time is over, and where the caller is gone.
+        Raises:
+            UnknownModel, NotLoaded, DeadlineExceeded: As :meth:`load` and :meth:`unload` raise them.
+        """
+        outcome = await (self.load if wish == "load" else self.unload)(name, within_s=within_s)
+        return outcome.reached
+
+    async def load(self, name: str, *, within_s: float, offered: str = "") -> Outcome:
+        """Have every worker load what is new or changed on the disk, and let go what is gone.
+
+        Where another version answers then, one can roll back to the one that did.
+
+        Args:
+            name: Of the model.
+            within_s: How long to wait; it goes on where the time is over, and where the caller is gone.
+            offered: What lay there, where a look at the folder has led here.
 
         Raises:
             UnknownModel: Neither the service nor the models folder has such a model.
             NotLoaded: A worker could not load it, or not all of it.
             DeadlineExceeded: It takes longer.
         """
-        if name not in self._catalog.models and not (wish == "load" and await self._is_on_disk(name)):
+        if name not in self._catalog.models and not await self._swap.is_on_disk(name):
             raise UnknownModel(name, tuple(self._catalog.models))
-        carrying_out = self._alone(name, wish) if self.crew is None else self.crew.carry_out(name, wish)
-        task = self._start(carrying_out)
-        try:
-            reached = await asyncio.wait_for(asyncio.shield(task), within_s)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"the {wish} of {name} takes longer than the request waits for it, and goes on; the index tells what "
-                "has become of it, and X-Request-Timeout-Ms says how long to wait"
-            ) from None
-        if failed := [worker for worker in reached if worker.error is not None]:
-            raise NotLoaded("; ".join(_tell(worker, len(reached)) for worker in failed))
-        return reached
+        before = self._swap.default(name)
 
-    async def carry_out(self, name: str, wish: Wish) -> None:
-        """Load or unload a model here.
+        def remember(desired: Desired) -> Desired:
+            after = self._swap.default(name)
+            if before is None or after is None or before == after:
+                return desired
+            return desired.remembering(_pinned_to(before, desired.policy))
+
+        order = Order(
+            change=lambda desired: desired.model_copy(update={"loaded": True}),
+            reads=True,
+            finish=remember,
+            offered=offered,
+        )
+        return await self._carry_out(name, order, "load", within_s)
+
+    async def unload(self, name: str, *, within_s: float) -> Outcome:
+        """Have every worker take a model out of rotation, and give back what it holds.
 
         Raises:
-            UnknownModel: No such model, or its folder is gone.
-            NotLoaded: Not all that lies in its folder could be loaded.
+            UnknownModel: No such model.
+            NotLoaded, DeadlineExceeded: As :meth:`load` raises them.
         """
-        async with self._catalog.lock(name):
-            try:
-                await (self._load(name) if wish == "load" else self._unload(name))
-            finally:
-                memory.settle()
+        self._expect_known(name)
+        order = Order(change=lambda desired: desired.model_copy(update={"loaded": False}))
+        return await self._carry_out(name, order, "unload", within_s)
 
-    def ready(self, name: str) -> tuple[str, ...]:
-        """Return the versions of a model that serve here."""
-        model = self._catalog.models.get(name)
-        return () if model is None else tuple(str(v.ref.version) for v in model.versions if v.state is State.READY)
+    async def set_policy(self, name: str, policy: Policy, *, within_s: float) -> Outcome:
+        """Have a model answer by another policy, once every worker has loaded what that names; else all stay.
 
-    def leave_out(self, names: Iterable[str]) -> None:
-        """Unload models before they are loaded: those that were unloaded before this worker started."""
-        for name in names:
-            if model := self._catalog.models.get(name):
-                model.is_unloaded = True
-                for version in model.versions:
-                    version.release()
+        Raises:
+            UnknownModel: No such model.
+            NotLoaded: A worker could not load a version that the policy names.
+            DeadlineExceeded: It takes longer.
+        """
+        return await self._try(name, lambda desired: desired.with_policy(policy), "change of the policy", within_s)
 
-    async def _alone(self, name: str, wish: Wish) -> Sequence[Reached]:
-        await self.carry_out(name, wish)
-        return (Reached(worker=0, ready=self.ready(name)),)
+    async def roll_back(self, name: str, *, within_s: float) -> Outcome:
+        """Have a model answer by the policy before, or by the version that answered before the last one was loaded.
 
-    def _start(self, carrying_out: Coroutine[Any, Any, Sequence[Reached]]) -> "asyncio.Task[Sequence[Reached]]":
+        Raises:
+            UnknownModel, NotLoaded, DeadlineExceeded: As :meth:`set_policy` raises them.
+            NothingToRollBack: There was none.
+        """
+        outcome = await self._try(name, Desired.rolled_back, "rollback", within_s)
+        self._metrics.swaps[name, "rolled_back"] += 1
+        logger.warning("%s is rolled back to %s", name, outcome.desired.policy.model_dump_json(exclude_defaults=True))
+        return outcome
+
+    async def set_shadow(self, name: str, shadow: Shadow | None, *, within_s: float) -> Outcome:
+        """Have a version get a copy of the traffic, or none.
+
+        Raises:
+            UnknownModel, NotLoaded, DeadlineExceeded: As :meth:`set_policy` raises them.
+            InvalidInput: The version is the one that is pinned.
+        """
+
+        def change(desired: Desired) -> Desired:
+            if shadow is not None and shadow.version == desired.policy.default:
+                message = f"version {shadow.version} is the default, and cannot shadow itself"
+                raise InvalidInput(Fault(pointer="#/version", code="out_of_range", message=message))
+            return desired.with_policy(desired.policy.model_copy(update={"shadow": shadow}))
+
+        return await self._try(name, change, "change of the shadow", within_s)
+
+    async def promote(
+        self,
+        name: str,
+        number: int | None = None,
+        *,
+        min_agreement: float | None = None,
+        min_rows: int | None = None,
+        within_s: float,
+    ) -> Outcome:
+        """Have the shadow of a model answer: it is pinned, and takes the label ``stable`` along where there is one.
+
+        Args:
+            name: Of the model.
+            number: Which shadow is meant; None for the one that there is.
+            min_agreement: In place of that of the policy.
+            min_rows: Likewise.
+            within_s: How long to wait.
+
+        Raises:
+            UnknownModel, NotLoaded, DeadlineExceeded: As :meth:`set_policy` raises them.
+            UnknownVersion: Another one than the number says is the shadow.
+            NotPromotable: There is no shadow, or it has not earned it.
+        """
+        self._expect_known(name)
+        self.expect_promotable(name, min_agreement=min_agreement, min_rows=min_rows)
+
+        def change(desired: Desired) -> Desired:
+            shadow = desired.policy.shadow
+            if shadow is None or number not in (None, shadow.version):
+                raise UnknownVersion(name, str(number), () if shadow is None else (str(shadow.version),))
+            return desired.with_policy(_promoted(desired.policy, shadow.version))
+
+        return await self._try(name, change, "promotion", within_s)
+
+    async def _try(self, name: str, change: Callable[[Desired], Desired], what: str, within_s: float) -> Outcome:
+        self._expect_known(name)
+        return await self._carry_out(name, Order(change=change, is_tried=True), what, within_s)
+
+    async def _carry_out(self, name: str, order: Order, what: str, within_s: float) -> Outcome:
+        task = self._start(self.commands.carry_out(name, order))
+        try:
+            outcome = await asyncio.wait_for(asyncio.shield(task), within_s)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the {what} of {name} takes longer than the request waits for it, and goes on; the index tells what "
+                "has become of it, and X-Request-Timeout-Ms says how long to wait"
+            ) from None
+        if failed := outcome.failed:
+            told = "; ".join(_tell(worker, len(outcome.reached)) for worker in failed)
+            raise NotLoaded(f"{told}; the policy stays as it was" if order.is_tried else told)
+        return outcome
+
+    def _expect_known(self, name: str) -> None:
+        if name not in self._catalog.models:
+            raise UnknownModel(name, tuple(self._catalog.models))
+
+    def _start(self, carrying_out: Coroutine[Any, Any, Outcome]) -> "asyncio.Task[Outcome]":
         task = asyncio.get_running_loop().create_task(carrying_out)
         self._under_way.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._end)
@@ -176,89 +273,17 @@ class Repository:
         if error is not None and not isinstance(error, ServingError):
             logger.error("a command failed", exc_info=error)
 
-    async def _is_on_disk(self, name: str) -> bool:
-        # what is no name may be a path that leads elsewhere
-        return re.fullmatch(NAME_PATTERN, name) is not None and bool(await self._on_disk(name))
 
-    async def _on_disk(self, name: str) -> list[BundleRef]:
-        return sorted(await on_daemon_thread(partial(find_versions, self._settings.models_dir / name)))
+def _pinned_to(number: int, policy: Policy) -> Policy:
+    """Return a policy by which one version answers; where that was the shadow, there is none any more."""
+    shadow = policy.shadow
+    is_itself = shadow is not None and shadow.version == number
+    return policy.model_copy(update={"default": number, "shadow": None if is_itself else shadow})
 
-    async def _load(self, name: str) -> None:
-        refs = await self._on_disk(name)
-        if not refs:
-            raise NotLoaded(f"the folder of {name} holds no version any more; what is served of it stays as it is")
-        model = self._catalog.models.get(name) or Model(name=name)
-        failed = [version for ref in refs if (version := await self._bring(model, ref)).state is State.FAILED]
-        if self.ready(name):
-            model.is_unloaded = False
-            await self._drop(model, keep={ref.version for ref in refs})
-        ready = self.ready(name)
-        if failed:
-            reasons = "; ".join(f"{version.label}: {version.reason}" for version in failed)
-            served = f"it is served as version {', '.join(ready)}" if ready else "nothing of it is served"
-            raise NotLoaded(f"{reasons}; {served}")
 
-    async def _bring(self, model: Model, ref: BundleRef) -> Version:
-        """Bring up a version as it lies on the disk, unless just that serves; return what became of it.
-
-        What serves under its number is replaced once the new one is proven, and otherwise stays.
-        """
-        found = await on_daemon_thread(partial(read_version, ref, model))
-        current = next((version for version in model.versions if version.ref.version == ref.version), None)
-        is_served = current is not None and current.state is State.READY
-        if current is not None and is_served and found.manifest_read == current.manifest_read:
-            return current
-        if not is_served:  # seen from now on, in whatever state
-            model.put(found)
-            self._catalog.models.setdefault(model.name, model)
-        if found.state is not State.FAILED:
-            await self._admit(model, found)
-        if found.state is State.LOADING:
-            await self._catalog.bring_up(found, self._check_contract)
-        if current is not None and is_served and found.state is State.READY:
-            model.put(found)
-            await self._take_down([current])
-        return found
-
-    async def _admit(self, model: Model, version: Version) -> None:
-        """Open the doors for a version; where they do not fit, it has failed."""
-        assert version.bundle is not None
-        try:
-            admit = await on_daemon_thread(partial(self._doors.prepare, version.bundle))
-        except Exception as exc:  # whatever it is, it is this version's alone
-            if not isinstance(exc, BundleError):
-                logger.exception("%s: unexpected failure while its task was created", version.label)
-            version.bundle = None
-            version.fail(str(exc) or type(exc).__name__)
-        else:
-            model.contract = model.contract or version.manifest_read
-            admit()
-
-    async def _drop(self, model: Model, *, keep: set[int]) -> None:
-        """Take down versions that are no longer on the disk, and forget them."""
-        gone = [version for version in model.versions if version.ref.version not in keep]
-        model.versions[:] = [version for version in model.versions if version.ref.version in keep]
-        await self._take_down(gone)
-
-    async def _unload(self, name: str) -> None:
-        model = self._catalog.models.get(name)
-        if model is None:
-            raise UnknownModel(name, tuple(self._catalog.models))
-        model.is_unloaded = True
-        await self._take_down(model.versions)
-
-    async def _take_down(self, versions: Sequence[Version]) -> None:
-        """Take versions out of rotation, let their queues run dry, and give back what they hold."""
-        for version in versions:
-            version.retire()
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self._settings.shutdown_s
-        batchers = [version.batcher for version in versions if version.batcher is not None]
-        while not all(batcher.is_idle for batcher in batchers) and loop.time() < ends_at:  # noqa: ASYNC110  seldom asked
-            await asyncio.sleep(_LOOK_S)
-        for version in versions:
-            version.release()
-            logger.info("%s unloaded", version.label)
+def _promoted(policy: Policy, number: int) -> Policy:
+    labels = policy.labels | ({STABLE: number} if STABLE in policy.labels else {})
+    return policy.model_copy(update={"default": number, "labels": labels, "weights": {}, "shadow": None})
 
 
 def _tell(worker: Reached, workers: int) -> str:

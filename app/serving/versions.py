@@ -15,6 +15,7 @@ from app.backends import Backend
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
+from app.bundle.signing import PublicKeys
 from app.errors import BundleError, SettingsError
 from app.metrics import Histogram
 from app.serving.batcher import Batcher
@@ -39,7 +40,8 @@ class Version:
         bundle: None where the manifest is not valid.
         manifest_read: As it lay on the disk; that of ``bundle`` may be batched as it was tuned.
         state: Where it stands; changed by :meth:`become` alone.
-        reason: Why it failed, or is sick; empty otherwise.
+        reason: Why it failed, or is sick; of one that serves, why it goes on in place of what lies in its folder now;
+            empty otherwise.
         backend_name: What serves it, once loaded.
         device: Where it computes, once loaded.
         plan: How it is served: with what was tuned for this machine, where there is that.
@@ -51,6 +53,8 @@ class Version:
         calls: Of its backend, from the first that proves it.
         golden: What it was proven with, once ready.
         under_way: Its loading, while that is under way.
+        is_held: Whether it must not yet become the latest: others of its swap are still on their way.
+        is_lent: Whether a shadow computes with its backend now, beside its queue.
     """
 
     ref: BundleRef
@@ -71,6 +75,8 @@ class Version:
     calls: Calls | None = None
     golden: GoldenRows | None = None
     under_way: "asyncio.Future[Any] | None" = None
+    is_held: bool = False
+    is_lent: bool = False
 
     def become(self, state: State, reason: str = "") -> None:
         """Stand elsewhere from now on.
@@ -91,9 +97,15 @@ class Version:
         self.discard_backend()
 
     def sicken(self, reason: str) -> None:
-        """Take it out of rotation until it was loaded anew. Where a batch still runs, the runtime is left to it."""
-        self.become(State.SICK, reason)
-        logger.error("%s is out of rotation: %s", self.label, reason)
+        """Take it out of rotation until it was loaded anew. Where a batch still runs, the runtime is left to it.
+
+        What is unloaded stays unloaded, though a batch of its comes back sick.
+        """
+        if self.state in (State.UNLOADING, State.UNLOADED):
+            logger.error("%s, which is %s, is sick: %s", self.label, self.state, reason)
+        else:
+            self.become(State.SICK, reason)
+            logger.error("%s is out of rotation: %s", self.label, reason)
         self._stop_executor()
         if self.calls is not None and self.calls.is_under_way:
             self.backend = None
@@ -129,9 +141,9 @@ class Version:
             executor.shutdown(wait=False)
 
     def discard_backend(self) -> None:
-        """Give back what its runtime holds."""
+        """Give back what its runtime holds; where a shadow still computes with it, that is left to it."""
         backend, self.backend = self.backend, None
-        if backend is not None:
+        if backend is not None and not self.is_lent:
             try:
                 backend.close()
             except Exception:
@@ -186,6 +198,16 @@ class Model:
                 return version
         return self.default
 
+    def wants(self, number: int, policy: Policy) -> bool:
+        """Whether a version is to be loaded by a policy, as its versions stand now."""
+        if policy.keep == "all" or number in policy.named:
+            return True
+        shadow = None if policy.shadow is None else policy.shadow.version
+        return policy.pinned is None and not any(
+            version.state is State.READY and version.ref.version > number and version.ref.version != shadow
+            for version in self.versions
+        )
+
     def numbered(self, number: int) -> Version | None:
         """Return the version of a number; None where there is none."""
         for version in self.versions:
@@ -216,10 +238,10 @@ class Model:
         """The version that is pinned; else the highest that is ready and no shadow; where none is, the highest."""
         policy = self.policy
         pinned = policy.default
-        shadow = policy.shadow
+        shadow = None if policy.shadow is None else policy.shadow.version
         if pinned == LATEST:
             for version in reversed(self.versions):  # no generator: every request passes here
-                if version.state is State.READY and (shadow is None or version.ref.version != shadow.version):
+                if version.state is State.READY and not version.is_held and version.ref.version != shadow:
                     return version
         else:
             for version in self.versions:
@@ -228,7 +250,7 @@ class Model:
         return self.versions[-1]
 
 
-def read_manifests(settings: Settings) -> dict[str, Model]:
+def read_manifests(settings: Settings, keys: PublicKeys | None) -> dict[str, Model]:
     """List the bundles of the models folder and read their manifests; one that is not valid is there, failed.
 
     Raises:
@@ -245,21 +267,43 @@ def read_manifests(settings: Settings) -> dict[str, Model]:
         )
     models: dict[str, Model] = {}
     for ref in refs:
-        model = models.setdefault(ref.name, Model(name=ref.name))
-        model.versions.append(read_version(ref, model))
+        model = models.setdefault(ref.name, Model(name=ref.name, policy=policy_at_start(settings, ref.name)))
+        model.versions.append(read_version(ref, model, keys))
     names = [*settings.required_models, *([settings.default_model] if settings.default_model else [])]
     if unknown := sorted(set(names) - set(models)):
         raise SettingsError(f"no bundle of the required or default models {unknown}; there are: {', '.join(models)}")
     if unknown := sorted(set(settings.backends) - set(models)):
         raise SettingsError(f"ZTO_BACKEND names models that are not there: {unknown}; there are: {', '.join(models)}")
+    _expect_versions(settings, models)
     return models
 
 
-def read_version(ref: BundleRef, model: Model) -> Version:
-    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed."""
+def policy_at_start(settings: Settings, name: str) -> Policy:
+    """Return what the settings say of the versions of a model."""
+    return Policy(default=settings.default_version_of(name), keep=settings.keep_versions)
+
+
+def _expect_versions(settings: Settings, models: dict[str, Model]) -> None:
+    """Refuse a setting that pins what is not there; raises :class:`SettingsError`."""
+    for name, number in settings.default_versions.items():
+        model = models.get(name)
+        if model is None:
+            raise SettingsError(
+                f"ZTO_VERSION_POLICY names a model that is not there: {name}; there are: {', '.join(models)}"
+            )
+        if isinstance(number, int) and model.numbered(number) is None:
+            known = ", ".join(str(version.ref.version) for version in model.versions)
+            raise SettingsError(f"ZTO_VERSION_POLICY pins {name} to version {number}; there are: {known}")
+
+
+def read_version(ref: BundleRef, model: Model, keys: PublicKeys | None) -> Version:
+    """Read the manifest of one more version of a model; where it is not valid, or not of this model, it has failed.
+
+    Where keys are given, so has one that nobody with one of them has signed.
+    """
     version = Version(ref=ref)
     try:
-        version.bundle = open_bundle(ref)
+        version.bundle = open_bundle(ref, keys)
         version.manifest_read = version.bundle.manifest
         _expect_same_contract(version.bundle.manifest, model)
     except BundleError as exc:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from app.bundle.loader import Bundle
-from app.bundle.manifest import Manifest, TextClassification
-from app.errors import BundleError, Fault, InvalidInput, TooManyInstances
+from app.bundle.manifest import Manifest, TextClassification, TextInput
+from app.errors import BundleError, Fault, InvalidInput, Limit, TooManyInstances
 from app.preprocess.text import TextPreparation, TextRefused, TokenizerRefused
 from app.tasks import Limits, NaturalInput
 from app.tasks.decoding.fast_json import FastDecoder
@@ -25,6 +25,11 @@ INPUT, NATURAL_INPUT = "tokens", "text"
 MAX_BYTES_ON_LOOP = 4096
 # of all texts of one request together, after each is cut: a few seconds of work where they are as costly as can be
 MAX_CHARS_TOGETHER = 2**18
+
+
+def max_chars_together(spec: TextInput) -> int:
+    """Return the most characters that are read of all texts of one request."""
+    return max(MAX_CHARS_TOGETHER, spec.max_chars)
 
 
 class TextClassificationTask(LabelAnswers):
@@ -122,12 +127,13 @@ class TextClassificationTask(LabelAnswers):
         return self._tensors(texts, at=f"{place}/{{index}}")
 
     def _expect_affordable(self, texts: Sequence[str], *, at: str) -> None:
-        most = max(MAX_CHARS_TOGETHER, self._spec.max_chars)
+        most = max_chars_together(self._spec)
         if (count := sum(min(len(text), self._spec.max_chars) for text in texts)) > most:
             message = (
                 f"the texts of one request may have {most} characters together, not {count}; send several requests"
             )
-            raise InvalidInput(Fault(pointer=at, code="too_many_characters", message=message))
+            limit = Limit("max_request_chars", most)
+            raise InvalidInput(Fault(pointer=at, code="too_many_characters", message=message, limit=limit))
 
     def conversion(self) -> str:
         """Say where texts are cut; see :class:`app.tasks.Task`."""

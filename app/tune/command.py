@@ -18,6 +18,7 @@ from typing import Any
 from app import cpus, machine
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import is_version
+from app.bundle.signing import read_keys
 from app.bundle.tuning import Environment, Tuning, path_of, runtime_of, write_tuning
 from app.errors import BundleError
 from app.settings import Settings
@@ -80,7 +81,7 @@ async def _tune(ref: BundleRef, settings: Settings, options: argparse.Namespace)
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    bundle = open_bundle(ref)
+    bundle = open_bundle(ref, read_keys(settings.signing_key))
     manifest = bundle.manifest
     bounds = Bounds(
         clients=options.clients, max_batch_ms=options.max_batch_ms, max_accuracy_drop=options.max_accuracy_drop

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from multiprocessing import reduction
 from typing import Any
 
+from app.access.rates import Table
+
 _HEAD = struct.Struct("<QQI")  # number, bytes, CRC-32
 _HALF_BYTES = 1 << 30  # sparse: only what was written takes memory
 _TRIES = 3
@@ -53,6 +55,9 @@ class Board:
 
     Args:
         places: How many workers there are.
+
+    Attributes:
+        rates: The file in which all of them count requests, for :class:`app.access.rates.Table`.
     """
 
     def __init__(self, places: int) -> None:
@@ -60,6 +65,8 @@ class Board:
         self._notes = [_Note(_file_in_memory(f"zto-note-{place}")) for place in range(places)]
         self._reports = [_Note(_file_in_memory(f"zto-report-{place}")) for place in range(places)]
         self._wishes = _Note(_file_in_memory("zto-wishes"))
+        self.rates = _file_in_memory("zto-rates")
+        Table.prepare(self.rates)
         self._serving = _file_in_memory("zto-serving")
         os.pwrite(self._serving, bytes(places), 0)
 
@@ -69,6 +76,7 @@ class Board:
             "notes": [reduction.DupFd(note.file) for note in self._notes],
             "reports": [reduction.DupFd(note.file) for note in self._reports],
             "wishes": reduction.DupFd(self._wishes.file),
+            "rates": reduction.DupFd(self.rates),
             "serving": reduction.DupFd(self._serving),
         }
 
@@ -77,6 +85,7 @@ class Board:
         self._notes = [_Note(note.detach()) for note in state["notes"]]
         self._reports = [_Note(note.detach()) for note in state["reports"]]
         self._wishes = _Note(state["wishes"].detach())
+        self.rates = state["rates"].detach()
         self._serving = state["serving"].detach()
 
     def post(self, place: int, note: bytes) -> None:
@@ -138,6 +147,7 @@ class Board:
         """Let go of the files."""
         for note in (*self._notes, *self._reports, self._wishes):
             os.close(note.file)
+        os.close(self.rates)
         os.close(self._serving)
 
 

@@ -14,6 +14,7 @@ import time
 import orjson
 
 from app import memory
+from app.access.rates import Table
 from app.errors import SettingsError
 from app.main import ZeroToOne, create_app
 from app.metrics import Snapshot
@@ -21,7 +22,6 @@ from app.server import Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers import pulse
-from app.workers.commands import Commands
 from app.workers.place import Place
 
 logger = logging.getLogger("app.workers")
@@ -42,10 +42,12 @@ class WorkerServer(Server):
         place: Of this worker.
     """
 
+    shares_ports = True
+
     def __init__(self, app: ZeroToOne, settings: Settings, place: Place) -> None:
         super().__init__(app, settings)
         self._place = place
-        self._commands = Commands(place.board, place.number, app.repository)
+        self._commands = app.repository.commands
         self._taken: dict[int, asyncio.Server] = {}
         self._started_at = time.monotonic()
         self._has_loaded = False  # what is loaded later keeps it from nothing
@@ -55,8 +57,7 @@ class WorkerServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start loading, and answer the parent; sockets are taken from the first tick on."""
         asyncio.get_running_loop().add_reader(self._place.pulse.fileno(), self._answer)
-        self._commands.begin()
-        self._app.repository.crew = self._commands
+        self._commands.begin(self._place.board, self._place.number)
         await super().startup(sockets=[])
         self._tell()
 
@@ -68,6 +69,7 @@ class WorkerServer(Server):
             await self._take(self._wanted())
             if self._has_loaded or (self._is_alone and self._taken):
                 await super()._open_other_doors()
+            if self._has_loaded:
                 self._commands.carry_on()
         if self._told != self._state():  # a worker that hangs right after loading has no longer time than another
             self._tell()
@@ -110,7 +112,7 @@ class WorkerServer(Server):
         return {"patience_s": patience_s, "wants_out": health.wants_out}
 
     async def _open_other_doors(self) -> None:
-        """Wait with gRPC, where there are several: its socket cannot be left to another worker while models load."""
+        """Wait with what else listens until connections are taken: it cannot be left to another worker meanwhile."""
 
     def _left_listeners(self) -> list[socket.socket]:
         # the filter stays with a socket, which belongs to the next worker where only this one leaves
@@ -144,7 +146,7 @@ class WorkerServer(Server):
         for number in wanted - self._taken.keys():
             copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
             self._taken[number] = await asyncio.get_running_loop().create_server(
-                self._create_protocol, sock=copy, backlog=self.config.backlog
+                self._create_protocol, sock=copy, ssl=self.config.ssl, backlog=self.config.backlog
             )
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
@@ -176,5 +178,6 @@ def serve(settings: Settings, place: Place) -> int:
         return EXIT_BAD_SETTINGS
     if left_behind := place.board.read(place.number):
         app.figures.absorb(orjson.loads(left_behind))  # by the worker that was here before: counters only rise
+    app.admission.share_rates(Table(place.board.rates))
     app.figures.share(server.exchange)
     return run(server)

@@ -49,11 +49,11 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
     return sockets
 
 
-def announce(listener: socket.socket, host: str) -> None:
+def announce(listener: socket.socket, host: str, *, scheme: str = "http") -> None:
     """Tell in the log where the service answers."""
     shown = f"[{host}]" if listener.family == socket.AF_INET6 else host
     # as uvicorn says it of a single process
-    logger.info("Uvicorn running on http://%s:%d (Press CTRL+C to quit)", shown, listener.getsockname()[1])
+    logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, shown, listener.getsockname()[1])
 
 
 def _bind(family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:

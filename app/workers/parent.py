@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from app.ports import OPERATORS, reserve
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
 from app.workers.listeners import announce, listen
@@ -193,7 +194,8 @@ class Parent:
             pulse = worker.pulse
             pulse.look(now)
             if pulse.has_answered and not (self._is_announced or self._is_ending):
-                announce(self._listeners[0], self._settings.host)
+                scheme = "http" if self._settings.tls_cert is None else "https"
+                announce(self._listeners[0], self._settings.host, scheme=scheme)
                 self._is_announced = True
             if pulse.has_stopped and (self._settings.watchdog or not pulse.has_answered):
                 self._kill(worker, f"gave no sign of life for {pulse.silent_s:g} s")
@@ -307,6 +309,9 @@ def serve(settings: Settings) -> int:
             ports.expect_installed()
             held = opened.enter_context(ports.reserve(settings.host, settings.grpc_port))
             settings = settings.model_copy(update={"grpc_port": held.getsockname()[1]})
+        if settings.admin_port is not None:
+            held = opened.enter_context(reserve(settings.admin_host, settings.admin_port, OPERATORS))
+            settings = settings.model_copy(update={"admin_port": held.getsockname()[1]})
         place = Parent(settings, listen(settings.host, settings.port, settings.workers)).run()
         if isinstance(place, int):
             return place
@@ -322,9 +327,10 @@ def _prepare(settings: Settings) -> None:
     from app import memory
 
     with memory.without_collections():
+        from app.bundle.signing import read_keys
         from app.serving.versions import read_manifests
         from app.workers import child  # noqa: F401  for the workers
-    read_manifests(settings)
+    read_manifests(settings, read_keys(settings.signing_key))
 
 
 def _work(settings: Settings, place: Place) -> int:

@@ -23,6 +23,8 @@ COMPOSE = os.environ["COMPOSE"].split()
 LABEL = os.environ["LABEL"]
 PORT, TORCH_PORT = int(os.environ["PUBLISH_PORT"]), int(os.environ["PUBLISH_TORCH_PORT"])
 SERVICE, SERVICE_TORCH, TRAINING = (f"zero-to-one:{target}" for target in ("service", "service-torch", "training"))
+# the port is published on loopback
+ANONYMOUS = ("--env", "ZTO_ALLOW_ANONYMOUS=1")
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
 MAX_MB_ABOVE_BASE = 230
@@ -63,7 +65,7 @@ def compose(*arguments: str) -> str:
 
 def start(image: str, *options: str, arguments: tuple[str, ...] = (), port: int = 8000) -> str:
     published = ("--publish", f"127.0.0.1::{port}")
-    return docker("run", "--detach", "--label", LABEL, *HARDENED, *published, *options, image, *arguments)
+    return docker("run", "--detach", "--label", LABEL, *HARDENED, *ANONYMOUS, *published, *options, image, *arguments)
 
 
 def port_of(container: str, port: int = 8000) -> int:
@@ -247,7 +249,7 @@ def _() -> str:
 def _() -> str:
     seconds = []
     for _ in range(3):
-        container = docker("create", "--label", LABEL, *HARDENED, "--publish", "127.0.0.1::8000", SERVICE)
+        container = docker("create", "--label", LABEL, *HARDENED, *ANONYMOUS, "--publish", "127.0.0.1::8000", SERVICE)
         started_at = time.monotonic()
         docker("start", container)
         port = port_of(container)
@@ -332,11 +334,21 @@ def _() -> str:
 @check("a wrong models folder ends at once, and the log says which")
 def _() -> str:
     for name in ("MODELS_DIR", "ZTO_MODELS_DIR"):
-        output = docker("run", "--rm", "--label", LABEL, *HARDENED, "--env", f"{name}=/nowhere", SERVICE, expect=None)
+        options = (*HARDENED, *ANONYMOUS, "--env", f"{name}=/nowhere")
+        output = docker("run", "--rm", "--label", LABEL, *options, SERVICE, expect=None)
         assert output.endswith("exit 2"), output
         assert "error: " in output, output
         assert "/nowhere" in output, output
         assert "Traceback" not in output, output
+    return output.splitlines()[0]
+
+
+@check("without keys, and without leave to do without, nothing is served")
+def _() -> str:
+    output = docker("run", "--rm", "--label", LABEL, *HARDENED, SERVICE, expect=None)
+    assert output.endswith("exit 2"), output
+    assert "ZTO_API_KEYS_FILE" in output, output
+    assert "ZTO_ALLOW_ANONYMOUS=1" in output, output
     return output.splitlines()[0]
 
 

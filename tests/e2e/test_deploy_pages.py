@@ -95,17 +95,6 @@ def test_azure_asks_three_routes_and_each_is_what_it_takes_it_for(service: Runni
     assert deployment["request_settings"]["request_timeout_ms"] >= Settings().timeout_ms
 
 
-def test_kserves_protocols_are_those_that_the_service_speaks() -> None:
-    documents = [d for b in PAGE["kserve.md"].blocks if b.kind == "yaml" for d in yaml.safe_load_all(b.text)]
-    assert [document["kind"] for document in documents] == ["InferenceService", "ServingRuntime", "InferenceService"]
-    own, runtime, bundles = documents
-    grace_s = own["spec"]["predictor"]["terminationGracePeriodSeconds"]
-    assert grace_s >= Settings().drain_s + Settings().shutdown_s + 4
-    formats = {model_format["name"] for model_format in runtime["spec"]["supportedModelFormats"]}
-    assert bundles["spec"]["predictor"]["model"]["modelFormat"]["name"] in formats
-    assert bundles["spec"]["predictor"]["model"]["protocolVersion"] in runtime["spec"]["protocolVersions"]
-
-
 def test_fly_says_the_same_port_twice_and_waits_for_the_end(service: RunningService) -> None:
     (block,) = [block for block in PAGE["fly.md"].blocks if block.kind == "toml"]
     document = tomllib.loads(block.text)

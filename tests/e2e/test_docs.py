@@ -56,12 +56,14 @@ CLIENT = ROOT / "clients" / "python"
 PAGES = [Page.read(ROOT / f"{name}.md") for name in ("README", "CONTRIBUTING", "CHANGELOG")]
 PAGES += [Page.read(path) for path in sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += [Page.read(CLIENT / "README.md")]
-# run from its first line to its last, in a folder of its own: tests/e2e/test_guide_own_model.py
-OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"
+# run from their first line to their last, in a folder of their own
+OWN_TEST = ROOT / "docs" / "guides" / "your-own-model.md"  # tests/e2e/test_guide_own_model.py
+SIGNING_TEST = ROOT / "docs" / "guides" / "signing.md"  # tests/e2e/test_guide_signing.py
 PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
 LOCAL_GRPC = "localhost:8001"
+ADMIN_KEY = "change-me-please"
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -92,7 +94,7 @@ class Place(NamedTuple):
 
 
 def places(*kinds: str) -> list[Place]:
-    pages = [page for page in PAGES if page.path != OWN_TEST]
+    pages = [page for page in PAGES if page.path not in (OWN_TEST, SIGNING_TEST)]
     return [Place(page, i) for page in pages for i, block in enumerate(page.blocks) if block.kind in kinds]
 
 
@@ -102,7 +104,7 @@ def on_each(*kinds: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
-    with serve(ROOT / "models", grpc_port=0) as running:
+    with serve(ROOT / "models", grpc_port=0, admin_key=ADMIN_KEY) as running:
         yield running
 
 
@@ -283,7 +285,9 @@ def check_module(words: list[str]) -> str | None:
     module, arguments = words[2], words[3:]
     if (module, arguments) in [("app", ["settings"]), ("app", ["schema"]), ("training", ["list"])]:
         return output([sys.executable, *words[1:]])
-    if module == "app":
+    if (module, arguments[0]) == ("app", "admin"):
+        importlib.import_module("app.admin.command").parser().parse_args(arguments[1:])
+    elif module == "app":
         assert f"'{arguments[0]}'" not in output([sys.executable, "-m", "app", arguments[0], "--help"])
     elif module == "training":
         importlib.import_module("training.cli")._parser().parse_args(arguments)
@@ -425,13 +429,13 @@ def test_doors_are_those_of_the_service(service: RunningService) -> None:
     listed = doors(service.url)
     for name in ("README.md", "docs/guides/http-api.md"):
         rows = PAGE[name].table("path" if name == "README.md" else "door")
-        told = {path for row in rows for path in re.findall(r"`(?:GET|POST) (\S+)`", row[0])}
+        told = {path for row in rows for path in re.findall(r"`(?:GET|POST|PUT|DELETE) (\S+)`", row[0])}
         assert told == listed
 
 
 @on_each_page
 def test_doors_that_are_named_are_there(page: Page, service: RunningService) -> None:
-    told = {path for code in page.inline_code for path in re.findall(r"^(?:GET|POST) (/\S*)", code)}
+    told = {path for code in page.inline_code for path in re.findall(r"^(?:GET|POST|PUT|DELETE) (/\S*)", code)}
     assert {re.sub(r"<(\w+)>", r"{\1}", path) for path in told} - doors(service.url) == set()
 
 

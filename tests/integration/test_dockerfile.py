@@ -97,5 +97,5 @@ def test_the_image_is_asked_for_its_health_on_either_port() -> None:
 
 def test_compose_passes_every_setting_on_but_what_the_image_itself_decides() -> None:
     composed = (ROOT / "docker-compose.yml").read_text()
-    passed = {name.lower() for name in re.findall(r"^    ZTO_(\w+):$", composed, re.MULTILINE)}
+    passed = {name.lower() for name in re.findall(r"^    ZTO_(\w+):(?: \$\{ZTO_\1:-\w+\})?$", composed, re.MULTILINE)}
     assert set(Settings.model_fields) - passed == {"host", "port", "models_dir", "allow_torchscript"}

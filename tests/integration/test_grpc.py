@@ -294,7 +294,7 @@ def test_models_are_listed_unloaded_and_loaded_with_the_key(client: triton.Infer
 @pytest.mark.parametrize(
     ("ask", "status", "told"),
     [
-        (lambda c: c.get_model_repository_index(), "UNAUTHENTICATED", "needs the admin key"),
+        (lambda c: c.get_model_repository_index(), "UNAUTHENTICATED", "needs a key"),
         (lambda c: c.load_model("dummy", headers={"authorization": "Bearer no"}), "UNAUTHENTICATED", "is wrong"),
         (lambda c: c.load_model("none", headers=ADMIN), "NOT_FOUND", "no model named 'none'"),
         (lambda c: c.load_model("dummy", headers=ADMIN, config="{}"), "INVALID_ARGUMENT", "parameter:config"),

@@ -54,7 +54,7 @@ def dummy_bundle(
         width,
         low=low,
         high=high,
-        without=tuple(behavior.get(name) for name in ("raise_on", "panics_on", "hangs_on", "exits_on", "nan_on")),
+        without=tuple(value for name, value in behavior.items() if name.endswith("_on")),
     )
     artifact = json.dumps(behavior).encode()
     golden = dump_golden(golden_rows(images_BHW, labels))

@@ -7,6 +7,11 @@ but for `aws s3 cp`, were parsed by the AWS CLI itself; those of the other tools
 import re
 
 _CHECKED: dict[str, tuple[str, ...]] = {
+    "helm install": ("--set", "--set-file", "--values"),
+    "helm upgrade": ("--reuse-values", "--set", "--set-file", "--values"),
+    "kubectl create secret generic": ("--from-file",),
+    "kubectl port-forward": (),
+    "kubectl rollout": (),
     "aws ecr create-repository": ("--repository-name",),
     "aws ecr get-login-password": (),
     "aws s3 cp": (),
@@ -36,7 +41,9 @@ _CHECKED: dict[str, tuple[str, ...]] = {
         "--image", "--region", "--port", "--cpu", "--memory", "--concurrency", "--cpu-boost",
         "--no-allow-unauthenticated", "--set-env-vars", "--startup-probe",
     ),
-    "gcloud run services update": ("--region", "--add-volume", "--add-volume-mount", "--update-env-vars"),
+    "gcloud run services update": ("--region", "--add-volume", "--add-volume-mount", "--update-env-vars",
+                                   "--update-secrets"),
+    "gcloud secrets create": ("--data-file",),
     "gcloud run services proxy": ("--region", "--port"),
     "az acr login": ("--name",),
     "az ml online-endpoint create": ("--resource-group", "--workspace-name", "--file"),
@@ -47,12 +54,15 @@ _CHECKED: dict[str, tuple[str, ...]] = {
     "az containerapp create": (
         "--name", "--resource-group", "--environment", "--image", "--registry-server", "--registry-identity",
         "--ingress", "--target-port", "--cpu", "--memory", "--min-replicas", "--max-replicas", "--env-vars",
+        "--secrets", "--secret-volume-mount",
     ),
     "az containerapp show": ("--name", "--resource-group", "--query", "--output"),
     "kubectl apply": ("--filename",),
+    "kubectl create secret": ("--from-file",),
     "kubectl wait": ("--for", "--timeout"),
     "fly apps create": (),
     "fly auth docker": (),
+    "fly secrets set": ("--app",),
     "fly deploy": ("--config", "--app"),
     "tar": ("--create", "--gzip", "--file", "--directory"),
 }  # fmt: skip

@@ -68,9 +68,11 @@ def golden_series(lengths: Sequence[int]) -> GoldenRows:
     )
 
 
-def series_document(*, rows: int, max_rows: int, max_elements: int | None, golden: bytes = b"golden") -> dict[str, Any]:
+def series_document(
+    *, rows: int, max_rows: int, max_elements: int | None, golden: bytes = b"golden", version: int = 1
+) -> dict[str, Any]:
     """Return a valid manifest as JSON, of a model of series."""
-    return manifest_document("series", rows=rows, artifact=b"{}", golden=golden) | {
+    return manifest_document("series", version, rows=rows, artifact=b"{}", golden=golden) | {
         "task": {
             "kind": "sequence_classification",
             "sequence": {"num_channels": CHANNELS, "max_length": 1000},
@@ -84,12 +86,16 @@ def series_document(*, rows: int, max_rows: int, max_elements: int | None, golde
     }
 
 
-def series_bundle(models_dir: Path, lengths: Sequence[int], *, max_rows: int, max_elements: int | None) -> Path:
+def series_bundle(
+    models_dir: Path, lengths: Sequence[int], *, max_rows: int, max_elements: int | None, version: int = 1
+) -> Path:
     """Write a whole, valid bundle of a model of series that the dummy backend serves; return its folder."""
-    folder = models_dir / "series" / "1"
+    folder = models_dir / "series" / str(version)
     folder.mkdir(parents=True)
     golden = dump_golden(golden_series(lengths))
-    document = series_document(rows=len(lengths), max_rows=max_rows, max_elements=max_elements, golden=golden)
+    document = series_document(
+        rows=len(lengths), max_rows=max_rows, max_elements=max_elements, golden=golden, version=version
+    )
     (folder / ARTIFACT_FILE).write_bytes(b"{}")
     (folder / GOLDEN_FILE).write_bytes(golden)
     (folder / MANIFEST_FILE).write_text(json.dumps(document))

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ import httpx
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 _GRPC = re.compile(r"gRPC on (127\.0\.0\.1:\d+)")
-_LISTENING = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
+_LISTENING = re.compile(r"Uvicorn running on (https?://127\.0\.0\.1:\d+)")
+_OPERATORS = re.compile(r"operators ask on (https?://127\.0\.0\.1:\d+)")
 
 
 @dataclass
@@ -27,11 +29,19 @@ class RunningService:
     process: subprocess.Popen[bytes]
     log_path: Path
     url: str = ""
+    verify: ssl.SSLContext | bool = True
 
     @property
     def grpc_target(self) -> str:
         """Where gRPC answers, of a service with ``grpc_port=0``."""
         found = _GRPC.search(self.log())
+        assert found is not None, self.log()
+        return found[1]
+
+    @property
+    def admin_url(self) -> str:
+        """Where operators ask, of a service with ``admin_port=0``."""
+        found = _OPERATORS.search(self.log())
         assert found is not None, self.log()
         return found[1]
 
@@ -67,7 +77,7 @@ class RunningService:
         """Ask /readyz until it answers with the status, and no model is on its way any more."""
         ends_at = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends_at:
-            response = httpx.get(f"{self.url}/readyz")
+            response = httpx.get(f"{self.url}/readyz", verify=self.verify)
             states = {v["state"] for model in response.json()["models"].values() for v in model["versions"].values()}
             if response.status_code == wanted and not states & {"loading", "proving"}:
                 return response
@@ -76,12 +86,15 @@ class RunningService:
 
 
 @contextmanager
-def serve(models_dir: Path, *, ready: int | None = 200, **settings: object) -> Iterator[RunningService]:
+def serve(
+    models_dir: Path, *, ready: int | None = 200, verify: ssl.SSLContext | bool = True, **settings: object
+) -> Iterator[RunningService]:
     """Start ``python -m app serve``, wait until /readyz answers ``ready``, and end it afterwards.
 
     Args:
         models_dir: The bundles.
         ready: The status to wait for; None to wait for the port alone.
+        verify: Whom to trust, of a service with TLS.
         settings: ``max_body_bytes=...`` becomes ``ZTO_MAX_BODY_BYTES=...``.
     """
     with start({"ZTO_MODELS_DIR": str(models_dir)} | {f"ZTO_{k.upper()}": str(v) for k, v in settings.items()}) as run:
@@ -90,7 +103,7 @@ def serve(models_dir: Path, *, ready: int | None = 200, **settings: object) -> I
             if run.process.poll() is not None or time.monotonic() > ends_at:
                 raise RuntimeError(f"the service did not start:\n{run.log()}")
             time.sleep(0.02)
-        run.url = found[1]
+        run.url, run.verify = found[1], verify
         if ready is not None:
             run.wait_until(ready)
         yield run

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from training.commands._shared import add_folders, natural, positive, say
+from training.commands.sign import add_key, password_of
 from training.package.bundle import package
 from training.package.config import TASKS, Config, read_config
+from training.signing import signer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=True,
         help="run a TorchScript file: it is a program, and as trusted as your own code",
     )
+    add_key(parser, "--sign-key", required=False)
     add_folders(parser, "--models-dir")
 
 
@@ -57,7 +60,9 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # as the service does
     options = {name: getattr(args, name) for name in Config.model_fields if hasattr(args, name)}
     config = read_config(args.config, options)
-    folder = package(args.path, config, args.models_dir, say=say)
+    # read first: a key that cannot sign is told before a minute of work
+    seal = None if args.sign_key is None else signer(args.sign_key, password_of(args))
+    folder = package(args.path, config, args.models_dir, say=say, seal=seal)
     say(f"wrote {folder}")
 
 

@@ -9,15 +9,19 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from app.bundle.loader import MANIFEST_FILE
 from app.bundle.manifest import FileRef, Manifest, is_version
 from training.errors import VersionExists
 
 _TEMPORARY = ".tmp-"
+
+# writes a signature into the folder that it is called with
+Seal: TypeAlias = Callable[[Path], object]
 
 
 def next_version(models_dir: Path, name: str) -> int:
@@ -46,13 +50,20 @@ def file_ref(path: str, data: bytes) -> FileRef:
     return FileRef(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
-def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+def write_bundle(
+    models_dir: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    *,
+    seal: Seal | None = None,
+) -> Path:
     """Write ``<models_dir>/<name>/<version>``.
 
     Args:
         models_dir: Created where it is missing.
         manifest: Names the bundle, and describes its artifacts and golden rows.
         files: Content by path inside the bundle; besides what the manifest describes, also reports.
+        seal: Called with the folder once all is written and nobody has seen it, to add a signature; None for none.
 
     Returns:
         The bundle's folder.
@@ -74,19 +85,20 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, bytes
         expect_free(models_dir, manifest.name, manifest.version)
         for stale in folder.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(stale)
-        temporary = folder / f"{_TEMPORARY}{manifest.version}-{secrets.token_hex(8)}"
+        hidden = folder / f"{_TEMPORARY}{manifest.version}-{secrets.token_hex(8)}"
+        temporary = hidden / target.name  # named as it will be: a signature tells it
         try:
             for path, data in content.items():
                 _write(temporary / PurePosixPath(path), data)
+            if seal is not None:
+                seal(temporary)
             _sync_tree(temporary)
             temporary.rename(target)
         except OSError as exc:
-            shutil.rmtree(temporary, ignore_errors=True)
             # a full disk names no file
             raise OSError(exc.errno, f"{exc.strerror or exc}; nothing of the bundle is left", str(target)) from exc
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
         _sync(folder)
     return target
 

@@ -11,6 +11,7 @@ from app.bundle.manifest import Architecture, Artifact, Batching, Manifest, Tens
 from app.tensors import Tensors
 from training.errors import PackageRefused
 from training.export import bundle, verify
+from training.export.bundle import Seal
 from training.export.candidates import GOLDEN_FILE, Say, golden_part
 from training.package import hugging_face, onnx_file, proof, rows, torch_file, weights_file
 from training.package.config import Config
@@ -22,7 +23,9 @@ from training.package.source import Built, Source
 _STEPS = 5
 
 
-def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda text: None) -> Path:
+def package(
+    path: Path, config: Config, models_dir: Path, *, say: Say = lambda text: None, seal: Seal | None = None
+) -> Path:
     """Make a bundle of a model's file.
 
     Args:
@@ -31,6 +34,7 @@ def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda t
         config: What was said.
         models_dir: Where bundles lie.
         say: Called with lines for people.
+        seal: Signs the folder before anybody sees it; None for no signature.
 
     Returns:
         The bundle's folder.
@@ -44,12 +48,12 @@ def package(path: Path, config: Config, models_dir: Path, *, say: Say = lambda t
         OSError: A file cannot be read or written.
     """
     try:
-        return _package(path, config, models_dir, say)
+        return _package(path, config, models_dir, say, seal)
     except ValidationError as exc:  # names or numbers that no manifest can hold
         raise PackageRefused(f"this cannot be written into a manifest: {exc}") from exc
 
 
-def _package(path: Path, config: Config, models_dir: Path, say: Say) -> Path:
+def _package(path: Path, config: Config, models_dir: Path, say: Say, seal: Seal | None) -> Path:
     source = read(path, config)
     contract = agree(source, config, path)
     version = config.version or bundle.next_version(models_dir, contract.name)
@@ -77,7 +81,7 @@ def _package(path: Path, config: Config, models_dir: Path, say: Say) -> Path:
         say(f"{name} {value:.4f} on {tested.count} rows")
     manifest = _manifest(source, contract, config, version, specs, artifacts, golden, metrics)
     files = {**{each.path: each.content for each in built}, GOLDEN_FILE: dump_golden(golden), **contract.found.files}
-    return bundle.write_bundle(models_dir, manifest, files)
+    return bundle.write_bundle(models_dir, manifest, files, seal=seal)
 
 
 def read(path: Path, config: Config) -> Source:

@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
+from app.access.roles import Role
 from app.admission import Admission, Ticket
 from app.errors import ServingError
 from app.metrics import Metrics
@@ -28,7 +29,7 @@ class CallsDoor:
     """Answers the calls, in the words that HTTP has for them.
 
     Args:
-        admission: Knows the admin key, and when the service is leaving.
+        admission: Knows when the service is leaving.
         catalog: The models.
         metrics: What is counted.
         models: Carries out commands.
@@ -59,23 +60,25 @@ class CallsDoor:
     def handlers(self, door: Door) -> dict[str, Handler]:
         """Return the handlers by method."""
 
-        def plain(request_type: type[Request], answer: Callable[[Request], Message]) -> Handler:
+        def plain(
+            request_type: type[Request], answer: Callable[[Request], Message], role: Role | None = Role.READ
+        ) -> Handler:
             async def handle(_: Ticket, request: Request, __: Context) -> bytes:
                 return answer(request).SerializeToString()
 
-            return door.unary(request_type, handle)
+            return door.unary(request_type, handle, role)
 
         return {
-            "ServerLive": plain(pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
-            "ServerReady": plain(pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=self.is_ready())),
-            "ModelReady": plain(pb.ModelReadyRequest, self._model_ready),
+            "ServerLive": plain(pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True), None),
+            "ServerReady": plain(pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=self.is_ready()), None),
+            "ModelReady": plain(pb.ModelReadyRequest, self._model_ready, None),
             "ServerMetadata": plain(pb.ServerMetadataRequest, _server_metadata),
             "ModelMetadata": plain(pb.ModelMetadataRequest, self._model_metadata),
             "ModelConfig": plain(pb.ModelConfigRequest, self._model_config),
             "ModelStatistics": plain(pb.ModelStatisticsRequest, self._model_statistics),
-            "RepositoryIndex": door.unary(pb.RepositoryIndexRequest, self._index),
-            "RepositoryModelLoad": door.unary(pb.RepositoryModelLoadRequest, self._load),
-            "RepositoryModelUnload": door.unary(pb.RepositoryModelUnloadRequest, self._unload),
+            "RepositoryIndex": door.unary(pb.RepositoryIndexRequest, self._index, Role.ADMIN),
+            "RepositoryModelLoad": door.unary(pb.RepositoryModelLoadRequest, self._load, Role.ADMIN),
+            "RepositoryModelUnload": door.unary(pb.RepositoryModelUnloadRequest, self._unload, Role.ADMIN),
         }
 
     def is_ready(self) -> bool:
@@ -105,7 +108,6 @@ class CallsDoor:
         return ParseDict(told, pb.ModelStatisticsResponse())
 
     async def _index(self, _: Ticket, request: pb.RepositoryIndexRequest, context: Context) -> bytes:
-        self._expect_admin(context)
         models = repository.index(self._models, only_ready=request.ready)
         return ParseDict({"models": models}, pb.RepositoryIndexResponse()).SerializeToString()
 
@@ -124,14 +126,8 @@ class CallsDoor:
         context: Context,
         wish: Wish,
     ) -> None:
-        self._expect_admin(context)
         repository.expect_parameters({name: _value(given) for name, given in request.parameters.items()}, wish)
         await self._models.command(request.model_name, wish, within_s=ticket.deadline - self._clock())
-
-    def _expect_admin(self, context: Context) -> None:
-        keys = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
-        # of one that is there twice, nothing that is any good
-        self._admission.expect_admin(", ".join(map(str, keys)).encode() if keys else None)
 
 
 def _server_metadata(_: pb.ServerMetadataRequest) -> Message:

@@ -10,8 +10,9 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from app.access.roles import Role
 from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
-from app.errors import ClientGone, MalformedBody, ServingError
+from app.errors import ClientGone, MalformedBody, NotAllowed, ServingError
 from app.incoming import Share
 from app.protocols.grpc import statuses
 from app.settings import Settings
@@ -20,7 +21,7 @@ logger = logging.getLogger("app.grpc")
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Request = TypeVar("Request", bound=Message)
-_HEEDED = frozenset(("x-request-id", "x-request-timeout-ms"))
+_HEEDED = frozenset(("authorization", "x-api-key", "x-request-id", "x-request-timeout-ms"))
 
 
 class Door:
@@ -33,6 +34,7 @@ class Door:
 
     def __init__(self, admission: Admission, settings: Settings) -> None:
         self._admission = admission
+        self._admin_port = settings.admin_port
         self._answers_open = asyncio.Event()
         self._answers_open.set()
         self._heeded = _HEEDED | ({settings.client_header.lower()} if settings.client_header else set())
@@ -41,31 +43,45 @@ class Door:
         """Return the account of one message; see :meth:`app.admission.Admission.share`."""
         return self._admission.share()
 
-    def ticket_of(self, context: Context) -> Ticket:
-        """Return the ticket of a call. Never raises: a refusal stands on the ticket."""
+    def ticket_of(self, context: Context, role: Role | None) -> Ticket:
+        """Return the ticket of a call. Never raises: a refusal stands on the ticket.
+
+        Args:
+            context: Of the call.
+            role: What it needs; None where anybody may call.
+        """
         headers = [
             (key.encode(), value.encode("utf-8", "replace"))
             for key, value in context.invocation_metadata() or ()
             if key in self._heeded and isinstance(value, str)
         ]
-        ticket = self._admission.admit({"headers": headers, "client": (address_of(context.peer()), 0)})
+        is_elsewhere = role is Role.ADMIN and self._admin_port is not None
+        scope = {"headers": headers, "client": (address_of(context.peer()), 0)}
+        ticket = self._admission.admit(scope, None if is_elsewhere else role)
+        if is_elsewhere:
+            ticket.refusal = NotAllowed("operators have a port of their own, over HTTP alone (ZTO_ADMIN_PORT)")
         left_s = context.time_remaining()
         if left_s is not None:
             ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)
+            ticket.is_default_deadline = False
         return ticket
 
     def unary(
-        self, request_type: type[Request], answer: Callable[[Ticket, Request, Context], Awaitable[bytes]]
+        self,
+        request_type: type[Request],
+        answer: Callable[[Ticket, Request, Context], Awaitable[bytes]],
+        role: Role | None,
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Return the handler of a call with one request and one answer.
 
         Args:
             request_type: Of the request.
             answer: Returns the answer as it is written, or raises.
+            role: What the call needs; None where anybody may call.
         """
 
         async def handle(data: bytes, context: Context) -> bytes:
-            ticket = self.ticket_of(context)
+            ticket = self.ticket_of(context, role)
             try:
                 if ticket.refusal is not None:
                     raise ticket.refusal
@@ -81,6 +97,21 @@ class Door:
 
         # bytes, not messages: what cannot be read is told in our words
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def not_offered(self, what: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Return the handler of a call that clients know and this service does not offer.
+
+        Args:
+            what: The end of the sentence that the caller gets.
+        """
+
+        async def refuse(_: bytes, context: Context) -> bytes:
+            ticket = self.ticket_of(context, Role.READ)
+            if ticket.refusal is not None:
+                await self.refuse(context, ticket, ticket.refusal)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"not offered by this service: {what}")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
     @contextlib.contextmanager
     def holding_answers(self) -> Iterator[None]:

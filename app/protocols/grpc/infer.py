@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from app.access.roles import Role
 from app.admission import Ticket
 from app.errors import ClientGone, ModelNotReady
 from app.metrics import Metrics
@@ -49,12 +50,15 @@ class InferDoor:
         version: Version | None = None
         status = grpc.StatusCode.CANCELLED
         try:
-            version = self._catalog.pick(message.model_name, message.model_version or None)
+            asked = message.model_version or None
+            version = self._catalog.pick(message.model_name, asked)
             # gRPC hands messages over whole, and each is held until its answer is there
             with self._door.share() as share:
                 share.add(message.ByteSize())
                 await self._gathering.join()
-                response = await self._inference.infer(ticket, version, codec.parse(message), hung_up=_never)
+                version, response = await self._inference.infer(
+                    ticket, version, codec.parse(message), asked=asked, hung_up=_never
+                )
             answer = codec.serialize(response, is_typed=codec.has_typed_contents(message))
             status = grpc.StatusCode.OK
             return answer
@@ -83,7 +87,7 @@ class InferDoor:
             await in_order.put(None)
         if self._closing.is_set():
             leaving = ModelNotReady("the service is shutting down")
-            await self._door.refuse(context, self._door.ticket_of(context), leaving)
+            await self._door.refuse(context, self._door.ticket_of(context, None), leaving)
 
     async def _next(self, context: Context) -> bytes | None:
         """Return the next request of a stream; None at its end, and when the service leaves."""
@@ -101,7 +105,7 @@ class InferDoor:
 
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
         """Return what a stream says to one request. Never raises but when it is canceled."""
-        ticket = self._door.ticket_of(context)
+        ticket = self._door.ticket_of(context, Role.PREDICT)
         message = ModelInferRequest()
         try:
             if ticket.refusal is not None:

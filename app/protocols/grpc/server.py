@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from app.access.roles import Role
+from app.access.tls import Certificate
 from app.admission import Admission
 from app.errors import SettingsError
 from app.metrics import Metrics
-from app.protocols.grpc import farewell, statuses
+from app.protocols.grpc import farewell
 from app.protocols.grpc.calls import CallsDoor
 from app.protocols.grpc.door import Door
 from app.protocols.grpc.health import HealthDoor
@@ -54,6 +56,7 @@ class GrpcServer:
         metrics: Told of every answer.
         inference: The data plane.
         calls: Answers whatever is no inference.
+        certificate: Of TLS; None without.
     """
 
     def __init__(
@@ -64,21 +67,25 @@ class GrpcServer:
         metrics: Metrics,
         inference: Inference,
         calls: CallsDoor,
+        *,
+        certificate: Certificate | None = None,
     ) -> None:
         self._settings = settings
+        self._certificate = certificate
         self._door = door = Door(admission, settings)
         self._closing = asyncio.Event()
         infer = InferDoor(door, inference, catalog, metrics, self._closing)
         health = HealthDoor((SERVICE,), calls.is_ready, self._closing)
         handlers: dict[str, Handler] = {
-            "ModelInfer": door.unary(ModelInferRequest, infer.infer),
+            "ModelInfer": door.unary(ModelInferRequest, infer.infer, Role.PREDICT),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer.stream),
             **calls.handlers(door),
-            **{name: statuses.not_offered(what) for name, what in _NOT_OFFERED.items()},
+            **{name: door.not_offered(what) for name, what in _NOT_OFFERED.items()},
         }
         self._handlers = {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()} | health.handlers()
         self._server: grpc.aio.Server | None = None
         self._port = 0
+        self._pair_told: tuple[bytes, bytes] | None = None
 
     async def start(self) -> None:
         """Take connections; does nothing more when it is called again.
@@ -88,7 +95,8 @@ class GrpcServer:
         """
         if self._server is not None:
             return
-        settings, is_shared = self._settings, self._settings.workers > 1
+        settings = self._settings
+        is_shared = settings.workers > 1 or settings.watchdog  # a parent holds the port
         assert settings.grpc_port is not None
         server = grpc.aio.server(
             options=(
@@ -103,7 +111,7 @@ class GrpcServer:
         server.add_generic_rpc_handlers((_Methods(self._handlers),))
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
-            port = server.add_insecure_port(f"{shown}:{settings.grpc_port}")
+            port = self._open(server, f"{shown}:{settings.grpc_port}")
         except RuntimeError as exc:
             raise SettingsError(
                 f"cannot listen on {settings.host} port {settings.grpc_port} for gRPC (ZTO_GRPC_PORT): {exc}"
@@ -112,6 +120,25 @@ class GrpcServer:
         self._server = server
         self._port = port
         logger.info("gRPC on %s:%d", shown, port)
+
+    def _open(self, server: grpc.aio.Server, address: str) -> int:
+        certificate = self._certificate
+        if certificate is None:
+            return server.add_insecure_port(address)
+        credentials = grpc.dynamic_ssl_server_credentials(
+            grpc.ssl_server_certificate_configuration([certificate.pair]),
+            self._pair_if_new,  # type: ignore[arg-type]  # None stands for "as it was"
+        )
+        return server.add_secure_port(address, credentials)
+
+    def _pair_if_new(self) -> "grpc.ServerCertificateConfiguration | None":
+        """Return the certificate where it has changed since the last connection; gRPC asks on a thread of its own."""
+        assert self._certificate is not None
+        pair = self._certificate.pair
+        if pair is self._pair_told:
+            return None
+        self._pair_told = pair
+        return grpc.ssl_server_certificate_configuration([pair])
 
     def listeners(self) -> list[socket.socket]:
         """Return duplicates of the sockets that connections are taken from; none before the start."""

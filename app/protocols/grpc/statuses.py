@@ -2,12 +2,11 @@
 
 import math
 
-import grpc
 from grpc import StatusCode
 
 from app import errors
 from app.admission import Ticket
-from app.errors import Overloaded, ServingError
+from app.errors import Overloaded, RateLimited, ServingError
 
 STATUS: dict[type[ServingError], StatusCode] = {
     errors.RequestError: StatusCode.INVALID_ARGUMENT,
@@ -22,9 +21,12 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.UnsupportedEncoding: StatusCode.INVALID_ARGUMENT,
     errors.WrongKey: StatusCode.UNAUTHENTICATED,
     errors.NotAllowed: StatusCode.PERMISSION_DENIED,
+    errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownModel: StatusCode.NOT_FOUND,
     errors.UnknownVersion: StatusCode.NOT_FOUND,
     errors.NotLoaded: StatusCode.FAILED_PRECONDITION,
+    errors.NotPromotable: StatusCode.FAILED_PRECONDITION,
+    errors.NothingToRollBack: StatusCode.FAILED_PRECONDITION,
     errors.ClientGone: StatusCode.CANCELLED,
     # UNAVAILABLE is what clients and proxies try again, RESOURCE_EXHAUSTED often is not
     errors.Unanswered: StatusCode.UNAVAILABLE,
@@ -37,6 +39,7 @@ STATUS: dict[type[ServingError], StatusCode] = {
     errors.ServingError: StatusCode.INTERNAL,
     errors.BundleError: StatusCode.INTERNAL,
     errors.BundleNotProven: StatusCode.INTERNAL,
+    errors.BundleNotSigned: StatusCode.INTERNAL,
     errors.BackendUnavailable: StatusCode.INTERNAL,
     errors.SettingsError: StatusCode.INTERNAL,
 }
@@ -54,28 +57,16 @@ def render(error: Exception, ticket: Ticket) -> tuple[StatusCode, str, tuple[tup
     request_id = ticket.request_id.decode("ascii")
     if not isinstance(error, ServingError):
         error = ServingError(f"the service failed; its log tells of request {request_id}")
+    ticket.explain(error)
     code = STATUS[type(error)]
     metadata = [(REQUEST_ID, request_id), (ERROR_CODE, error.code)]
-    if code is StatusCode.UNAVAILABLE:
-        seconds = error.retry_after_s if isinstance(error, Overloaded) else 1.0
+    if code is StatusCode.UNAVAILABLE or isinstance(error, RateLimited):
+        seconds = error.retry_after_s if isinstance(error, Overloaded | RateLimited) else 1.0
         metadata.append((RETRY_AFTER, str(max(1, math.ceil(seconds)))))
-    message = (str(error) or error.title).encode("utf-8", "replace").decode()  # it may quote half of a surrogate pair
+    message = error.told.encode("utf-8", "replace").decode()  # it may quote half of a surrogate pair
     return code, message, tuple(metadata)
 
 
 def receipts(ticket: Ticket) -> tuple[tuple[str, str], ...]:
     """Return the trailing metadata that every answer carries."""
     return ((REQUEST_ID, ticket.request_id.decode("ascii")),)
-
-
-def not_offered(what: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """Return the handler of a call that clients know and this service does not offer.
-
-    Args:
-        what: The end of the sentence that the caller gets.
-    """
-
-    async def refuse(_: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-        await context.abort(StatusCode.UNIMPLEMENTED, f"not offered by this service: {what}")
-
-    return grpc.unary_unary_rpc_method_handler(refuse)

@@ -23,8 +23,8 @@ _STATUS: dict[type[ServingError], int] = {
 }
 TOLD: dict[int, str] = {
     400: "The request is malformed, or its values are not what is taken; the message names them.",
-    401: "The admin key is missing or wrong.",
-    403: "This service has no admin key, so nobody may ask this.",
+    401: "The key is missing or wrong.",
+    403: "The key lacks the role for this, or this service has no key that has it.",
     404: "No such model or version.",
     413: "The body, or what it holds, is too large.",
     415: "The body has an encoding that is not read.",
@@ -55,7 +55,7 @@ def status_of(error: Exception) -> int:
 def message_of(error: Exception, request_id: bytes) -> str:
     """Return what is told of an error; of a defect of ours, only where its story is."""
     if isinstance(error, ServingError):
-        return str(error) or error.title
+        return error.told
     return f"the service failed; its log tells of request {request_id.decode('ascii')}"
 
 

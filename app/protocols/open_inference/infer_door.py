@@ -54,8 +54,12 @@ def json_limits(task: Task) -> JsonLimits:
     """Return what the JSON of a good request holds: its data may be flat, or nested as deep as the shape is."""
     rows = task.named
     return JsonLimits(
-        arrays=rows.max_arrays + _SLACK, objects=_SLACK, members=_SLACK, values=rows.max_numbers + _SLACK
-    )  # fmt: skip
+        arrays=rows.max_arrays + _SLACK,
+        objects=_SLACK,
+        members=_SLACK,
+        values=rows.max_numbers + _SLACK,
+        name="max_tensor_json",
+    )
 
 
 class InferDoor:
@@ -112,15 +116,20 @@ class InferDoor:
             version = self._service.catalog.pick(model, number)
             _expect_no_query(scope["query_string"])
             _expect_media(ticket)
-            reply = await self._infer(ticket, version, await self._admission.read_body(ticket, receive), receive)
+            body = await self._admission.read_body(ticket, receive)
+            version, reply = await self._infer(ticket, version, number, body, receive)
         except (Exception, asyncio.CancelledError) as exc:
             reply = refuse(exc, ticket, self._admission, errors.render, logger=logger)
         label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
         self._metrics.requests[(DOOR, *label, str(reply.status))] += 1
         return reply
 
-    async def _infer(self, ticket: Ticket, version: Version, body: bytes, receive: Receive) -> Reply:
+    async def _infer(
+        self, ticket: Ticket, version: Version, asked: str | None, body: bytes, receive: Receive
+    ) -> tuple[Version, Reply]:
         target = self._targets[version.ref.name]
+        # it may have been swapped while the body came
+        version = self._service.catalog.again(version, asked)
         number = str(version.ref.version)
         # before the body costs anything
         self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
@@ -133,15 +142,18 @@ class InferDoor:
                 version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive)
             )
             written = await self._write(ticket, is_large(answer), lambda: target.write(number, answer, wanted))
-            return Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
+            return version, Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
         request = await self._read(ticket, target, body)
-        response = await self._inference.infer(ticket, version, request, hung_up=partial(hung_up, receive))
+        version, response = await self._inference.infer(
+            ticket, version, request, asked=asked, hung_up=partial(hung_up, receive)
+        )
         all_binary = request.parameters.get("binary_data_output") is True
         numbers = sum(output.array.size for output in response.outputs)
         written = await self._write(
             ticket, numbers > MAX_NUMBERS_ON_LOOP, lambda: write_response(response, all_binary=all_binary)
         )
-        return Reply(200, as_headers(head_of(written, number.encode(), response.parse_s, response)), written.body)
+        head = head_of(written, response.version.encode(), response.parse_s, response)
+        return version, Reply(200, as_headers(head), written.body)
 
     async def _read(self, ticket: Ticket, target: "InferTarget", body: bytes) -> InferRequest:
         header_length = ticket.inference_header_length

@@ -42,14 +42,16 @@ class Inference:
         version: Version,
         request: InferRequest,
         *,
+        asked: str | None,
         hung_up: Callable[[], Awaitable[object]],
-    ) -> InferResponse:
-        """Return the answer to a request.
+    ) -> tuple[Version, InferResponse]:
+        """Return the answer to a request, and the version that gave it.
 
         Args:
             ticket: From admission; its deadline holds, or that of the request's parameter ``timeout``, microseconds.
             version: Who answers, from :meth:`app.serving.catalog.Catalog.pick`.
             request: As it came; nothing of it is checked.
+            asked: The version that the request asks for, if any.
             hung_up: Returns when the caller has gone.
 
         Raises:
@@ -59,7 +61,11 @@ class Inference:
                 :meth:`app.serving.service.Service.predict` raises them.
         """
         model = self._models[version.ref.name]
-        deadline = min(ticket.deadline, ticket.received_at + _timeout_s(request.parameters))
+        deadline = ticket.received_at + _timeout_s(request.parameters)
+        if deadline < ticket.deadline:
+            ticket.is_default_deadline = False
+        else:
+            deadline = ticket.deadline
         requested = model.requested(request.outputs)
         is_natural = model.takes_natural(request)
         model.expect_good(request)
@@ -71,6 +77,7 @@ class Inference:
             tensors = model.read(request)
         parse_s = self._service.clock() - ticket.received_at
         self._metrics.stage_s[model.name, "parse"].observe(parse_s)
+        version = self._service.catalog.again(version, asked)  # it may have been swapped while the data was read
         answer = await self._service.predict(
             version, tensors, deadline=deadline, client=ticket.client, hung_up=hung_up
         )  # fmt: skip
@@ -79,7 +86,7 @@ class Inference:
             outputs = await self._decoders.run(deadline, model.answer, answer, requested)
         else:
             outputs = model.answer(answer, requested)
-        return InferResponse(
+        return version, InferResponse(
             model=model.name,
             version=str(version.ref.version),
             id=request.id,

@@ -1,4 +1,4 @@
-"""The routes of Triton's model repository extension: index, load, unload. All of them ask for the admin key."""
+"""The routes of Triton's model repository extension: index, load, unload. Admission asks for an admin's key."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,7 +27,6 @@ def add(routes: APIRouter, admission: Admission, models: Repository, named: Any,
     refused = errors.answers(401, 403, 503, 504)
 
     async def body_of(request: Request) -> tuple[Ticket, bytes]:
-        admission.expect_admin(_header(request, b"authorization"))
         ticket: Ticket = request.scope[TICKET]
         return ticket, await admission.read_body(ticket, request.receive)
 
@@ -79,9 +78,3 @@ def _body(properties: Mapping[str, Any], *, timeout: bool = False) -> dict[str, 
         told = "Milliseconds that the caller waits; 504 past it, and the command goes on."
         document["parameters"] = [TIMEOUT | {"description": told}]
     return document
-
-
-def _header(request: Request, name: bytes) -> bytes | None:
-    """Return the value of a header; of one that is there twice, nothing that is any good."""
-    values = [value for key, value in request.scope["headers"] if key == name]
-    return b", ".join(values) if values else None

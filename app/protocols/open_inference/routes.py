@@ -28,7 +28,7 @@ from app.protocols.open_inference.types import (
     ServerNotReady,
     ServerReady,
 )
-from app.protocols.openapi import headers_of
+from app.protocols.openapi import ASKED_VERSION, headers_of
 from app.serving.catalog import Catalog
 from app.serving.repository import Repository
 from app.settings import Settings
@@ -61,7 +61,7 @@ def router(
     routes = APIRouter(tags=["open inference"])
     # no types of Python's: whatever else is asked for is answered as unknown
     named = Path(json_schema_extra={"enum": list(catalog.models)})
-    numbered = Path(json_schema_extra={"pattern": "^[1-9][0-9]*$", "examples": ["1"]})
+    numbered = Path(json_schema_extra=ASKED_VERSION | {"examples": ["1"]})
     _add_health(routes, catalog, admission)
     _add_readiness(routes, catalog, named, numbered)
     _add_statistics(routes, catalog, metrics, named, numbered)

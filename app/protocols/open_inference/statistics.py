@@ -29,7 +29,7 @@ def model_statistics(
         models: By name.
         metrics: Of this process, which has those of the others told to it.
         name: Of the model; None for all.
-        version: Of that model; None for all.
+        version: Of that model, by number or label; None for all.
 
     Raises:
         UnknownModel: No model of that name.
@@ -38,14 +38,13 @@ def model_statistics(
     if name is not None and name not in models:
         raise UnknownModel(name, tuple(models))
     asked = models.values() if name is None else (models[name],)
-    found = [
-        (model.name, str(each.ref.version))
-        for model in asked
-        for each in model.versions
-        if version is None or str(each.ref.version) == version
-    ]
-    if name is not None and version is not None and not found:
-        raise UnknownVersion(name, version, tuple(str(each.ref.version) for each in models[name].versions))
+    versions = [each for model in asked for each in model.versions]
+    if name is not None and version is not None:
+        named = models[name].named(version)
+        if named is None:
+            raise UnknownVersion(name, version, models[name].names)
+        versions = [named]
+    found = [(each.ref.name, str(each.ref.version)) for each in versions]
     counted = metrics.total().statistics
     return {"model_stats": [_told(*key, counted.get(key) or Statistics()) for key in found]}
 

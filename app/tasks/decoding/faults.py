@@ -21,7 +21,7 @@ def pointer(*parts: str | int) -> str:
 
 def invalid_input(error: ValidationError, *, place: Literal["body", "query"] = "body") -> InvalidInput:
     """Translate a validation error; at most ``MAX_FAULTS`` are spelled out, the others counted."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_input=False)
     faults = [_fault(detail, place) for detail in details[:MAX_FAULTS]]
     return InvalidInput(*faults, more=len(details) - len(faults))
 
@@ -40,4 +40,4 @@ def expect_few_members(value: object, *place: str | int, most: int = MAX_MEMBERS
 def _fault(detail: ErrorDetails, place: Literal["body", "query"]) -> Fault:
     names = ".".join(str(part) for part in detail["loc"])
     where = pointer(*detail["loc"]) if place == "body" else f"query:{quoted(names)}"
-    return Fault(pointer=where, code=detail["type"], message=detail["msg"])
+    return Fault(pointer=where, code=detail["type"], message=detail["msg"], limit=detail.get("ctx", {}).get("limit"))

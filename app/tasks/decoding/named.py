@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from app.bundle.manifest import TensorSpec
-from app.errors import Fault, InvalidInput, TooManyInstances, quoted
+from app.errors import Fault, InvalidInput, Limit, TooManyInstances, quoted
 from app.tensors import LENGTHS, Array, Tensors
 
 MAX_FAULTS = 8
@@ -108,6 +108,7 @@ class NamedRows:
                     "too_many_numbers",
                     f"the tensors of one request may have {self.max_numbers} numbers together, not {numbers}; send "
                     "several requests",
+                    Limit("max_tensor_numbers", self.max_numbers),
                 )
             )
 
@@ -187,12 +188,13 @@ class NamedRows:
                 lengths = rule.lengths.get(axis) if isinstance(axis, str) else None
                 # the least is that of a row's own length, where rows are padded
                 if lengths is not None and length >= lengths.stop:
-                    yield _fault(
-                        name, "too_long", f"{axis!r} may be {lengths.stop - 1} at most, found {_short(length)}"
-                    )
+                    most = lengths.stop - 1
+                    told = f"{axis!r} may be {most} at most, found {_short(length)}"
+                    yield _fault(name, "too_long", told, Limit(f"max_lengths.{axis}", most))
                     break
                 if lengths is not None and length < lengths.start:
-                    yield _fault(name, "too_short", f"{axis!r} must be {lengths.start} at least, found {length}")
+                    told = f"{axis!r} must be {lengths.start} at least, found {length}"
+                    yield _fault(name, "too_short", told, Limit(f"min_lengths.{axis}", lengths.start))
                     break
 
     def _expect_same_axes(self, shapes: Shapes) -> None:
@@ -229,8 +231,8 @@ def input_pointer(name: str) -> str:
     return f"input:{quoted(name)}"
 
 
-def _fault(name: str, code: str, message: str) -> Fault:
-    return Fault(pointer=input_pointer(name), code=code, message=message)
+def _fault(name: str, code: str, message: str, limit: Limit | None = None) -> Fault:
+    return Fault(pointer=input_pointer(name), code=code, message=message, limit=limit)
 
 
 def _arrays_of_row(rule: InputRule) -> int:

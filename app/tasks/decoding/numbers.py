@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import PydanticCustomError
 
+from app.errors import Limit
 from app.tensors import Array
 
 _KINDS = {
@@ -39,10 +40,10 @@ def float_array(numbers: Any, dtype: str) -> Array:
     return np.array([np.array(part, np.float64).astype(dtype) for part in numbers])
 
 
-def custom_fault(code: str, message: str) -> PydanticCustomError:
-    """Return an error of a stable code and a message for people."""
+def custom_fault(code: str, message: str, limit: Limit | None = None) -> PydanticCustomError:
+    """Return an error of a stable code and a message for people, and the limit that was met where there is one."""
     # the message as a value, since braces in a template would be taken for fields
-    return PydanticCustomError(code, "{message}", {"message": message})
+    return PydanticCustomError(code, "{message}", {"message": message, "limit": limit})
 
 
 def kind_of(value: object) -> str:

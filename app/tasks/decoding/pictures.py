@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import PlainValidator, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from app.errors import Limit
 from app.preprocess.image import FORMATS, ImageInput, ImageRefused, decode_image, num_pixels
 from app.tasks.decoding.numbers import custom_fault, kind_of, number_fault
 from app.tensors import Array
@@ -39,15 +40,15 @@ class PixelBudget:
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
-        self._left = LARGEST_PICTURES * max_pixels
+        self._most = self._left = LARGEST_PICTURES * max_pixels
 
     def decode(self, data: bytes, spec: ImageInput) -> Array:
         """Decode one more picture; see :func:`app.preprocess.image.decode_image`."""
         if self._left <= 0:
             raise ImageRefused(
                 "too_many_pixels",
-                f"the pictures of one request may have {LARGEST_PICTURES * self.max_pixels} pixels together; send "
-                "several requests",
+                f"the pictures of one request may have {self._most} pixels together; send several requests",
+                Limit("max_request_pixels", self._most),
             )
         pixels_HW = decode_image(data, spec, max_pixels=self.max_pixels)
         self._left -= num_pixels(data)
@@ -134,7 +135,7 @@ def _from_base64(text: str, spec: ImageInput, budget: PixelBudget) -> Array:
     try:
         return budget.decode(data, spec)
     except ImageRefused as exc:
-        raise custom_fault(exc.code, str(exc)) from exc
+        raise custom_fault(exc.code, str(exc), exc.limit) from exc
 
 
 def _matrix_faults(value: object, spec: ImageInput) -> Iterator[InitErrorDetails]:

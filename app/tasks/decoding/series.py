@@ -8,6 +8,7 @@ from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails
 
 from app.bundle.manifest import SequenceInput
+from app.errors import Limit
 from app.tasks.decoding.numbers import custom_fault, float_array, kind_of, number_fault
 from app.tensors import Array
 
@@ -48,11 +49,11 @@ def _faults(value: object, spec: SequenceInput) -> Iterator[InitErrorDetails]:
     if not isinstance(value, list):
         yield InitErrorDetails(type=custom_fault("wrong_type", f"{expected}, found {kind_of(value)}"), input=None)
         return
-    if len(value) < spec.min_length:
-        yield InitErrorDetails(type=custom_fault("too_short", f"{expected}, found {len(value)}"), input=None)
-        return
-    if len(value) > spec.max_length:
-        yield InitErrorDetails(type=custom_fault("too_long", f"{expected}, found {len(value)}"), input=None)
+    if not spec.min_length <= len(value) <= spec.max_length:
+        is_short = len(value) < spec.min_length
+        limit = Limit("min_length", spec.min_length) if is_short else Limit("max_length", spec.max_length)
+        wrong_length = custom_fault("too_short" if is_short else "too_long", f"{expected}, found {len(value)}", limit)
+        yield InitErrorDetails(type=wrong_length, input=None)
         return
     for t, step in enumerate(value):
         if not isinstance(step, list):

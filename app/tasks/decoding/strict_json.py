@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import MalformedBody, TooManyValues, quoted
+from app.errors import Limit, MalformedBody, TooManyValues, quoted
 
 # what a faulty body may hold beyond a good one, so that its faults are named
 _SLACK = 65_536
@@ -28,12 +28,16 @@ class JsonLimits:
     """What the largest good body of a task holds. The parser is not interrupted, so it is not begun on more.
 
     What stands in strings does not count: a text may hold any of the marks.
+
+    Attributes:
+        name: Of all of them on the card.
     """
 
     arrays: int
     objects: int
     members: int
     values: int
+    name: str = "max_json"
 
     @classmethod
     def loosest(cls, limits: Iterable["JsonLimits"]) -> "JsonLimits":
@@ -84,7 +88,7 @@ def _expect_within(limits: JsonLimits, body: bytes) -> None:
         if outside is None:
             outside = _outside_strings(body)
         if (count := outside.count(mark)) > most + _SLACK:
-            raise TooManyValues(f"the body holds about {count} {kind}, a good one at most {most}")
+            raise TooManyValues(kind, count, Limit(f"{limits.name}.{kind}", most))
 
 
 def _outside_strings(body: bytes) -> bytes:

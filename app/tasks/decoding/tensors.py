@@ -11,6 +11,7 @@ from pydantic import PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.bundle.manifest import TensorBounds, TensorSpec
+from app.errors import Limit
 from app.tasks.decoding.numbers import custom_fault, float_array, kind_of, number_fault
 from app.tensors import Array
 
@@ -160,7 +161,7 @@ def _array_fault(value: object, row: RowSpec, depth: int, lengths: list[int]) ->
         if not value:
             return custom_fault("too_short", f"{expected}, found 0")
         if len(value) > most:
-            return custom_fault("too_long", f"{expected}, found {len(value)}")
+            return custom_fault("too_long", f"{expected}, found {len(value)}", Limit(f"max_lengths.{axis}", most))
         if len(lengths) > depth and len(value) != lengths[depth]:
             message = f"expected an array of {lengths[depth]} {what}, as the one before, found {len(value)}"
             return custom_fault("wrong_shape", message)

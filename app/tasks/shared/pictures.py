@@ -79,7 +79,7 @@ class PictureRequests:
         try:
             pixels_HW = decode_image(data, self._image, max_pixels=self._limits.max_image_pixels)
         except ImageRefused as exc:
-            raise InvalidInput(Fault(pointer="#", code=exc.code, message=str(exc))) from exc
+            raise InvalidInput(Fault(pointer="#", code=exc.code, message=str(exc), limit=exc.limit)) from exc
         return {self._input_name: pixels_HW[None]}
 
     def _decode_files(self, files: Sequence[bytes]) -> Tensors:
@@ -91,8 +91,8 @@ class PictureRequests:
             try:
                 pictures.append(budget.decode(encoded_picture(data), self._image))
             except ImageRefused as exc:
-                fault = Fault(pointer=input_pointer(NATURAL_INPUT), code=exc.code, message=f"element {index}: {exc}")
-                raise InvalidInput(fault) from exc
+                place, told = input_pointer(NATURAL_INPUT), f"element {index}: {exc}"
+                raise InvalidInput(Fault(pointer=place, code=exc.code, message=told, limit=exc.limit)) from exc
         return {self._input_name: np.stack(pictures)}
 
     def conversion(self) -> str:

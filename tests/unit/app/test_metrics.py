@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import ROWS, SECONDS, Histogram, Metrics, Statistics
+from app.comparison import Comparison
+from app.metrics import ROW_SECONDS, ROWS, SECONDS, Histogram, Metrics, Statistics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -34,7 +35,7 @@ def test_a_bucket_counts_every_value_up_to_its_bound(values: list[float]) -> Non
     assert histogram.total == pytest.approx(sum(values))
 
 
-@pytest.mark.parametrize("bounds", [SECONDS, ROWS])
+@pytest.mark.parametrize("bounds", [SECONDS, ROWS, ROW_SECONDS])
 def test_bounds_rise(bounds: tuple[float, ...]) -> None:
     assert list(bounds) == sorted(set(bounds))
 
@@ -52,6 +53,8 @@ def test_counters_come_out_with_their_labels() -> None:
     metrics.rejected_rows["cnn"] += 5
     metrics.batch_elements["lstm", "2"] += 700
     metrics.padding_elements["lstm", "2"] += 300
+    metrics.shadow_rows["cnn", "2", "disagreed"] += 4
+    metrics.shadow_s["cnn", "2", "shadow"].observe(0.002)
     samples = parsed(metrics)
     assert at(samples, "zto_requests_total", door="predict", model="cnn", version="1", status=200) == 3
     assert at(samples, "zto_requests_total", door="predict", model="", version="", status=404) == 1
@@ -59,6 +62,8 @@ def test_counters_come_out_with_their_labels() -> None:
     assert at(samples, "zto_rejected_rows_total", model="cnn") == 5
     assert at(samples, "zto_batch_elements_total", model="lstm", version=2) == 700
     assert at(samples, "zto_padding_elements_total", model="lstm", version=2) == 300
+    assert at(samples, "zto_shadow_rows_total", model="cnn", version=2, outcome="disagreed") == 4
+    assert at(samples, "zto_shadow_seconds_sum", model="cnn", version=2, of="shadow") == 0.002
 
 
 def test_histograms_come_out_cumulative_with_sum_and_count() -> None:
@@ -123,6 +128,8 @@ def filled() -> Metrics:
             counts[key].answer(2, 5, 0.5, 0.1, 0.05, 0.3, 0.05)
             counts[key].batch(5, 0.025, 0.15, 0.025)
             counts[key].fail(0.25)
+        elif isinstance(counts[key], Comparison):
+            counts[key].count("agreed", 5)
         else:
             counts[key] += 5
     metrics.add_gauge("zto_rows", "Rows.", ("model",), lambda: [(("cnn",), 3), (("mlp",), 1)])
@@ -136,6 +143,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "batch_elements": ("lstm", "2"),
     "padding_elements": ("lstm", "2"),
     "statistics": ("cnn", "1"),
+    "shadow_rows": ("cnn", "2", "agreed"),
+    "shadow_s": ("cnn", "2", "serving"),
+    "comparisons": ("cnn", "1", "2", "digest"),
 }
 
 

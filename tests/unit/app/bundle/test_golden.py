@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import json
+import struct
 import zipfile
 from typing import Any
 
@@ -107,6 +108,33 @@ def test_a_file_cut_short_anywhere_is_refused(golden: GoldenRows) -> None:
 def test_another_file_is_refused(data: bytes) -> None:
     with pytest.raises(BundleError, match="golden file cannot be read"):
         parse_golden(data)
+
+
+def test_a_file_that_inflates_to_more_than_the_memory_may_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.bundle.golden.MAX_INFLATED_BYTES", 2**16)
+    array, file = io.BytesIO(), io.BytesIO()
+    np.save(array, np.zeros(2**20))
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("input.x.npy", array.getvalue())
+    bomb = file.getvalue()
+    assert len(bomb) < 2**14
+    with pytest.raises(BundleError, match=r"golden file cannot be read: it inflates to 8\d+ bytes, at most 65536"):
+        parse_golden(bomb)
+    # what it says of itself is where reading stops, so that a lie gains nothing
+    size = struct.pack("<I", 128 + 8 * 2**20)
+    assert bomb.count(size) >= 2
+    with pytest.raises(BundleError, match="golden file cannot be read"):
+        parse_golden(bomb.replace(size, struct.pack("<I", 1000)))
+
+
+def test_an_array_that_says_it_has_more_numbers_than_it_brings_is_refused() -> None:
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<f8", "fortran_order": False, "shape": (2**44,)})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("input.x.npy", array.getvalue())
+    with pytest.raises(BundleError, match="golden file cannot be read"):
+        parse_golden(file.getvalue())
 
 
 @given(st.data())

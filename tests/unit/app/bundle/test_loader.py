@@ -146,6 +146,32 @@ def test_links_in_a_circle_are_told(folder: Path) -> None:
         bundle.read(bundle.artifact("dummy"))
 
 
+@pytest.mark.parametrize("name", ["manifest.json", ARTIFACT_FILE, GOLDEN_FILE])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    bundle = open_folder(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    read = {
+        "manifest.json": lambda: open_folder(folder),
+        ARTIFACT_FILE: lambda: bundle.read(bundle.artifact("dummy")),
+        GOLDEN_FILE: bundle.golden,
+    }
+    with pytest.raises(BundleError, match=rf"{name} cannot be read: it is no regular file"):
+        read[name]()
+
+
+def test_no_more_is_read_of_a_file_than_its_manifest_says(folder: Path) -> None:
+    bundle = open_folder(folder)
+    with (folder / ARTIFACT_FILE).open("ab") as file:
+        file.truncate(2**40)  # no disk has it, and no memory would
+    with pytest.raises(BundleError, match=r"dummy\.json is not the file .*: it has more than 2 bytes"):
+        bundle.read(bundle.artifact("dummy"))
+    with (folder / "manifest.json").open("ab") as file:
+        file.truncate(2**40)
+    with pytest.raises(BundleError, match=r"manifest\.json has more than 16777216 bytes, which no manifest has"):
+        open_folder(folder)
+
+
 def test_golden_rows_are_counted_against_the_manifest(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest["golden"].update(rows=5))
     with pytest.raises(BundleError, match="holds 4 rows, the manifest says 5"):
@@ -271,6 +297,16 @@ def test_every_fault_of_a_manifest_is_named(folder: Path) -> None:
         open_folder(folder)
     assert "golden.rows: " in str(caught.value)
     assert "golden.typo: " in str(caught.value)
+
+
+def test_a_fault_of_a_list_s_only_item_is_told_and_not_that_the_list_is_empty_without_it(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(path="../2/dummy.json"))
+    told = r"is not valid: artifacts\.0\.path: must be a relative path inside the bundle folder, without '\.\.'$"
+    with pytest.raises(BundleError, match=told):
+        open_folder(folder)
+    edit_manifest(folder, lambda manifest: manifest.update(artifacts=[]))
+    with pytest.raises(BundleError, match=r"is not valid: artifacts: Tuple should have at least 1 item"):
+        open_folder(folder)
 
 
 @pytest.mark.parametrize(("change", "is_of"), [({"name": "other"}, "other/1"), ({"version": 2}, "dummy/2")])

@@ -107,9 +107,9 @@ def test_whoever_is_refused_learns_in_whole_seconds_when_to_come_back(seconds: f
 
 
 @pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
-def test_every_503_and_nothing_else_says_when_to_come_back(cls: type[ServingError]) -> None:
+def test_every_429_and_503_and_nothing_else_says_when_to_come_back(cls: type[ServingError]) -> None:
     status, headers, _ = rendered(make(cls))
-    assert (b"retry-after" in headers) == (status == 503)
+    assert (b"retry-after" in headers) == (status in (429, 503))
     assert re.fullmatch(rb"[1-9]\d*", headers.get(b"retry-after", b"1"))
 
 

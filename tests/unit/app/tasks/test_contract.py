@@ -121,7 +121,7 @@ def test_the_largest_good_body_stays_within_the_limits_of_its_json(bundle: Bundl
     task = tasks.create(bundle, limits)
     document = {"model": bundle.manifest.name} | {"instances": bundle.golden().requests[-2:]}
     body = json.dumps(document).encode()
-    for mark, most in zip(b"[{:,", dataclasses.astuple(task.json_limits), strict=True):
+    for mark, most in zip(b"[{:,", dataclasses.astuple(task.json_limits)[:4], strict=True):
         assert body.count(mark) <= most
 
 

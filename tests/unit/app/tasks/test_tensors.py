@@ -210,7 +210,7 @@ def test_limits_do_not_grow_with_what_the_largest_rows_would_take_together() -> 
     assert huge.json_limits.arrays <= module.MAX_ARRAYS_TOGETHER + 1
     small = task_of(spec("x", "float32", 2, 3))
     document = json.dumps({"model": "tensors"} | body(*[{"x": [[1, 2, 3]] * 2}] * LIMITS.max_instances)).encode()
-    for mark, most in zip(b"[{:,", dataclasses.astuple(small.json_limits), strict=True):
+    for mark, most in zip(b"[{:,", dataclasses.astuple(small.json_limits)[:4], strict=True):
         assert document.count(mark) <= most
 
 

@@ -51,9 +51,9 @@ def test_a_defect_of_ours_is_a_500_that_tells_only_where_to_look(error: Exceptio
 
 
 @pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
-def test_every_503_and_nothing_else_says_when_to_come_back(cls: type[ServingError]) -> None:
+def test_every_429_and_503_and_nothing_else_says_when_to_come_back(cls: type[ServingError]) -> None:
     status, headers, _ = render(make(cls), ID)
-    assert (b"retry-after" in dict(headers)) == (status == 503)
+    assert (b"retry-after" in dict(headers)) == (status in (429, 503))
     assert re.fullmatch(rb"[1-9]\d*", dict(headers).get(b"retry-after", b"1"))
 
 

@@ -1,0 +1,321 @@
+"""How often somebody may ask: limits as the library `limits` writes them, counted for all workers together.
+
+The rule is that of its sliding window counter: of the requests of the window before this one, as many still count as
+its share of the last window's length; a request that would make it more than the limit is refused, and counts nothing.
+(A test holds this module against the library.) The counting is written anew because a request pays for it: there, a
+limit and what is left of it cost 15 us, here 1 us; and there each process counts for itself.
+
+The counts lie in one table in memory that all workers share, of a fixed size, so a million addresses take no more than
+ten. A count is one aligned word, and is read and written whole, but two workers that count the same caller within the
+same fraction of a microsecond may count one request for two. Where the table is full, whoever has not asked for the
+longest is forgotten first.
+"""
+
+import functools
+import ipaddress
+import mmap
+import os
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
+
+from app.errors import RateLimited, SettingsError
+
+# a count has so many bits of its word, and so has that of the window before
+_COUNT_BITS = 22
+MAX_AMOUNT = (1 << _COUNT_BITS) - 1
+_BEFORE_MASK = MAX_AMOUNT << _COUNT_BITS
+_WINDOW_SHIFT = 2 * _COUNT_BITS
+_WINDOW_MASK = (1 << (64 - _WINDOW_SHIFT)) - 1
+
+# callers that are counted at a time; each row has a fingerprint, the counts, and when these are over
+ROWS = 1 << 16
+_WAYS = 4
+_ROW_WORDS = 3
+_HEAD_WORDS = 4  # the secret of the fingerprints
+TABLE_BYTES = 8 * (_HEAD_WORDS + ROWS * _ROW_WORDS)
+# callers whose rows a worker remembers
+MAX_METERS = 16_384
+_PORT = re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+")
+
+
+class Limit(NamedTuple):
+    """So many requests in so many seconds; ``name`` is what the headers call it."""
+
+    amount: int
+    window_s: int
+    name: str
+
+
+@functools.cache
+def in_words(limits: tuple[Limit, ...]) -> str:
+    """Return limits for people, as ``100 in 1 s, 2000 in 60 s``."""
+    return ", ".join(f"{limit.amount} in {limit.window_s} s" for limit in limits)
+
+
+def parse(text: str) -> tuple[Limit, ...]:
+    """Return the limits of a text such as ``100/second;2000/minute``; the shortest window first.
+
+    Raises:
+        ValueError: It cannot be read, or asks for what cannot be counted.
+    """
+    from limits import parse_many  # imported late: it takes 80 ms, and most services have no limits
+
+    try:
+        items = parse_many(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no rate; write it as 100/second, 100 per 10 seconds, or several of them with ; between"
+        ) from None
+    found: dict[int, Limit] = {}
+    for item in items:
+        window_s, (_, unit) = item.get_expiry(), item.GRANULARITY
+        if not 1 <= item.amount <= MAX_AMOUNT or window_s < 1:
+            raise ValueError(f"{text!r}: a limit is from 1 to {MAX_AMOUNT} requests; take a shorter window for more")
+        if window_s in found:
+            raise ValueError(f"{text!r} has two limits for the same time")
+        name = unit if item.multiples == 1 else f"{item.multiples}-{unit}s"
+        found[window_s] = Limit(item.amount, window_s, name)
+    return tuple(found[window_s] for window_s in sorted(found))
+
+
+class Table:
+    """The counts of all callers.
+
+    Args:
+        file: That the workers share, of :data:`TABLE_BYTES`; None for a table of this process alone.
+    """
+
+    def __init__(self, file: int | None = None) -> None:
+        self._memory = mmap.mmap(-1 if file is None else file, TABLE_BYTES)
+        self.words = memoryview(self._memory).cast("Q")
+        if file is None:
+            self._memory[:16] = os.urandom(16)
+        self._secret = bytes(self._memory[:16])
+
+    @staticmethod
+    def prepare(file: int) -> None:
+        """Make a file ready to be shared; done once, by whoever made it."""
+        os.truncate(file, TABLE_BYTES)
+        os.pwrite(file, os.urandom(16), 0)
+
+    def fingerprint(self, who: str, limit: Limit) -> int:
+        """Return what stands for a caller and a limit: of other ones, it is another with near certainty."""
+        text = f"{limit.amount}/{limit.window_s} {who}".encode("utf-8", "surrogateescape")
+        return int.from_bytes(blake2b(text, digest_size=8, key=self._secret).digest(), "little") or 1
+
+    def find(self, fingerprint: int) -> int:
+        """Return where the row of a fingerprint begins; a new one takes the place of whoever is forgotten first.
+
+        These are callers whose counts are over; then whoever has asked least of those whose counts are over next.
+        """
+        words = self.words
+        first = _HEAD_WORDS + fingerprint % (ROWS // _WAYS) * _WAYS * _ROW_WORDS
+        rows = range(first, first + _WAYS * _ROW_WORDS, _ROW_WORDS)
+        for row in rows:
+            if words[row] == fingerprint:
+                return row
+        row = min(rows, key=lambda row: (words[row + 2], words[row + 1] & MAX_AMOUNT))
+        words[row], words[row + 1], words[row + 2] = fingerprint, 0, 0
+        return row
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self.words.release()
+        self._memory.close()
+
+
+class _Gauge:
+    """One limit of one caller."""
+
+    __slots__ = ("amount", "fingerprint", "row", "window_s")
+
+    def __init__(self, limit: Limit, fingerprint: int, row: int) -> None:
+        self.amount = limit.amount
+        self.window_s = limit.window_s
+        self.fingerprint = fingerprint
+        self.row = row
+
+
+class Usage(NamedTuple):
+    """What a caller is told of its limits: the values of ``RateLimit-Policy`` and ``RateLimit``.
+
+    Source: draft-ietf-httpapi-ratelimit-headers-11.
+    """
+
+    policy: bytes
+    left: bytes
+
+
+class Meter:
+    """All limits of one caller.
+
+    Args:
+        table: Where it is counted.
+        who: The caller.
+        limits: At least one.
+
+    Attributes:
+        told: The limits, for people.
+    """
+
+    __slots__ = ("_gauges", "_left", "_policy", "_table", "_words", "told")
+
+    def __init__(self, table: Table, who: str, limits: tuple[Limit, ...]) -> None:
+        self._table = table
+        self._words = table.words
+        fingerprints = [table.fingerprint(who, limit) for limit in limits]
+        self._gauges = [
+            _Gauge(limit, fingerprint, table.find(fingerprint))
+            for limit, fingerprint in zip(limits, fingerprints, strict=True)
+        ]
+        self.told = in_words(limits)
+        self._policy = b", ".join(b'"%b";q=%d;w=%d' % (limit.name.encode(), *limit[:2]) for limit in limits)
+        self._left = b", ".join(b'"%b";r=%%d;t=%%d' % limit.name.encode() for limit in limits)
+
+    def hit(self, now: float) -> tuple[Usage, float]:
+        """Count one request, where no limit forbids it.
+
+        Args:
+            now: Seconds, on a clock that all workers share.
+
+        Returns:
+            What is left, and 0; or, where the request is refused, the seconds after which one may be let in.
+        """
+        words = self._words
+        counted: list[int] = []  # by twos: the place of a count, and what it becomes
+        told: tuple[int, ...] = ()
+        wait_s = 0.0
+        for gauge in self._gauges:  # without helpers: every request comes by here
+            row, window_s = gauge.row, gauge.window_s
+            if words[row] != gauge.fingerprint:  # somebody else has the row now
+                row = gauge.row = self._table.find(gauge.fingerprint)
+            window = int(now // window_s)
+            left_s = (window + 1) * window_s - now
+            state = words[row + 1]
+            before, count = 0, state & MAX_AMOUNT
+            age = (window - (state >> _WINDOW_SHIFT)) & _WINDOW_MASK
+            if age:  # the first of its window
+                before, count = count if age == 1 else 0, 0
+                words[row + 2] = (window + 2) * window_s
+            elif state & _BEFORE_MASK:
+                before = state >> _COUNT_BITS & MAX_AMOUNT
+            left = gauge.amount - count
+            if before:
+                left -= int(before * left_s / window_s + count) - count
+            if left > 0:
+                counted += (row + 1, ((window & _WINDOW_MASK) << _COUNT_BITS | before) << _COUNT_BITS | count + 1)
+                told += (left - 1, int(left_s) + 1)
+            else:
+                until_s = _until_free(before, count, gauge.amount, window_s, left_s)
+                wait_s = max(wait_s, until_s)
+                told += (-1, int(until_s) + 1)
+        if wait_s:  # nothing is counted, so one more is left of each
+            told = tuple(number + (at % 2 == 0) for at, number in enumerate(told))
+        else:
+            for at in range(0, len(counted), 2):
+                words[counted[at]] = counted[at + 1]
+        return Usage(self._policy, self._left % told), wait_s
+
+
+def _until_free(before: int, count: int, amount: int, window_s: int, left_s: float) -> float:
+    """Return the seconds until one more is let in; above 0."""
+    if count < amount:  # as the window before this one fades
+        return max(left_s - (amount - count) * window_s / before, 1e-3)
+    # of this window, the share that has faded in the next one must leave room
+    return left_s + max(window_s - amount * window_s / count, 1e-3)
+
+
+Counted: TypeAlias = tuple[Usage | None, RateLimited | None]
+
+
+class Rates:
+    """The limits of all callers: of each key, else of each address.
+
+    Args:
+        default: Of whoever has no limits of its own; None for none.
+        on_refusal: Told what was counted by, ``key`` or ``address``, of each request that is refused.
+
+    Raises:
+        SettingsError: The limits cannot be read.
+    """
+
+    def __init__(self, default: str | None = None, *, on_refusal: Callable[[str], None] = lambda by: None) -> None:
+        try:
+            self._default = () if default is None else parse(default)
+        except ValueError as exc:
+            raise SettingsError(f"ZTO_RATE_LIMIT: {exc}") from exc
+        self._on_refusal = on_refusal
+        self._table: Table | None = None
+        self._of_keys: dict[str, Meter] = {}
+        self._of_addresses: dict[str, Meter] = {}
+
+    @property
+    def are_for_all(self) -> bool:
+        """Whether whoever has no limits of its own has some."""
+        return bool(self._default)
+
+    def share(self, table: Table) -> None:
+        """Count in a table that other processes count in too."""
+        self._table = table
+        self.forget_keys()
+        self._of_addresses.clear()
+
+    def forget_keys(self) -> None:
+        """Look the limits of keys up anew: they may have changed. What was counted stays."""
+        self._of_keys.clear()
+
+    def count(self, now: float, *, key: str | None, rate: str | None, address: str) -> Counted:
+        """Count one request.
+
+        Args:
+            now: Monotonic seconds, which all processes of a machine share.
+            key: Name of the key that it has; None for none.
+            rate: The key's own; None for the one of all.
+            address: Where it comes from, or what the operator's header says.
+
+        Returns:
+            What is left, None where there is no limit; and why it is not let in, None where it is.
+        """
+        meter = self._of_addresses.get(address) if key is None else self._of_keys.get(key)
+        if meter is None and (meter := self._meter(key, rate, address)) is None:
+            return None, None
+        usage, wait_s = meter.hit(now)
+        if not wait_s:
+            return usage, None
+        by = "address" if key is None else "key"
+        self._on_refusal(by)
+        return usage, RateLimited(meter.told, by=by, retry_after_s=wait_s)
+
+    def _meter(self, key: str | None, rate: str | None, address: str) -> Meter | None:
+        limits = self._default if rate is None else parse(rate)
+        if not limits:
+            return None
+        if self._table is None:
+            self._table = Table()
+        if key is not None:
+            meter = self._of_keys[key] = Meter(self._table, f"key {key}", limits)
+            return meter
+        if len(self._of_addresses) >= MAX_METERS:
+            self._of_addresses.clear()
+        meter = self._of_addresses[address] = Meter(self._table, network_of(address), limits)
+        return meter
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one caller: of IPv6 the network of 64 bits that a customer gets, else the address.
+
+    Whatever is no address, as a header may say, is taken as it is.
+    """
+    if (with_port := _PORT.fullmatch(address)) is not None:  # as some proxies write it
+        address = with_port[1]
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.strip("[]").partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))

@@ -1,0 +1,1 @@
+"""``python -m app admin``: asks a running service which versions answer, and says which shall."""

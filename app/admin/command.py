@@ -1,0 +1,170 @@
+"""``python -m app admin``: which versions of a model answer, in a running service.
+
+The service is that of ``ZTO_HOST`` and ``ZTO_PORT``, unless ``--url`` says another. The key is ``ZTO_ADMIN_KEY``, or
+stands in a file: on the command line everybody on the machine could read it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.admin.client import Client
+from app.admin.errors import AdminError, BadUse
+from app.settings import Settings
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make one call, or ask for the state of every model.
+
+    Returns:
+        0; 1 where the service refuses, or cannot be reached; 2 where the command cannot be understood.
+    """
+    options = parser().parse_args(argv)
+    try:
+        client = Client(_url(options), _key(options), timeout_s=options.timeout_s)
+        answers = _ask(client, options)
+    except AdminError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return exc.status
+    for answer in answers:
+        sys.stdout.write((json.dumps(answer, indent=2) if options.json else told(answer)) + "\n")
+    return 0
+
+
+def told(answer: dict[str, Any]) -> str:
+    """Return an answer in a few lines, for people."""
+    policy = answer["policy"]
+    default = "the latest version answers" if policy["default"] == "latest" else f"version {policy['default']} answers"
+    lines = [f"{answer['name']}: {default if answer['loaded'] else 'unloaded'}"]
+    for label, number in policy["labels"].items():
+        share = policy["weights"].get(label)
+        lines.append(f"  {label} = version {number}" + ("" if share is None else f", {share:.4g} of the requests"))
+    if shadow := policy["shadow"]:
+        lines.append(f"  version {shadow['version']} is the shadow, of {shadow['share']:.4g} of the requests")
+    for number, version in answer["versions"].items():
+        lines.append(
+            f"  version {number}: {version['state']}" + (f": {version['reason']}" if version["reason"] else "")
+        )
+    for worker in answer["workers"]:
+        answering = "nothing" if worker["default"] is None else f"version {worker['default']}"
+        error = f"; {worker['error']}" if worker["error"] else ""
+        loaded = ", ".join(worker["versions"]) or "none"
+        lines.append(f"  worker {worker['worker']}: {answering} answers, loaded: {loaded}{error}")
+    if not answer["kept"]:
+        lines.append(f"  lasts until the restart: {answer['not_kept_because']}")
+    return "\n".join(lines)
+
+
+def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
+    if options.command == "status":
+        return [client.call("GET", name, "") for name in ([options.model] if options.model else client.models())]
+    if options.command == "policy":
+        policy = _changed(client.call("GET", options.model, "")["policy"], options)
+        return [client.call("PUT", options.model, "policy", policy)]
+    if options.command == "shadow" and options.off:
+        return [client.call("DELETE", options.model, "shadow")]
+    if options.command == "shadow":
+        if options.version is None:
+            raise BadUse("say which version is to be the shadow, or --off")
+        asked = {"version": options.version, "share": options.share, "cpu_share": options.cpu_share}
+        return [client.call("PUT", options.model, "shadow", _given(asked))]
+    if options.command == "promote":
+        asked = {"version": options.version, "min_agreement": options.min_agreement, "min_rows": options.min_rows}
+        return [client.call("POST", options.model, "promote", _given(asked))]
+    return [client.call("POST", options.model, options.command)]
+
+
+def _changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Return a policy with what was asked for; the rest stays as it is."""
+    changed = policy | _given({"default": options.default, "keep": options.keep})
+    labels = {**policy["labels"], **dict(options.label)}
+    weights = {**policy["weights"], **dict(options.weight)}
+    if options.no_weights:
+        weights = dict(options.weight)
+    for label in options.drop_label:
+        labels.pop(label, None)
+        weights.pop(label, None)
+    return changed | {"labels": labels, "weights": {label: share for label, share in weights.items() if share > 0}}
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _url(options: argparse.Namespace) -> str:
+    if options.url is not None:
+        return str(options.url)
+    settings = Settings.from_environ(os.environ)
+    host = _ANY_ADDRESS.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _key(options: argparse.Namespace) -> str | None:
+    if options.key_file is not None:
+        try:
+            return Path(options.key_file).read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise BadUse(f"{options.key_file} cannot be read: {exc.strerror or exc}") from exc
+    return os.environ.get("ZTO_ADMIN_KEY")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's own words."""
+    top = argparse.ArgumentParser(prog="python -m app admin", description=__doc__)
+    top.add_argument("--url", help="of the service; default: that of ZTO_HOST and ZTO_PORT")
+    top.add_argument("--key-file", metavar="FILE", help="holds the key; default: ZTO_ADMIN_KEY")
+    top.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the service; default: 60")
+    top.add_argument("--json", action="store_true", help="print what the service answers")
+    commands = top.add_subparsers(dest="command", required=True)
+    status = commands.add_parser("status", help="what is wished of a model, or of all, and what has come of it")
+    status.add_argument("model", nargs="?")
+    for name, what in (
+        ("load", "load what is new or changed on the disk"),
+        ("unload", "take a model out of rotation"),
+        ("rollback", "go back to what answered before"),
+    ):
+        commands.add_parser(name, help=what).add_argument("model")
+    policy = commands.add_parser("policy", help="say which versions answer; what is not said stays as it is")
+    policy.add_argument("model")
+    policy.add_argument("--default", type=_version, metavar="latest|N", help="who answers where nothing else is said")
+    policy.add_argument("--label", type=_pair(int), action="append", default=[], metavar="NAME=N")
+    policy.add_argument("--drop-label", action="append", default=[], metavar="NAME")
+    policy.add_argument("--weight", type=_pair(float), action="append", default=[], metavar="NAME=SHARE",
+                        help="share of the requests without a version; 0 takes it away")  # fmt: skip
+    policy.add_argument("--no-weights", action="store_true", help="take all others away")
+    policy.add_argument("--keep", choices=("all", "served"), help="which versions are held loaded")
+    shadow = commands.add_parser("shadow", help="give a version a copy of the traffic")
+    shadow.add_argument("model")
+    shadow.add_argument("version", type=int, nargs="?")
+    shadow.add_argument("--share", type=float, help="of the requests")
+    shadow.add_argument("--cpu-share", type=float, help="of the time of one core")
+    shadow.add_argument("--off", action="store_true", help="end it")
+    promote = commands.add_parser("promote", help="let the shadow answer, if it has earned it")
+    promote.add_argument("model")
+    promote.add_argument("version", type=int, nargs="?")
+    promote.add_argument("--min-agreement", type=float, help="in place of that of the policy")
+    promote.add_argument("--min-rows", type=int, help="likewise")
+    return top
+
+
+def _version(text: str) -> str | int:
+    return text if text == "latest" else int(text)
+
+
+def _pair(kind: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    def parse(text: str) -> tuple[str, Any]:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
+        try:
+            return name, kind(value)
+        except ValueError as exc:
+            raise argparse.ArgumentTypeError(f"{text!r}: {exc}") from exc
+
+    return parse

@@ -1,0 +1,1 @@
+"""Tells whether bundles are signed, and are what was signed."""

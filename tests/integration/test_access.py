@@ -1,0 +1,310 @@
+"""Access, as callers of a running service meet it: keys that come and go, rates, ports, TLS, origins, connections."""
+
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from app.access import key_file
+from app.access.key_file import KeyFile
+from app.protocols.grpc.server import SERVICE
+from tests.support.bundles import dummy_bundle
+from tests.support.keys import make_key
+from tests.support.server import COMMAND, RunningService, serve, start
+from tests.support.workers import wait_for
+
+BODY = json.dumps({"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}).encode()
+JSON = {"content-type": "application/json"}
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    dummy_bundle(folder)
+    return folder
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a certificate of 127.0.0.1 that has signed itself, and its key."""
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+# Keys, rates and a port for operators; two workers count together
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    make_key(file, "first", "admin")
+    return file
+
+
+@pytest.fixture(scope="module")
+def guarded(models: Path, keys: Path) -> Iterator[RunningService]:
+    with serve(
+        models, workers=2, api_keys_file=keys, admin_port=0, grpc_port=0, rate_limit="1000/hour", client_header="x-from"
+    ) as running:
+        wait_for(lambda: running.log().count("operators ask on") == 2, running)
+        yield running
+
+
+def ask(running: RunningService, key: str, **headers: str) -> httpx.Response:
+    """Ask over a connection of its own, so that any worker may answer."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.post(f"{running.url}/predict/dummy", content=BODY, headers=JSON | {"x-api-key": key} | named)
+
+
+def statuses(running: RunningService, key: str) -> set[int]:
+    return {ask(running, key).status_code for _ in range(12)}
+
+
+def test_new_key_is_good_and_a_revoked_one_is_not_in_every_worker_without_a_restart(
+    guarded: RunningService, keys: Path
+) -> None:
+    key = make_key(keys, "late", "predict")
+    wait_for(lambda: statuses(guarded, key) == {200}, guarded)
+    key_file.change(keys, lambda old: KeyFile(keys=tuple(entry for entry in old.keys if entry.name != "late")))
+    wait_for(lambda: statuses(guarded, key) == {401}, guarded)
+
+
+def test_broken_file_leaves_the_keys_good_and_is_told(guarded: RunningService, keys: Path) -> None:
+    key = make_key(keys, "steady", "predict", "read")
+    wait_for(lambda: statuses(guarded, key) == {200}, guarded)
+    whole = keys.read_bytes()
+    keys.write_text("{")
+    try:
+        told = 'zto_key_reads_total{outcome="broken"} 2.0'
+        wait_for(lambda: told in httpx.get(f"{guarded.url}/metrics", headers={"x-api-key": key}).text, guarded)
+        assert statuses(guarded, key) == {200}
+    finally:
+        keys.write_bytes(whole)
+    assert "the keys that were read before stay good" in guarded.log()
+
+
+def test_rate_of_a_key_is_that_of_all_workers_and_is_told_with_each_answer(guarded: RunningService, keys: Path) -> None:
+    key = make_key(keys, "seldom", "predict", rate="3 per 10 hours")
+    wait_for(lambda: httpx.get(f"{guarded.url}/docs", headers={"x-api-key": key}).status_code != 401, guarded)
+    key_file.change(keys, lambda old: old)
+    make_key(keys, "counted", "predict", rate="30 per 10 hours")
+    answers = []
+    wait_for(lambda: 429 in [answers.append(ask(guarded, key)) or answers[-1].status_code], guarded)  # type: ignore[func-returns-value]
+    good = [answer for answer in answers if answer.status_code == 200]
+    assert all(answer.headers["ratelimit-policy"] == '"10-hours";q=3;w=36000' for answer in good)
+    assert [answer.headers["ratelimit"].split(";")[1] for answer in good] == sorted(
+        (answer.headers["ratelimit"].split(";")[1] for answer in good), reverse=True
+    )
+    refused = answers[-1]
+    assert refused.json()["code"] == "rate_limited"
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["ratelimit"].startswith('"10-hours";r=0;t=')
+    infer = httpx.post(f"{guarded.url}/v2/models/dummy/infer", content=b"{}", headers=JSON | {"x-api-key": key})
+    assert (infer.status_code, set(infer.json())) == (429, {"error"})
+    with grpc.insecure_channel(guarded.grpc_target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{SERVICE}/ModelInfer")(b"", metadata=(("x-api-key", key),), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert int(dict(caught.value.trailing_metadata())["retry-after"]) > 0
+
+
+def test_operators_have_a_port_of_their_own_and_ask_nowhere_else(guarded: RunningService, keys: Path) -> None:
+    key = make_key(keys, "operator", "admin")
+    headers = {"authorization": f"Bearer {key}"}
+    port = guarded.admin_url.rpartition(":")[2]
+    index = "/v2/repository/index"
+    wait_for(lambda: httpx.post(guarded.admin_url + index, headers=headers).status_code == 200, guarded)
+    for path in (index, "/admin/models/dummy", "/v2/repository/models/dummy/load"):
+        for sent in ({}, headers):
+            answer = httpx.post(guarded.url + path, headers=sent)
+            assert (answer.status_code, f"port {port}" in answer.text) == (403, True), answer.text
+        assert httpx.post(guarded.admin_url + path).status_code == 401
+    for method, path in (("POST", "/predict/dummy"), ("GET", "/models"), ("GET", "/metrics"), ("GET", "/nowhere")):
+        answer = httpx.request(method, guarded.admin_url + path, headers=headers | JSON, content=BODY)
+        assert (answer.status_code, "for operators alone" in answer.text) == (403, True), path
+    assert httpx.get(f"{guarded.admin_url}/readyz").status_code == 200
+    with grpc.insecure_channel(guarded.grpc_target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{SERVICE}/RepositoryIndex")(b"", metadata=tuple(headers.items()), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+# TLS, pages of other origins, and a bound on connections
+
+
+MOST = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def encrypted(models: Path, folder: Path) -> Iterator[RunningService]:
+    cert, key = certificate(folder, "serving")
+    (folder / "first.pem").write_bytes(cert.read_bytes())
+    with serve(
+        models, verify=ssl.create_default_context(cafile=folder / "first.pem"), tls_cert=cert, tls_key=key, grpc_port=0,
+        admin_port=0, admin_key="a-long-admin-key", cors_origins="https://good.example, https://b.example:8443",
+        max_connections_per_address=MOST,
+    ) as running:  # fmt: skip
+        yield running
+
+
+def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folder: Path) -> None:
+    assert encrypted.url.startswith("https://")
+    with httpx.Client(verify=encrypted.verify) as client:
+        answer = client.post(f"{encrypted.url}/predict/dummy", content=BODY, headers=JSON)
+        assert answer.status_code == 200
+        operators = {"authorization": "Bearer a-long-admin-key"}
+        assert client.post(f"{encrypted.admin_url}/v2/repository/index", headers=operators).status_code == 200
+        broken = client.get(f"{encrypted.url}/livez", headers={"x-long": "x" * 100_000})
+        assert broken.status_code == 431  # what is refused on the wire is told over TLS too
+    trusted = grpc.ssl_channel_credentials((folder / "first.pem").read_bytes())
+    with grpc.secure_channel(encrypted.grpc_target, trusted) as channel:
+        channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
+    for target in (encrypted.url, encrypted.admin_url):
+        with pytest.raises(httpx.TransportError):
+            httpx.get(target.replace("https", "http") + "/livez")
+
+
+def test_health_command_knows_tls_and_needs_no_key(encrypted: RunningService, folder: Path) -> None:
+    environ = {"ZTO_PORT": encrypted.url.rpartition(":")[2], "ZTO_TLS_CERT": str(folder / "serving.pem"),
+               "ZTO_TLS_KEY": str(folder / "serving.key"), "ZTO_API_KEYS_FILE": "keys.json"}  # fmt: skip
+    done = subprocess.run([sys.executable, "-m", "app", "health"], env=environ, capture_output=True, text=True)
+    assert (done.returncode, '"ready"' in done.stdout) == (0, True), done.stderr
+
+
+def preflight(running: RunningService, origin: str, method: str = "POST") -> httpx.Response:
+    headers = {"origin": origin, "access-control-request-method": method,
+               "access-control-request-headers": "content-type,x-api-key"}  # fmt: skip
+    return httpx.options(f"{running.url}/predict/dummy", headers=headers, verify=running.verify)
+
+
+def test_pages_of_origins_that_are_named_may_ask_and_of_others_may_not(encrypted: RunningService) -> None:
+    for origin in ("https://good.example", "https://b.example:8443"):
+        allowed = preflight(encrypted, origin)
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (204, origin)
+        assert "POST" in allowed.headers["access-control-allow-methods"]
+        assert {"content-type", "x-api-key"} <= set(allowed.headers["access-control-allow-headers"].split(", "))
+        assert allowed.headers["vary"] == "origin"
+        assert "access-control-allow-credentials" not in allowed.headers
+    other = preflight(encrypted, "https://evil.example")
+    assert other.status_code == 405
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_every_door_tells_a_browser_whose_page_may_read_the_answer(encrypted: RunningService) -> None:
+    with httpx.Client(base_url=encrypted.url, verify=encrypted.verify) as client:
+        for origin, told in (("https://good.example", "https://good.example"), ("https://evil.example", None)):
+            headers = JSON | {"origin": origin}
+            answers = [
+                client.post("/predict/dummy", content=BODY, headers=headers),  # the fast way
+                client.post("/predict/dummy", content=iter([BODY]), headers=headers),
+                client.post("/predict/dummy", content=b"{", headers=headers),
+                client.get("/models", headers=headers),
+                client.get("/nowhere", headers=headers),
+                client.post("/v2/repository/index", headers=headers),
+            ]
+            assert [answer.status_code for answer in answers] == [200, 200, 400, 200, 404, 403]
+            assert {answer.headers.get("access-control-allow-origin") for answer in answers} == {told}
+            assert all("origin" in answer.headers["vary"] for answer in answers)
+
+
+def connect(running: RunningService) -> socket.socket:
+    assert isinstance(running.verify, ssl.SSLContext)
+    host, _, port = running.url.removeprefix("https://").rpartition(":")
+    plain = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
+    return running.verify.wrap_socket(plain, server_hostname=host)
+
+
+def lives(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.read()
+    except (OSError, http.client.HTTPException):
+        return False
+    return answer.status == 200
+
+
+def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(encrypted: RunningService) -> None:
+    with ExitStack() as opened:
+        kept: list[socket.socket] = []
+
+        def is_full() -> bool:  # once the connections of the tests before are gone
+            new = connect(encrypted)
+            if lives(new):
+                kept.append(opened.enter_context(closing(new)))
+            else:
+                new.close()
+            return len(kept) == MOST
+
+        wait_for(is_full, encrypted)
+        beyond = opened.enter_context(closing(connect(encrypted)))
+        answer = http.client.HTTPResponse(beyond)
+        answer.begin()
+        told = json.loads(answer.read())
+        assert (answer.status, told["code"]) == (429, "too_many_connections")
+        assert answer.headers["retry-after"] == "1"
+        assert beyond.recv(1) == b""
+        assert all(map(lives, kept))
+    told = 'zto_refusals_total{code="too_many_connections"}'
+    wait_for(lambda: told in httpx.get(f"{encrypted.url}/metrics", verify=encrypted.verify).text, encrypted)
+
+
+def test_certificate_that_is_renewed_is_taken_and_one_that_is_no_good_is_not(
+    encrypted: RunningService, folder: Path
+) -> None:
+    cert, key = certificate(folder, "renewed")
+    new = ssl.create_default_context(cafile=cert)
+
+    def is_new() -> bool:
+        try:
+            return httpx.get(f"{encrypted.url}/livez", verify=new).status_code == 200
+        except httpx.ConnectError:
+            return False
+
+    assert not is_new()
+    (folder / "serving.pem").write_bytes(cert.read_bytes())  # of another key
+    wait_for(lambda: "is no good, so the one before serves on" in encrypted.log(), encrypted)
+    assert httpx.get(f"{encrypted.url}/livez", verify=encrypted.verify).status_code == 200
+    (folder / "serving.key").write_bytes(key.read_bytes())
+    wait_for(is_new, encrypted)
+    trusted = grpc.ssl_channel_credentials(cert.read_bytes())
+    with grpc.secure_channel(encrypted.grpc_target, trusted) as channel:
+        channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"ZTO_HOST": "0.0.0.0"}, "ZTO_ALLOW_ANONYMOUS=1"),
+        ({"ZTO_API_KEYS_FILE": "/nowhere/keys.json"}, "ZTO_API_KEYS_FILE"),
+        ({"ZTO_TLS_CERT": "/nowhere/cert", "ZTO_TLS_KEY": "/nowhere/key"}, "ZTO_TLS_CERT"),
+        ({"ZTO_RATE_LIMIT": "often"}, "ZTO_RATE_LIMIT"),
+    ],
+)
+def test_service_that_cannot_be_guarded_as_asked_does_not_start_and_says_why(
+    models: Path, settings: dict[str, str], told: str
+) -> None:
+    with start({"ZTO_MODELS_DIR": str(models)} | settings, command=COMMAND) as running:
+        assert running.process.wait(PATIENCE_S) == 2
+        (line,) = running.log().splitlines()
+        assert line.startswith("error: ")
+        assert told in line

@@ -1,0 +1,201 @@
+"""Looking at the models folder: what is offered, when, and what is not."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.bundle.loader import MANIFEST_FILE, BundleRef
+from app.errors import NotLoaded
+from app.serving.commands import Outcome
+from app.serving.polling import PATIENCE_LOOKS, Poller, lacking
+from app.serving.state import Desired
+from tests.support.bundles import ARTIFACT_FILE, dummy_bundle
+
+
+class Models:
+    """Takes note of what is offered; :class:`app.serving.repository.Repository` loads it."""
+
+    def __init__(self) -> None:
+        self.loads: list[str] = []
+        self.unwanted: set[str] = set()
+        self.shared: dict[str, str] = {}
+        self.at_start = {"dummy": frozenset({1})}
+        self.error: NotLoaded | None = None
+
+    @property
+    def leads(self) -> bool:
+        return True
+
+    def offered(self, name: str) -> str:
+        return self.shared.get(name, "")
+
+    def known(self, name: str) -> frozenset[int]:
+        return self.at_start.get(name, frozenset())
+
+    def is_wanted(self, name: str) -> bool:
+        return name not in self.unwanted
+
+    async def load(self, name: str, *, within_s: float, offered: str) -> Outcome:
+        assert within_s > 0
+        self.loads.append(name)
+        self.shared[name] = offered
+        if self.error is not None:
+            raise self.error
+        return Outcome(name=name, desired=Desired(), reached=(), lasts_because=None)
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    dummy_bundle(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def run(models_dir: Path, scenario: Callable[[Poller, Models], Coroutine[Any, Any, None]]) -> Models:
+    async def begin() -> Models:
+        models = Models()
+        poller = Poller(models_dir, models)
+        await poller.begin()
+        await scenario(poller, models)
+        return models
+
+    return asyncio.run(begin())
+
+
+async def look(poller: Poller, times: int) -> None:
+    for _ in range(times):
+        await poller.turn()
+
+
+def test_what_was_there_at_the_start_is_not_offered(models_dir: Path) -> None:
+    assert run(models_dir, lambda poller, _: look(poller, 4)).loads == []
+
+
+def test_what_came_between_the_start_and_the_first_look_is_offered(models_dir: Path) -> None:
+    dummy_bundle(models_dir, version=2)  # the models of the start know version 1 alone
+    assert run(models_dir, lambda poller, _: look(poller, 4)).loads == ["dummy"]
+
+
+def test_a_bundle_that_is_renamed_into_place_is_offered_once_at_the_second_look(models_dir: Path) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        dummy_bundle(models_dir.parent / "away", version=2).rename(models_dir / "dummy" / "2")
+        await look(poller, 1)
+        assert models.loads == []
+        await look(poller, 4)
+
+    assert run(models_dir, scenario).loads == ["dummy"]
+
+
+def test_a_new_model_and_a_removed_version_are_offered(models_dir: Path) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        dummy_bundle(models_dir, "other")
+        dummy_bundle(models_dir, version=2)
+        await look(poller, 4)
+        assert sorted(models.loads) == ["dummy", "other"]
+        shutil.rmtree(models_dir / "dummy" / "2")
+        await look(poller, 4)
+
+    assert sorted(run(models_dir, scenario).loads) == ["dummy", "dummy", "other"]
+
+
+def test_a_bundle_that_grows_is_waited_for(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        whole = dummy_bundle(models_dir.parent / "away", version=2)
+        folder = models_dir / "dummy" / "2"
+        folder.mkdir()
+        for file in sorted(whole.iterdir(), key=lambda path: path.name == MANIFEST_FILE):
+            (folder / file.name).write_bytes(file.read_bytes()[:1])
+            await look(poller, 1)
+            (folder / file.name).write_bytes(file.read_bytes())
+            await look(poller, 2)
+            if file.name != MANIFEST_FILE:
+                assert models.loads == []
+        await look(poller, 2)
+
+    assert run(models_dir, scenario).loads == ["dummy"]
+    assert "dummy/2 is not whole, and is waited for: manifest.json cannot be read" in caplog.text
+
+
+def test_a_bundle_that_stays_incomplete_is_offered_after_a_while_so_that_its_reason_is_told(models_dir: Path) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        folder = dummy_bundle(models_dir, version=2)
+        (folder / ARTIFACT_FILE).unlink()
+        await look(poller, PATIENCE_LOOKS)
+        assert models.loads == []
+        await look(poller, 3)
+        assert models.loads == ["dummy"]
+        (folder / ARTIFACT_FILE).write_text("{}")
+        await look(poller, 3)
+
+    assert run(models_dir, scenario).loads == ["dummy", "dummy"]
+
+
+def test_what_was_not_loaded_is_offered_again_when_it_changes_and_not_before(
+    models_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        models.error = NotLoaded("dummy/2: it is no good")
+        folder = dummy_bundle(models_dir, version=2)
+        await look(poller, 6)
+        assert models.loads == ["dummy"]
+        (folder / "notes.txt").write_text("mended")
+        await look(poller, 6)
+
+    assert run(models_dir, scenario).loads == ["dummy", "dummy"]
+    assert "not served, or not all of it: dummy/2: it is no good" in caplog.text
+
+
+def test_a_model_that_was_unloaded_is_left_alone(models_dir: Path) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        models.unwanted.add("dummy")
+        dummy_bundle(models_dir, version=2)
+        await look(poller, 4)
+        assert models.loads == []
+        models.unwanted.clear()
+        await look(poller, 1)
+
+    assert run(models_dir, scenario).loads == ["dummy"]
+
+
+def test_what_another_worker_has_offered_is_not_offered_again(models_dir: Path) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        successor = Poller(models_dir, models)
+        await successor.begin()
+        dummy_bundle(models_dir, version=2)
+        await look(poller, 3)
+        await look(successor, 3)
+
+    assert run(models_dir, scenario).loads == ["dummy"]
+
+
+def test_a_folder_that_vanishes_takes_nothing_along(models_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    unmounted = models_dir.with_name("unmounted")
+
+    async def scenario(poller: Poller, models: Models) -> None:
+        shutil.move(models_dir, unmounted)
+        await look(poller, 3)
+        (models_dir / "empty").mkdir(parents=True)
+        await look(poller, 3)
+        shutil.rmtree(models_dir)
+        shutil.move(unmounted, models_dir)
+        await look(poller, 3)
+        assert models.loads in ([], ["dummy"])  # loading what serves already changes nothing
+
+    run(models_dir, scenario)
+    assert caplog.text.count("cannot be read") == 1
+    assert caplog.text.count("the folder of dummy holds no version any more; what is served of it goes on") == 1
+
+
+def test_what_a_bundle_lacks_is_told(models_dir: Path) -> None:
+    folder = models_dir / "dummy" / "1"
+    ref = BundleRef(name="dummy", version=1, folder=folder)
+    assert lacking(ref) is None
+    (folder / ARTIFACT_FILE).write_text("{} ")
+    assert lacking(ref) == "dummy.json has 3 bytes, the manifest says 2"
+    (folder / ARTIFACT_FILE).unlink()
+    assert lacking(ref) == "dummy.json: No such file or directory"
+    (folder / MANIFEST_FILE).unlink()
+    assert str(lacking(ref)).startswith("manifest.json cannot be read")
