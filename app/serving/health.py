@@ -114,11 +114,10 @@ class Health:
     @property
     def wants_out(self) -> str:
         """Why this process should be replaced; empty where it need not."""
-        if len(self._hung) < MOST_HUNG:
+        hung = [label for calls, label in self._hung.items() if calls.is_under_way]  # some come back after all
+        if len(hung) < MOST_HUNG:
             return ""
-        return (
-            f"has {len(self._hung)} threads that hang in the runtime of {', '.join(sorted(set(self._hung.values())))}"
-        )
+        return f"has {len(hung)} threads that hang in the runtime of {', '.join(sorted(set(hung)))}"
 
     async def keep(self) -> None:
         """Look after them, until canceled."""

@@ -338,7 +338,10 @@ def _work(settings: Settings, place: Place) -> int:
     # the stack has been unwound to here, so that it ends as any other program does
     from app.workers import child
 
-    return child.serve(settings, place)
+    try:
+        return child.serve(settings, place)
+    finally:
+        place.close()
 
 
 def _tell(status: int) -> str:

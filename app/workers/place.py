@@ -1,5 +1,6 @@
 """Where a worker stands; light, since the parent that hands it out imports nothing of what serves."""
 
+import os
 import select
 import socket
 from dataclasses import dataclass
@@ -31,3 +32,9 @@ class Place:
     def service_ends(self) -> bool:
         """Whether the whole service ends."""
         return bool(select.select([self.lifeline], [], [], 0)[0])  # it carries nothing, so only its end can be read
+
+    def close(self) -> None:
+        """Let go of all that the worker was given."""
+        for sock in (*self.listeners, self.pulse):
+            sock.close()
+        os.close(self.lifeline)
