@@ -190,13 +190,13 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     decoders = Decoders(clock=clock)
     admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=telemetry.observer)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
-    watch = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
+    keeper = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telemetry.start()
         doors.repository.commands.begin_alone()
-        tasks = [asyncio.create_task(_load(catalog, doors, watch)), asyncio.create_task(watch.keep())]
+        tasks = [asyncio.create_task(_load(catalog, doors, keeper)), asyncio.create_task(keeper.keep())]
         if settings.poll_s is not None:
             poller = Poller(settings.models_dir, doors.repository)
             tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
@@ -220,11 +220,11 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
-    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, watch
+    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, keeper
     app.paths, app.admin_port = Paths(settings.health_route), settings.admin_port
     app.certificate = Certificate.of(settings)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
-    app.include_router(health.router(catalog, watch, is_draining=lambda: admission.is_draining))
+    app.include_router(health.router(catalog, keeper, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
@@ -238,9 +238,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     return app
 
 
-async def _load(catalog: Catalog, doors: Doors, watch: Health) -> None:
+async def _load(catalog: Catalog, doors: Doors, keeper: Health) -> None:
     await catalog.load(doors.check_contract)
-    watch.begin()
+    keeper.begin()
     memory.settle()
 
 

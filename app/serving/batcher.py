@@ -368,34 +368,29 @@ class Batcher:
         is_counted = self._canary is None or any(part.job is not self._canary for part in slices)
         if is_counted:
             self._on_batch(batch_rows, result)
-        traced = None if self._on_traced is None else self._on_traced(slices, result, self._taken_at)
+        trace = None if self._on_traced is None else self._on_traced(slices, result, self._taken_at)
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:
                 self._refuse(part.job, ModelNotReady(result.sick_because), now)
             self._on_sick(result.sick_because)
         else:
-            self._give_out(slices, result, batch_rows, now, is_counted=is_counted, trace=traced)
+            batch = Batch(
+                result.outputs, batch_rows, result.compute_s, result.started_at - self._taken_at,
+                now - result.started_at - result.compute_s,
+            )  # fmt: skip
+            batch.trace = trace
+            self._give_out(slices, result, batch, now, is_counted=is_counted)
         if self._canary is not None and self._canary.is_done:
             self._canary = None
 
     def _give_out(
-        self,
-        slices: list[Slice],
-        result: BatchResult,
-        batch_rows: int,
-        now: float,
-        *,
-        is_counted: bool,
-        trace: Trace | None,
-    ) -> None:
-        input_s = result.started_at - self._taken_at
-        output_s = now - result.started_at - result.compute_s
-        batch = Batch(result.outputs, batch_rows, result.compute_s, input_s, output_s)
-        batch.trace = trace
+        self, slices: list[Slice], result: BatchResult, batch: Batch, now: float, *, is_counted: bool
+    ) -> None:  # fmt: skip
+        input_s, output_s = batch.input_s, batch.output_s
         statistics = self._statistics
         if is_counted:
-            statistics.batch(batch_rows, input_s, result.compute_s, output_s)
+            statistics.batch(batch.rows, input_s, result.compute_s, output_s)
         start = 0
         answered, rows, answered_s, queue_s = 0, 0, 0.0, 0.0
         for job, first, last in slices:  # of the job; start and stop are of the batch
@@ -415,7 +410,7 @@ class Batcher:
         if answered:
             seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
             statistics.answer(answered, rows, *seconds)
-        if self.tap is not None:
+        if self.tap is not None and is_counted:
             self.tap(slices, result)
 
     def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:

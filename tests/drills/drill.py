@@ -105,6 +105,18 @@ def service(setting: Setting, models: Path = MODELS, **settings: Any) -> Iterato
         yield running
 
 
+def models_for(setting: Setting, *names: str) -> Path:
+    """Return the models of the repository; in short only those that are named, since the others take their time."""
+    if not setting.is_short:
+        return MODELS
+    folder = SAVED / "-".join(("models", *names))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with contextlib.suppress(FileExistsError):
+            (folder / name).symlink_to(MODELS / name)
+    return folder
+
+
 def port_of(running: RunningService) -> int:
     """Return where it listens."""
     return int(running.url.rpartition(":")[2])
