@@ -185,16 +185,16 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         SettingsError: The models folder is missing or empty, or a model that the settings name is not in it.
     """
     figures = Metrics()
-    watch = Watch(settings, figures, clock=clock, worker=worker)
-    catalog = Catalog(settings, figures, trace_batches=watch.trace_batches, clock=clock)
+    telemetry = Watch(settings, figures, clock=clock, worker=worker)
+    catalog = Catalog(settings, figures, trace_batches=telemetry.trace_batches, clock=clock)
     decoders = Decoders(clock=clock)
-    admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=watch.observer)
+    admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=telemetry.observer)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
     keeper = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch.start()
+        telemetry.start()
         doors.repository.commands.begin_alone()
         tasks = [asyncio.create_task(_load(catalog, doors, keeper)), asyncio.create_task(keeper.keep())]
         if settings.poll_s is not None:
@@ -207,10 +207,10 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
                 await task
         catalog.close()
         decoders.close()
-        await watch.stop()
+        await telemetry.stop()
 
     app = ZeroToOne(
-        telemetry=watch.telemetry,
+        telemetry=telemetry.for_fastapi,
         title="Zero to One",
         summary="Proven models over HTTP",
         version=__version__,
@@ -231,7 +231,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.include_router(admin.router(catalog, doors.repository, admission, clock=clock))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
-    watch.follow(app)
+    telemetry.follow(app)
     app.add_exception_handler(ServingError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_error)
