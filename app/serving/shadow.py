@@ -156,7 +156,7 @@ class Shadow:
         if self.version.executor is not None:
             return self.version.executor
         self._own_executor = ThreadPoolExecutor(1, thread_name_prefix=f"shadow-{self.version.label}")
-        self._batcher.move_to(self._own_executor)
+        self._batcher.executor = self._own_executor
         self.version.runs_on = "thread"
         return self._own_executor
 
@@ -177,7 +177,7 @@ class Shadow:
     def _give_thread_back(self) -> None:
         executor, self._own_executor = self._own_executor, None
         if executor is not None:
-            self._batcher.move_to(None)
+            self._batcher.executor = None
             if self.version.state is State.READY:
                 self.version.runs_on = "loop"
             executor.shutdown(wait=False)
