@@ -30,6 +30,7 @@ def test_a_service_that_is_ended_loses_no_request(setting: Setting) -> None:
     assert figures["exit_statuses"] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(nginx.executable() is None, reason="nginx is not installed")
 def test_replicas_behind_nginx_are_restarted_without_a_loss(setting: Setting) -> None:
     figures = found("rolling", setting).figures

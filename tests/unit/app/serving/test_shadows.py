@@ -133,10 +133,10 @@ def test_what_keeps_a_shadow_from_beginning_is_told(tmp_path: Path) -> None:
         scene.model.versions[1].release()
         scene.adopt()
         assert scene.standing.waits_because == "dummy/2 is unloaded"
-        scene.model.versions[2].fail("it is broken")
-        scene.model.versions[0].fail("it is broken too")
+        scene.model.versions[2].sicken("it is broken")
+        scene.model.versions[0].sicken("it is broken too")
         scene.model.adopt(Policy(shadow=Wish(version=3)))
-        assert scene.standing.waits_because == "dummy/3 is failed: it is broken"
+        assert scene.standing.waits_because == "dummy/3 is sick: it is broken"
 
     play(tmp_path, act)
 
@@ -147,12 +147,12 @@ def test_a_shadow_that_goes_out_ends_the_comparison_and_its_figures_stay(tmp_pat
         scene.catalog.shadows.settle()
         await scene.ask(1, ODD)
         await scene.wait_until(lambda: scene.standing.comparison.compared == 2)
-        scene.model.versions[1].fail("it is broken")
+        scene.model.versions[1].sicken("it is broken")
         batcher = scene.model.versions[0].batcher
         assert batcher is not None
         await scene.wait_until(lambda: batcher.tap is None)
         assert scene.standing.comparison.compared == 2
-        assert scene.standing.waits_because == "dummy/2 is failed: it is broken"
+        assert scene.standing.waits_because == "dummy/2 is sick: it is broken"
         with pytest.raises(NotPromotable, match="it is broken"):
             scene.catalog.shadows.expect_promotable("dummy", min_rows=1, min_agreement=0)
 
