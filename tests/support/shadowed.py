@@ -44,7 +44,7 @@ class Scene:
         self.is_calm = True
         self.shadow: Shadow | None = None
 
-    def begin(self, draw: Callable[[], float] = lambda: 0.0, stuck_after_s: float = 60.0, **wish: Any) -> Shadow:
+    def begin(self, draw: Callable[[], float] = lambda: 0.0, **wish: Any) -> Shadow:
         self.shadow = Shadow(
             self.serving,
             self.version,
@@ -53,7 +53,6 @@ class Scene:
             KEY,
             is_calm=lambda: self.is_calm,
             draw=draw,
-            stuck_after_s=stuck_after_s,
         )
         return self.shadow
 

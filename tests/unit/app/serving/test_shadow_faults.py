@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ import pytest
 
 from app.backends.dummy import DummyBackend
 from app.errors import ModelNotReady
+from app.serving.health import Health
+from app.serving.policy import Policy
+from app.serving.policy import Shadow as Wish
+from app.serving.shadows import Standing
 from app.serving.versions import State, Version
+from app.settings import Settings
 from app.tensors import Tensors
 from tests.support.bundles import INPUT_NAME, calls_until_ready, dummy_bundle, dummy_outputs
 from tests.support.jobs import FOREVER
@@ -88,27 +94,44 @@ def test_a_shadow_that_hangs_is_out_and_nobody_waits_for_it(tmp_path: Path) -> N
     Stuck.over.clear()
 
     async def act(scene: Scene) -> None:
-        shadow = scene.begin(stuck_after_s=0.05)
-        backend = scene.version.backend
+        catalog, model, sick = scene.catalog, scene.catalog.models["dummy"], scene.version
+        settings = Settings(models_dir=tmp_path, backend="dummy", hung_s=1, canary_s=0)
+        health = Health(
+            catalog, settings, scene.metrics, check_contract=lambda manifest, golden: None, clock=time.monotonic
+        )
+        model.adopt(Policy(default=1, shadow=Wish(version=2, cpu_share=1.0)))
+        catalog.shadows.settle()
+
+        def standing() -> Standing:
+            found = catalog.shadows.standing("dummy")
+            assert found is not None
+            return found
+
+        backend = sick.backend
         try:
             await scene.ask(pictures(1, ODD))
-            await scene.wait_until(lambda: scene.version.is_lent)
-            assert scene.version.batcher is not None
-            waiting = scene.version.batcher.submit(pictures(2), deadline=FOREVER)  # behind it, on the same thread
+            await scene.wait_until(lambda: sick.calls is not None and sick.calls.is_under_way)
+            assert sick.batcher is not None
+            waiting = sick.batcher.submit(pictures(2), deadline=FOREVER)  # behind it, on the same thread
             assert await scene.ask(pictures(3))
-            with pytest.raises(ModelNotReady, match="hangs as a shadow"):
+            for _ in range(1000):  # it counts its looks
+                health.look()
+                if sick.state is State.SICK:
+                    break
+            with pytest.raises(ModelNotReady, match="its backend has not answered"):
                 await waiting
-            assert scene.version.state is State.SICK
-            assert scene.outcomes == {"failed": 2}
-            assert not shadow.is_in_place
-            assert await scene.ask(pictures(4), pictures(5))
-            assert scene.serving.state is State.READY
+            await scene.wait_until(lambda: standing().comparison.failed == 2)
             assert isinstance(backend, Stuck)
             assert not backend.is_closed  # under the thread that is in it
+            await scene.wait_until(lambda: model.versions[1].state is State.READY)  # loaded anew
+            assert standing().waits_because is not None
+            assert "has not come back" in standing().waits_because  # it would hang again
+            assert await scene.ask(pictures(4), pictures(5))
+            assert scene.serving.state is State.READY
         finally:
             Stuck.over.set()
-        await scene.wait_until(lambda: not scene.version.is_lent)
-        assert scene.outcomes == {"failed": 2}
+        await scene.wait_until(lambda: standing().waits_because is None)
+        assert standing().comparison.failed == 2
 
     with second_version_as(Stuck):
         play(tmp_path, act)
