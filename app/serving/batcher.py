@@ -61,6 +61,7 @@ class Batcher:
         clock: Monotonic seconds.
 
     Attributes:
+        executor: Where the next batch runs.
         tap: Handed the slices of every batch that ran well and what came out, once all of them are answered, for who
             looks on (:mod:`app.serving.shadow`); it must be quick, and never raises. None where nobody does.
     """
@@ -88,7 +89,7 @@ class Batcher:
         self._run = run
         self._is_well = is_well
         self._max_wait_s = max_wait_s
-        self._executor = executor
+        self.executor = executor
         self._on_batch = on_batch
         self._on_traced = on_traced
         self._on_sick = on_sick
@@ -272,10 +273,6 @@ class Batcher:
         for part in self._running:
             self._refuse(part.job, ModelNotReady(reason), now)
 
-    def move_to(self, executor: Executor | None) -> None:
-        """Run batches on another thread from the next one on; None for the event loop's own."""
-        self._executor = executor
-
     def compute(self, inputs: Tensors) -> BatchResult:
         """Call the backend with rows that nobody waits for: neither queued nor counted.
 
@@ -318,12 +315,12 @@ class Batcher:
         if not self._running:
             self._go_on()
             return
-        if self._executor is None:
+        if self.executor is None:
             self._settle(self._execute())
             return
         self._forecast.begin(self._queue.taken_units, now)
         try:
-            self._loop.run_in_executor(self._executor, self._execute).add_done_callback(self._settle_from_thread)
+            self._loop.run_in_executor(self.executor, self._execute).add_done_callback(self._settle_from_thread)
         except RuntimeError as exc:  # no thread can be started
             self._settle(exc)
 

@@ -64,8 +64,8 @@ PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
 LOCAL_GRPC = "localhost:8001"
-CHANGING = ROOT / "docs" / "guides" / "versions.md"
-ADMIN_KEY = "change-me-please"  # on that page
+CHANGING = tuple(ROOT / "docs" / "guides" / name for name in ("shadow.md", "versions.md"))
+ADMIN_KEY = "change-me-please"  # on those pages
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -112,7 +112,7 @@ def service() -> Iterator[RunningService]:
 
 @pytest.fixture(scope="session")
 def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service of one model, for the page that changes what is served: the other pages tell of what they find."""
+    """A service of one model, for the pages that change what is served: the other pages tell of what they find."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "models" / "rnn", folder / "rnn")
     with serve(folder, admin_key=ADMIN_KEY) as running:
@@ -129,7 +129,7 @@ def card(service: RunningService) -> Any:
 
 @on_each("bash")
 def test_commands_run(place: Place, request: pytest.FixtureRequest, card: Any) -> None:
-    service = request.getfixturevalue("changeable" if place.page.path == CHANGING else "service")
+    service = request.getfixturevalue("changeable" if place.page.path in CHANGING else "service")
     printed = "".join(run(command, place.block, service) for command in commands(place.block.text))
     shown = place.shown
     if shown is None:
