@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app import encodings
@@ -31,10 +31,15 @@ from app.errors import (
     MalformedBody,
     RequestError,
     UnsupportedEncoding,
+    code_of,
 )
 from app.incoming import Incoming, Share
 from app.metrics import Metrics
+from app.observer import Observer
 from app.settings import Settings
+from app.tracing import context
+from app.tracing.context import Trace
+from app.tracing.facts import Facts
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -88,6 +93,7 @@ class Ticket:
         usage: What is left of its limits; None where it has none.
         origin: Of the page that asks, where pages of other origins may; else empty.
         refusal: Why it is not let in; None where it is.
+        trace: Where it stands in a trace; None where it stands in none.
     """
 
     request_id: bytes
@@ -107,6 +113,20 @@ class Ticket:
     is_default_deadline: bool = True
     origin: bytes = b""
     refusal: RequestError | None = None
+    trace: Trace | None = None
+    _facts: Facts | None = field(default=None, init=False, repr=False)
+
+    @property
+    def trace_id(self) -> bytes:
+        """The trace that it belongs to; empty where it belongs to none."""
+        return b"" if self.trace is None else self.trace.trace_id
+
+    @property
+    def facts(self) -> Facts:
+        """What is told of it when it is over; its door notes it here."""
+        if self._facts is None:  # the short way needs none
+            self._facts = Facts()
+        return self._facts
 
     def explain(self, error: Exception) -> None:
         """Let an error say that it was the service's own deadline that passed, where it was."""
@@ -122,9 +142,12 @@ class Admission:
         metrics: Told of refusals.
         clock: Monotonic seconds.
         offload: Where large bodies are inflated; None for the event loop.
+        observer: Told of every request when it is over; None for nobody.
 
     Attributes:
+        observer: As above.
         is_draining: Whether the service is leaving: it is unready, and closes each connection with its next answer.
+        is_closed: Whether the ports are closed, and no further connection is taken.
         origins: Whose pages may ask from a browser.
         connections: How many there are.
     """
@@ -136,6 +159,7 @@ class Admission:
         *,
         clock: Callable[[], float] = time.monotonic,
         offload: Offload | None = None,
+        observer: Observer | None = None,
     ) -> None:
         admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value().encode("ascii")
         self._keys = Keys(settings.api_keys_file, admin_key)
@@ -157,6 +181,7 @@ class Admission:
             REQUEST_ID_HEADER: _admit_id,
             DEADLINE_HEADER: _admit_deadline,
             INFERENCE_HEADER: _admit_inference_header,
+            context.HEADER: _admit_trace,
         }
         if self.origins:
             self._readers[b"origin"] = _admit_origin
@@ -164,11 +189,13 @@ class Admission:
             self._read_client_from(settings.client_header.lower().encode())
         self._acceptables: dict[bytes, Acceptable] = {}
         self._metrics = metrics
+        self.observer = observer
         self._offload = offload
         self._clock = clock
         self._id_prefix = os.urandom(6).hex().encode() + b"-"
         self._id_counter = itertools.count(1)
         self.is_draining = False
+        self.is_closed = False
 
     def admit(self, scope: Mapping[str, Any], role: Role | None = Role.PREDICT) -> Ticket:
         """Look at the headers of a request. Never raises: a refusal stands on the ticket.
@@ -187,6 +214,8 @@ class Admission:
                 read(ticket, value)
         if not ticket.request_id:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
+        if self.observer is not None:
+            ticket.trace = self.observer.begin(ticket.trace)
         if role is not None and (self._is_guarded or role is Role.ADMIN):
             self._guard(ticket, role)
         return ticket
@@ -214,6 +243,16 @@ class Admission:
             return
         self._metrics.key_reads["ok" if was_read else "broken"] += 1
         self._rates.forget_keys()
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether predicting and reading need a key."""
+        return self._keys.are_needed
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether everybody has limits."""
+        return self._rates.are_for_all
 
     def share_rates(self, table: Table) -> None:
         """Count requests together with other processes."""
@@ -302,21 +341,29 @@ class Admission:
             lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
         return lines + b"connection: close\r\n" if self.is_draining else lines
 
-    def expect_admin(self, authorization: bytes | None) -> None:
-        """Let only those on who have a key of the role admin; for whoever has not been admitted for that role.
-
-        Args:
-            authorization: The value of the request's header; None where it has none.
-
-        Raises:
-            NotAllowed: This service has no such key, or the caller has another one.
-            WrongKey: The request has none, or none that is good.
-        """
-        self._keys.expect(Role.ADMIN, authorization or b"", b"")
-
     def count_refusal(self, error: Exception) -> None:
         """Count a request that got no answer from a model."""
-        self._metrics.refusals[getattr(error, "code", type(error).__name__)] += 1
+        self._metrics.refusals[code_of(error)] += 1
+
+    def offer(self, ticket: Ticket, body: bytes) -> None:
+        """Show a whole body to whoever has been asked to tell of some."""
+        if self.observer is not None and self.observer.with_payloads:
+            self.observer.offer(ticket, body)
+
+    def finish(self, ticket: Ticket, status: int | str) -> None:
+        """Count what the answer of a model took to write, and tell of a request that is over, as its door has noted.
+
+        Args:
+            ticket: Of the request.
+            status: It was answered with; 0 where it got no answer.
+        """
+        facts, now = ticket.facts, self._clock()
+        facts.status = status
+        if facts.answered_at and facts.model and not facts.code:
+            self._metrics.stage_s[facts.model, "write"].observe(now - facts.answered_at)
+            self._metrics.request_s[facts.door, facts.model].observe(now - ticket.received_at)
+        if self.observer is not None:
+            self.observer.finish(ticket, facts, now=now)
 
     def _admit_length(self, ticket: Ticket, value: bytes) -> None:
         if value.isdigit():  # the server has refused what is no number
@@ -383,6 +430,10 @@ def _admit_encoding(ticket: Ticket, value: bytes) -> None:
 def _admit_id(ticket: Ticket, value: bytes) -> None:
     if _REQUEST_ID.fullmatch(value):
         ticket.request_id = value
+
+
+def _admit_trace(ticket: Ticket, value: bytes) -> None:
+    ticket.trace = context.parse(value)
 
 
 def _admit_inference_header(ticket: Ticket, value: bytes) -> None:

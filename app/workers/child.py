@@ -143,9 +143,7 @@ class WorkerServer(Server):
         """Take connections from these sockets and from no others; those that were taken go on."""
         for number in wanted - self._taken.keys():
             copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
-            self._taken[number] = await asyncio.get_running_loop().create_server(
-                self._create_protocol, sock=copy, ssl=self.config.ssl, backlog=self.config.backlog
-            )
+            self._taken[number] = await self._serve_on(copy)
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
         self.servers = list(self._taken.values())
@@ -161,7 +159,7 @@ def serve(settings: Settings, place: Place) -> int:
     """Serve until the end; return the exit status."""
     memory.return_large_blocks()
     try:
-        app = create_app(settings)
+        app = create_app(settings, worker=place.number)
     except SettingsError as exc:
         logger.error("worker %d cannot start: %s", place.number, exc)
         return EXIT_BAD_SETTINGS

@@ -81,7 +81,7 @@ class Worker(Process):
         for number in _ENDING:  # until the server has its own handlers
             signal.signal(number, lambda number, frame: os._exit(0))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        logs.configure(self._settings.log_level, several_processes=True)
+        logs.configure(self._settings.log_level, log_format=self._settings.log_format, several_processes=True)
         self.parent_conn.close()
         if sys.stdin is not None:  # uvicorn hands it on for debuggers; nobody reads it, and Python complains at the end
             sys.stdin.close()

@@ -97,9 +97,9 @@ def bounded(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def service(setting: Setting, models: Path = MODELS, **settings: Any) -> Iterator[RunningService]:
-    """Start the service on its core; see :func:`tests.support.server.serve`."""
+    """Start the service, on its core unless in short; see :func:`tests.support.server.serve`."""
     with contextlib.ExitStack() as stack:
-        with servers.pinned(setting.server_core):
+        with contextlib.nullcontext() if setting.is_short else servers.pinned(setting.server_core):
             running = stack.enter_context(serve(models, **settings))
         yield running
 

@@ -44,6 +44,13 @@ def test_a_killed_worker_takes_along_what_it_had_and_nothing_else(setting: Setti
     assert figures["lost_elsewhere"] == figures["failed_otherwise"] == figures["refused_connections"] == 0
 
 
+def test_versions_are_swapped_under_load_and_answers_are_of_one(setting: Setting) -> None:
+    figures = found("swap", setting).figures
+    assert figures["swaps"] == 3
+    assert figures["wrong"] == {}
+    assert set(figures["versions"]) == {"1", "2"}
+
+
 def test_broken_bundles_are_refused_with_their_reasons(setting: Setting) -> None:
     figures = found("broken", setting).figures
     assert figures["offered"] == 10

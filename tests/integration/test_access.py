@@ -62,6 +62,7 @@ def guarded(models: Path, keys: Path) -> Iterator[RunningService]:
     ) as running:
         wait_for(lambda: running.log().count("operators ask on") == 2, running)
         yield running
+        assert running.stop() == 0
 
 
 def ask(running: RunningService, key: str, **headers: str) -> httpx.Response:
@@ -163,6 +164,7 @@ def encrypted(models: Path, folder: Path) -> Iterator[RunningService]:
         max_connections_per_address=MOST,
     ) as running:  # fmt: skip
         yield running
+        assert running.stop() == 0
 
 
 def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folder: Path) -> None:
@@ -225,9 +227,9 @@ def test_every_door_tells_a_browser_whose_page_may_read_the_answer(encrypted: Ru
             assert all("origin" in answer.headers["vary"] for answer in answers)
 
 
-def connect(running: RunningService) -> socket.socket:
+def connect(url: str, running: RunningService) -> ssl.SSLSocket:
     assert isinstance(running.verify, ssl.SSLContext)
-    host, _, port = running.url.removeprefix("https://").rpartition(":")
+    host, _, port = url.removeprefix("https://").rpartition(":")
     plain = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
     return running.verify.wrap_socket(plain, server_hostname=host)
 
@@ -248,7 +250,7 @@ def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(en
         kept: list[socket.socket] = []
 
         def is_full() -> bool:  # once the connections of the tests before are gone
-            new = connect(encrypted)
+            new = connect(encrypted.url, encrypted)
             if lives(new):
                 kept.append(opened.enter_context(closing(new)))
             else:
@@ -256,7 +258,7 @@ def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(en
             return len(kept) == MOST
 
         wait_for(is_full, encrypted)
-        beyond = opened.enter_context(closing(connect(encrypted)))
+        beyond = opened.enter_context(closing(connect(encrypted.url, encrypted)))
         answer = http.client.HTTPResponse(beyond)
         answer.begin()
         told = json.loads(answer.read())
@@ -289,6 +291,17 @@ def test_certificate_that_is_renewed_is_taken_and_one_that_is_no_good_is_not(
     trusted = grpc.ssl_channel_credentials(cert.read_bytes())
     with grpc.secure_channel(encrypted.grpc_target, trusted) as channel:
         channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
+
+
+def test_handshake_that_never_ends_keeps_no_service_from_leaving(models: Path, folder: Path) -> None:
+    cert, key = certificate(folder, "leaving")
+    environ = {"ZTO_MODELS_DIR": str(models), "ZTO_TLS_CERT": str(cert), "ZTO_TLS_KEY": str(key), "ZTO_ADMIN_PORT": "0"}
+    # as it is run: with -W error, uvloop does not close a connection that it warns of
+    with start(environ, command=(sys.executable, "-m", "app", "serve")) as running:
+        wait_for(lambda: "operators ask on" in running.log(), running)
+        host, _, port = running.admin_url.removeprefix("https://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S):
+            assert running.stop() == 0  # long before ZTO_SHUTDOWN_S, or this would have given up
 
 
 @pytest.mark.parametrize(

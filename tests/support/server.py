@@ -97,8 +97,8 @@ def serve(
 
 
 COMMAND = (sys.executable, "-W", "error", "-m", "app", "serve")
-# a free port, and an end without waiting for a load balancer
-DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1"}
+# a free port, an end without waiting for a load balancer, and a log that reads as its messages do
+DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1", "ZTO_LOG_FORMAT": "text"}
 
 
 @contextmanager
