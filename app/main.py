@@ -27,6 +27,7 @@ from app.protocols.document import complete
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
+from app.serving.health import Health
 from app.serving.polling import Poller
 from app.serving.repository import Repository
 from app.settings import Settings
@@ -42,6 +43,7 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         doors: Who answers.
+        health: Looks after the models.
         paths: What role each path needs.
         admin_port: Where operators ask; None where that is on every port.
         certificate: Of TLS; None without.
@@ -51,6 +53,7 @@ class ZeroToOne(FastAPI):
     catalog: Catalog
     figures: Metrics
     doors: Doors
+    health: Health
     paths: Paths
     admin_port: int | None
     certificate: Certificate | None
@@ -187,12 +190,13 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     decoders = Decoders(clock=clock)
     admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=watch.observer)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
+    keeper = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch.start()
         doors.repository.commands.begin_alone()
-        tasks = [asyncio.create_task(_load(catalog, doors))]
+        tasks = [asyncio.create_task(_load(catalog, doors, keeper)), asyncio.create_task(keeper.keep())]
         if settings.poll_s is not None:
             poller = Poller(settings.models_dir, doors.repository)
             tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
@@ -216,11 +220,11 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
-    app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
+    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, keeper
     app.paths, app.admin_port = Paths(settings.health_route), settings.admin_port
     app.certificate = Certificate.of(settings)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
-    app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
+    app.include_router(health.router(catalog, keeper, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
@@ -234,8 +238,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     return app
 
 
-async def _load(catalog: Catalog, doors: Doors) -> None:
+async def _load(catalog: Catalog, doors: Doors, keeper: Health) -> None:
     await catalog.load(doors.check_contract)
+    keeper.begin()
     memory.settle()
 
 

@@ -104,6 +104,11 @@ class Repository:
         """Whether a model is to serve: it was not unloaded."""
         return self.commands.desired(name).loaded
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of all models."""
+        return tuple(self._catalog.models)
+
     def standing(self, name: str) -> Outcome:
         """Tell what is wished of a model, and how far each worker has come.
 

@@ -100,7 +100,8 @@ def service(setting: Setting, models: Path = MODELS, **settings: Any) -> Iterato
     """Start the service, on its core unless in short; see :func:`tests.support.server.serve`."""
     with contextlib.ExitStack() as stack:
         with contextlib.nullcontext() if setting.is_short else servers.pinned(setting.server_core):
-            running = stack.enter_context(serve(models, **settings))
+            # as it is out of the box: other tests ask no golden rows but their own
+            running = stack.enter_context(serve(models, **{"canary_s": 2.0} | settings))
         yield running
 
 

@@ -265,7 +265,7 @@ def output(words: list[str], environ: Mapping[str, str] | None = None, *, status
 def check_environ(environ: Mapping[str, str]) -> None:
     Settings.from_environ(environ)
     others = {"DATA_DIR", "PORT", *re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())}
-    others |= set(vars(environment_variables).values()) if any("OTEL" in name for name in environ) else set()
+    others |= {name for name in vars(environment_variables) if name.startswith("OTEL_")}
     assert [name for name in environ if not name.startswith(PREFIX) and name not in others] == []
 
 
@@ -516,13 +516,15 @@ def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
 # Names
 
 
-PATH = re.compile(r"\b(?:app|training|tests|models|docs|benchmarks|clients|requirements)/[\w./-]*\w")
+PATH = re.compile(r"\b(?:app|training|tests|models|docs|deploy|benchmarks|clients|requirements)/[\w./-]*\w")
 FILE = re.compile(r"[\w./-]+\.(?:py|md|json|toml|yml|txt|html|npz|onnx|safetensors)")
 
 
 @cache
 def file_names() -> set[str]:
-    folders = [ROOT / name for name in ("app", "training", "tests", "models", "docs", "benchmarks", "clients")]
+    folders = [
+        ROOT / name for name in ("app", "training", "tests", "models", "docs", "deploy", "benchmarks", "clients")
+    ]
     return {path.name for folder in folders for path in folder.rglob("*")} | {path.name for path in ROOT.iterdir()}
 
 

@@ -334,7 +334,7 @@ def test_a_shadow_that_fails_its_golden_rows_is_out_and_the_serving_version_goes
         await scene.ask(pictures(1, 2))
         await scene.wait_until(lambda: scene.found.compared == 2)
         await scene.ask(pictures(1, 2, 3))
-        await scene.wait_until(lambda: scene.version.state is State.FAILED)
+        await scene.wait_until(lambda: scene.version.state is State.SICK)
         assert "golden rows fail" in scene.version.reason
         assert scene.outcomes == {"agreed": 2, "failed": 3}
         assert not shadow.is_in_place
@@ -385,7 +385,7 @@ def test_a_shadow_that_hangs_is_out_and_nobody_waits_for_it(tmp_path: Path) -> N
             assert await scene.ask(pictures(3))
             with pytest.raises(ModelNotReady, match="hangs as a shadow"):
                 await waiting
-            assert scene.version.state is State.FAILED
+            assert scene.version.state is State.SICK
             assert scene.outcomes == {"failed": 2}
             assert not shadow.is_in_place
             assert await scene.ask(pictures(4), pictures(5))
