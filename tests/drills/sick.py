@@ -34,8 +34,6 @@ TITLE = "a backend that hangs, raises, returns garbage or leaks, in one of two w
 BAR = "out of rotation within 5 s, back when well, other workers and (unless it hung the loop) other models untouched"
 LIMIT_S = 600
 OUT_BAR_S = 5.0
-# as by default; the tests of the service switch canaries off
-CANARY_S = 2.0
 SICK, WELL = "fragile", "sturdy"
 _ATOL = 1e-5
 _MOST_WORKER_BYTES = 250 * 2**20
@@ -161,7 +159,6 @@ def _course(plan: Plan, setting: Setting, illness: Illness) -> Course:
     """Let a service of its own fall ill, and see it well again."""
     settings = {
         "workers": 2, "backend": "dummy", "run_on": illness.runs_on, "max_worker_bytes": _MOST_WORKER_BYTES,
-        "canary_s": CANARY_S,
     }  # fmt: skip
     manner = Manner(clients=plan.clients, pause_s=0.005)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
