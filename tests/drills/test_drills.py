@@ -58,6 +58,13 @@ def test_broken_bundles_are_refused_with_their_reasons(setting: Setting) -> None
     assert set(figures["versions"]) == {"2"}
 
 
+def test_a_model_that_breaks_in_one_worker_is_out_there_and_comes_back(setting: Setting) -> None:
+    (course,) = found("sick", setting).figures["courses"]
+    assert course["name"] == "raises"
+    assert course["touched"] == 0
+    assert course["untouched"] > 0
+
+
 def test_hostile_requests_cause_no_fault(setting: Setting) -> None:
     figures = found("hostile", setting).figures
     assert figures["cases"] == 100
