@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements/constraints.txt
 # tests that need the whole data set belong to `make verify`, those that need Node.js to `make replay-node`, those that
-# need helm and what checks manifests to `make check-deploy`
+# need helm and what checks manifests to `make check-deploy`, those that need Prometheus's promtool to `make alerts`
 PYTEST := $(BIN)/python -m pytest
 SOURCES := app training tests benchmarks clients deploy
 PROTOS := app/protocols/grpc
@@ -14,7 +14,7 @@ protoc = $(BIN)/python -m grpc_tools.protoc --proto_path=. --pyi_out=$(or $(1),.
 	--descriptor_set_out=$(1)$(PROTOS)/protos.binpb $(PROTOS)/*.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick verify replay-node check check-deploy manifests format protos schema train models bench bench-quick drills image test-image clean
+.PHONY: help serve test quick verify replay-node alerts check check-deploy manifests format protos schema train models bench bench-quick drills image test-image clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,10 +23,10 @@ serve: $(VENV)/.service ## set up and run the service on the trained models in t
 	$(BIN)/python -m app serve
 
 test: $(VENV)/.dev ## set up and pass the tests, with branch coverage of the service
-	$(PYTEST) -n auto -m "not needs_data and not needs_node and not needs_helm" --cov --cov-report=term
+	$(PYTEST) -n auto -m "not needs_data and not needs_node and not needs_helm and not needs_promtool" --cov --cov-report=term
 
 quick: $(VENV)/.dev ## the tests that take no more than a second each
-	$(PYTEST) -n auto -m "not needs_data and not needs_node and not needs_helm and not slow"
+	$(PYTEST) -n auto -m "not needs_data and not needs_node and not needs_helm and not needs_promtool and not slow"
 
 verify: $(VENV)/.dev ## hold the service against every picture of the test set (needs Fashion-MNIST, see docs)
 	$(PYTEST) -m needs_data
@@ -34,6 +34,9 @@ verify: $(VENV)/.dev ## hold the service against every picture of the test set (
 replay-node: $(VENV)/.dev ## replay every golden row in Node.js, through onnxruntime-node (needs node 20 and npm)
 	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund
 	$(PYTEST) -m needs_node
+
+alerts: $(VENV)/.dev ## hold the alert rules and the dashboard against promtool (needs Debian's prometheus)
+	$(PYTEST) -m needs_promtool tests/e2e/test_observability_files.py
 
 check: $(VENV)/.dev ## format, lint, types, import directions, generated files
 	$(BIN)/ruff format --check $(SOURCES)
@@ -97,7 +100,7 @@ $(VENV)/.service: $(BIN)/python pyproject.toml requirements/constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.service
-	$(PIP) --editable '.[train,torch,grpc,offline,signing,dev]'
+	$(PIP) --editable '.[train,torch,grpc,otel,offline,signing,dev]'
 	@touch $@
 
 $(VENV)/.deploy: $(VENV)/.dev

@@ -61,7 +61,7 @@ def _serve() -> int:
     expect_guarded(settings)
     # no threads for products of matrices that nothing here computes: NumPy starts one per core, and each spins at first
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    logs.configure(settings.log_level, several_processes=settings.workers > 1)
+    logs.configure(settings.log_level, log_format=settings.log_format, several_processes=settings.workers > 1)
     settings = _within_the_cores(settings)
     # imported late: the other commands need none of it, and the parent of workers not what they serve with
     if settings.workers > 1 or settings.watchdog:

@@ -20,7 +20,8 @@ from uvicorn.server import ServerState
 from app.access.roles import Role
 from app.admission import TICKET, Ticket
 from app.errors import ClientGone, NotAllowed, RateLimited, WrongKey
-from app.protocols.direct import MAX_BODY_BYTES, DirectDoor, Target
+from app.protocols.direct import MAX_BODY_BYTES, DirectDoor
+from app.protocols.targets import Target
 from app.serving.jobs import Job
 from app.wire import Refusal, WireProtocol
 

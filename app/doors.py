@@ -20,7 +20,7 @@ from app.protocols.asgi import as_response
 from app.protocols.clouds import doors as clouds
 from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
-from app.protocols.direct import DirectDoor, predict_targets
+from app.protocols.direct import DirectDoor
 from app.protocols.manners import PREDICT, Way
 from app.protocols.open_inference import infer_routes
 from app.protocols.open_inference import routes as control_routes
@@ -28,6 +28,7 @@ from app.protocols.open_inference.infer_door import InferDoor, InferTarget
 from app.protocols.open_inference.inference import Inference
 from app.protocols.open_inference.model import InferModel
 from app.protocols.predict import PredictDoor
+from app.protocols.targets import predict_targets
 from app.serving.catalog import Catalog
 from app.serving.repository import Repository
 from app.serving.service import Service

@@ -46,6 +46,11 @@ def quoted(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "..."
 
 
+def code_of(error: BaseException) -> str:
+    """Return the stable code of an error; of one that is not ours, its class's name."""
+    return str(getattr(error, "code", type(error).__name__))
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A bound that a request ran into.

@@ -11,14 +11,14 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
-from app import __version__, memory
+from app import __version__, logs, memory
 from app.access.roles import Paths, Role
 from app.access.tls import Certificate
 from app.admission import TICKET, Admission, Ticket
 from app.doors import Doors
-from app.errors import NotAllowed, ServingError, quoted
+from app.errors import NotAllowed, ServingError, code_of, quoted
 from app.metrics import Metrics
-from app.protocols import admin, health, metrics, openapi, page, problem
+from app.protocols import admin, guarded, health, metrics, openapi, page, problem
 from app.protocols.clouds import documents
 from app.protocols.clouds import doors as clouds
 from app.protocols.decoders import Decoders
@@ -32,6 +32,7 @@ from app.serving.polling import Poller
 from app.serving.repository import Repository
 from app.settings import Settings
 from app.tasks import Task
+from app.watch import Watch
 
 
 class ZeroToOne(FastAPI):
@@ -78,13 +79,30 @@ class ZeroToOne(FastAPI):
         return self.doors.repository
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Admit a request and take it to its door."""
+        """Admit a request, take it to its door, and tell of it when it is over."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
         if scope["method"] == "OPTIONS" and self.admission.origins and await self._answer_preflight(scope, send):
             return
-        ticket = scope.get(TICKET) or self._admit(scope)
+        ticket: Ticket = scope.get(TICKET) or self._admit(scope)
+        ticket.facts.method, ticket.facts.path = scope["method"], scope["path"]
+        status = 0
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        logs.REQUEST.set(ticket)
+        try:
+            await self._answer(ticket, scope, receive, send_noted)
+        finally:
+            self.admission.finish(ticket, status)
+
+    async def _answer(self, ticket: Ticket, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a request to its door."""
         send = self.doors.compression.sending(ticket, scope["method"], send)
         if scope["method"] == "POST":
             doors, path = self.doors, scope["path"]
@@ -101,6 +119,7 @@ class ZeroToOne(FastAPI):
             await send(message)
 
         if ticket.refusal is not None:
+            ticket.facts.code = ticket.refusal.code
             await _error_response(ticket.refusal, scope["path"], ticket)(scope, receive, send_with_receipts)
             return
         scope[TICKET] = ticket
@@ -132,6 +151,8 @@ class ZeroToOne(FastAPI):
         headers = [*allowed, *self.admission.receipts(ticket)]
         await send({"type": "http.response.start", "status": HTTPStatus.NO_CONTENT, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+        ticket.facts.method, ticket.facts.path = scope["method"], scope["path"]
+        self.admission.finish(ticket, HTTPStatus.NO_CONTENT)
         return True
 
     def openapi(self) -> dict[str, Any]:
@@ -145,28 +166,37 @@ class ZeroToOne(FastAPI):
             schemas |= openapi.components(doors.tasks) | documents.components(doors.manifests, doors.tasks)
             schemas |= open_inference.components()
             complete(document, self.catalog.models)
+            admission = self.admission
+            guarded.complete(document, self.paths, has_keys=admission.needs_keys, has_rates=admission.has_rates)
         return super().openapi()
 
     _documented: int = 0
 
 
-def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> ZeroToOne:
+def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotonic, worker: int = 0) -> ZeroToOne:
     """Build the service. Nothing is loaded before its lifespan starts.
+
+    Args:
+        settings: Of the service.
+        clock: Monotonic seconds.
+        worker: The number of this process among those that serve.
 
     Raises:
         SettingsError: The models folder is missing or empty, or a model that the settings name is not in it.
     """
     figures = Metrics()
-    catalog = Catalog(settings, figures, clock=clock)
+    watch = Watch(settings, figures, clock=clock, worker=worker)
+    catalog = Catalog(settings, figures, trace_batches=watch.trace_batches, clock=clock)
     decoders = Decoders(clock=clock)
-    admission = Admission(settings, figures, clock=clock, offload=decoders.run)
+    admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=watch.observer)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
-    watch = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
+    keeper = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch.start()
         doors.repository.commands.begin_alone()
-        tasks = [asyncio.create_task(_load(catalog, doors, watch)), asyncio.create_task(watch.keep())]
+        tasks = [asyncio.create_task(_load(catalog, doors, keeper)), asyncio.create_task(keeper.keep())]
         if settings.poll_s is not None:
             poller = Poller(settings.models_dir, doors.repository)
             tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
@@ -177,8 +207,10 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
                 await task
         catalog.close()
         decoders.close()
+        await watch.stop()
 
     app = ZeroToOne(
+        telemetry=watch.telemetry,
         title="Zero to One",
         summary="Proven models over HTTP",
         version=__version__,
@@ -188,30 +220,32 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
-    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, watch
+    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, keeper
     app.paths, app.admin_port = Paths(settings.health_route), settings.admin_port
     app.certificate = Certificate.of(settings)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
-    app.include_router(health.router(catalog, watch, is_draining=lambda: admission.is_draining))
+    app.include_router(health.router(catalog, keeper, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
     app.include_router(admin.router(catalog, doors.repository, admission, clock=clock))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
+    watch.follow(app)
     app.add_exception_handler(ServingError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_error)
     return app
 
 
-async def _load(catalog: Catalog, doors: Doors, watch: Health) -> None:
+async def _load(catalog: Catalog, doors: Doors, keeper: Health) -> None:
     await catalog.load(doors.check_contract)
-    watch.begin()
+    keeper.begin()
     memory.settle()
 
 
 async def _on_error(request: Request, exc: Exception) -> Response:
+    request.scope[TICKET].facts.code = code_of(exc)
     return _error_response(exc, request.url.path, request.scope[TICKET])
 
 
@@ -225,6 +259,7 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
         body = open_inference.render_message(detail)
         return Response(body, exc.status_code, exc.headers, media_type=open_inference.MEDIA_TYPE)
     ticket: Ticket = request.scope[TICKET]
+    ticket.facts.code = code
     told = problem.Problem(
         type=f"urn:zero-to-one:problem:{code}",
         title=phrase,

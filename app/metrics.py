@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.comparison import Comparison
+from app.exposition import write_histograms
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
@@ -184,12 +185,25 @@ class _Gauge:
     combine: Callable[[Iterable[float]], float]
 
 
-class Metrics(Collector):
+class _Plain(Collector):
+    def __init__(self, metrics: "Metrics") -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.plain()
+
+
+class Metrics:
     """All that one service counts.
 
     Attributes:
         requests: Answered requests, by door, model, version and HTTP status.
-        stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``.
+        stage_s: Seconds of a request by model and stage: ``parse``, ``queue``, ``compute``, ``write``.
+        request_s: Seconds from the head of a request to its answer, of those that a model has answered, by door and
+            model.
+        loop_lag_s: Seconds by which the event loop was late, under the empty key.
+        dropped_lines: Lines of the log that nobody had room for, by the log: ``records`` or ``requests``.
+        dropped_spans: Spans that found no room in their queue, by what makes them.
         batch_rows: Rows of each call of the backend, by model.
         refusals: Requests without a prediction, by the code of the error.
         rate_limited: Requests that were one too many, by what was counted: ``key`` or ``address``.
@@ -212,6 +226,10 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str, str], int] = defaultdict(int)
         self.stage_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.request_s: dict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.loop_lag_s: dict[tuple[()], Histogram] = defaultdict(lambda: Histogram(SECONDS))
+        self.dropped_lines: dict[str, int] = defaultdict(int)
+        self.dropped_spans: dict[str, int] = defaultdict(int)
         self.batch_rows: dict[str, Histogram] = defaultdict(lambda: Histogram(ROWS))
         self.refusals: dict[str, int] = defaultdict(int)
         self.rate_limited: dict[str, int] = defaultdict(int)
@@ -227,8 +245,8 @@ class Metrics(Collector):
         self.comparisons: dict[tuple[str, str, str, str], Comparison] = defaultdict(Comparison)
         self._gauges: list[_Gauge] = []
         self._exchange: Callable[[Snapshot], Iterable[Snapshot]] | None = None
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._without_histograms = CollectorRegistry()
+        self._without_histograms.register(_Plain(self))
 
     def add_gauge(
         self,
@@ -306,28 +324,34 @@ class Metrics(Collector):
         return total
 
     def collect(self) -> Iterator[Metric]:
-        """Yield one family per figure; called by the registry."""
-        yield from self._counters()
-        stages = HistogramMetricFamily("zto_stage_seconds", "Seconds by stage of a request.", labels=("model", "stage"))
-        for stage_key, histogram in list(self.stage_s.items()):
-            stages.add_metric(stage_key, histogram.buckets(), histogram.total)
-        yield stages
-        rows = HistogramMetricFamily("zto_batch_rows", "Rows of a call of the backend.", labels=("model",))
-        for model, histogram in list(self.batch_rows.items()):
-            rows.add_metric((model,), histogram.buckets(), histogram.total)
-        yield rows
-        compared = HistogramMetricFamily(
-            "zto_shadow_seconds", "Compute seconds of a row of each batch compared, of the version that answers and of "
-            "its shadow.", labels=("model", "version", "of"),
-        )  # fmt: skip
-        for shadow_key, histogram in list(self.shadow_s.items()):
-            compared.add_metric(shadow_key, histogram.buckets(), histogram.total)
-        yield compared
-        for gauge in self._gauges:
-            family = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
-            for values, number in gauge.read():
-                family.add_metric(values, number)
+        """Yield one family per figure."""
+        for name, help_text, labels, histograms in self._histograms():
+            family = HistogramMetricFamily(name, help_text, labels=labels)
+            for values, histogram in list(histograms.items()):
+                family.add_metric(values, histogram.buckets(), histogram.total)
             yield family
+        yield from self.plain()
+
+    def plain(self) -> Iterator[Metric]:
+        """Yield the families that are no histograms; called by the registry."""
+        yield from self._counters()
+        for gauge in self._gauges:
+            gauges = GaugeMetricFamily(gauge.name, gauge.help_text, labels=gauge.labels)
+            for values, number in gauge.read():
+                gauges.add_metric(values, number)
+            yield gauges
+
+    def _histograms(self) -> Iterator[tuple[str, str, tuple[str, ...], Mapping[Any, Histogram]]]:
+        """Yield name, help, names of labels, and the histograms by the values of these."""
+        yield "zto_stage_seconds", "Seconds by stage of a request.", ("model", "stage"), self.stage_s
+        answered = "Seconds from the head of a request to its answer, where a model has answered."
+        yield "zto_request_seconds", answered, ("door", "model"), self.request_s
+        rows = {(model,): histogram for model, histogram in list(self.batch_rows.items())}
+        yield "zto_batch_rows", "Rows of a call of the backend.", ("model",), rows
+        compared = "Compute seconds of a row of each batch compared, of the version that answers and of its shadow."
+        yield "zto_shadow_seconds", compared, ("model", "version", "of"), self.shadow_s
+        late = "Seconds by which the event loop was late, sampled."
+        yield "zto_event_loop_lag_seconds", late, (), self.loop_lag_s
 
     def _counters(self) -> Iterator[Metric]:
         one_version = ("model", "version")
@@ -342,6 +366,8 @@ class Metrics(Collector):
                 "model",
                 self.rejected_rows,
             ),
+            ("zto_log_lines_dropped", "Lines of the log that found no room.", "log", self.dropped_lines),
+            ("zto_spans_dropped", "Spans that found no room in their queue.", "scope", self.dropped_spans),
         ):
             yield _counter(name, help_text, (label,), {(value,): count for value, count in list(counts.items())})
         yield _counter("zto_swaps", "Changes of versions after the start.", ("model", "outcome"), self.swaps)
@@ -362,7 +388,9 @@ class Metrics(Collector):
 
     def render(self) -> bytes:
         """Return all figures in the Prometheus text format, summed over the processes where there are several."""
-        return generate_latest(self.total()._registry)
+        total = self.total()
+        lines = [line for family in total._histograms() for line in write_histograms(*family)]
+        return "".join(lines).encode() + generate_latest(total._without_histograms)
 
 
 def _counter(name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[Any, int]) -> CounterMetricFamily:

@@ -127,9 +127,11 @@ class Server(uvicorn.Server):
 
     async def _serve_on(self, listener: socket.socket) -> asyncio.Server:
         """Take connections from a socket."""
+        timeout_s = self._head_timeout_s if self.config.is_ssl else None
         return await asyncio.get_running_loop().create_server(
-            self._create_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
-        )
+            self._create_protocol, sock=listener, ssl=self.config.ssl, ssl_handshake_timeout=timeout_s,
+            backlog=self.config.backlog,
+        )  # fmt: skip
 
     async def on_tick(self, counter: int) -> bool:
         """Once a second: hang up on who has been idle for too long, or sends too slowly; look whether keys changed."""
@@ -155,7 +157,13 @@ class Server(uvicorn.Server):
             self.servers = [*self.servers, self._admin]
         for connection in draining.close(self.servers):
             await loop.connect_accepted_socket(self._create_protocol, connection, ssl=self.config.ssl)
-        await draining.wait_until(lambda: not self.server_state.connections, within_s=LINGER_S)
+        # of a connection that is at its handshake nobody knows, until it is done
+        await draining.wait_until(
+            lambda: not self.server_state.connections and not self.config.is_ssl, within_s=LINGER_S
+        )  # fmt: skip
+        self._app.admission.is_closed = True
+        if self.config.is_ssl:
+            self.servers = []  # they are closed, and would be waited for as long as somebody's handshake takes
         cutting = loop.call_later(self._shutdown_s, self._cut)
         if self._grpc is not None:
             await self._grpc.stop(self._shutdown_s + _FORCE_AFTER_S)
@@ -223,7 +231,12 @@ def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
 
 def _leave(status: int) -> int:
     """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
-    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = [
+        thread
+        for thread in threading.enumerate()
+        # OpenTelemetry's have had their time, wait for a collector at most, and end with the process
+        if thread is not threading.main_thread() and not thread.name.startswith("Otel")
+    ]
     for thread in threads:
         thread.join(_THREAD_END_S)
     if any(thread.is_alive() for thread in threads):

@@ -137,8 +137,11 @@ class WireProtocol(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         self._address = self.client[0] if self.client else ""
         too_many = self._admission.connections.open(self._address)
-        if too_many is not None:
-            self._turn_away(TOO_MANY_CONNECTIONS[too_many])
+        if self._admission.is_closed:  # its handshake has taken too long
+            transport.abort()
+        elif too_many is not None:
+            limit = self._admission.connections.limit_of(too_many)
+            self._turn_away(replace(TOO_MANY_CONNECTIONS[too_many], limit=limit))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count one connection less."""
@@ -301,6 +304,7 @@ class WireProtocol(HttpToolsProtocol):
             self.transport.close()
         else:  # to the app, the caller is gone
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False  # or it would be written behind the answer, whoever has gone
             cycle.message_event.set()
             self._answer(refusal)
 
@@ -323,7 +327,9 @@ class WireProtocol(HttpToolsProtocol):
             return
         self._idle_since = None
         self._admission.count_refusal(_Refused(refusal))
-        request_id = self._admission.admit({"headers": self.headers or ()}, None).request_id
+        ticket = self._admission.admit({"headers": self.headers or (), "client": self.client}, None)
+        ticket.facts.path, ticket.facts.code = self._path(), refusal.code
+        request_id = ticket.request_id
         media_type, body = _render(refusal, self._path(), request_id.decode("ascii"))
         headers = [
             *self.server_state.default_headers,
@@ -338,6 +344,7 @@ class WireProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         if self.transport.can_write_eof():  # TLS cannot
             self.transport.write_eof()
+        self._admission.finish(ticket, refusal.status)
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _path(self) -> str:

@@ -4,8 +4,11 @@ import resource
 from collections import Counter
 
 from app.access.rates import network_of
+from app.errors import Limit
 from app.settings import Settings
 
+# where nothing bounds them
+UNBOUNDED = 2**62
 # of the files that the process may open: models, sockets of its own, the log
 _RESERVED_FILES = 128
 
@@ -42,6 +45,12 @@ class Connections:
                 return "address"
         return "all" if self._number > self._most else None
 
+    def limit_of(self, what: str) -> Limit:
+        """Return the limit by what :meth:`open` has said."""
+        if what == "address" and self._most_of_one is not None:
+            return Limit("max_connections_per_address", self._most_of_one)
+        return Limit("max_connections", self._most)
+
     def close(self, address: str) -> None:
         """Count one less, whether it might stay or not."""
         self._number -= 1
@@ -57,4 +66,4 @@ def most_of(settings: Settings) -> int:
     if settings.max_connections is not None:
         return -(-settings.max_connections // settings.workers)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**62 if files == resource.RLIM_INFINITY else max(16, files - _RESERVED_FILES)
+    return UNBOUNDED if files == resource.RLIM_INFINITY else max(16, files - _RESERVED_FILES)

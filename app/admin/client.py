@@ -39,16 +39,16 @@ class Client:
         self._key = key
         self._timeout_s = timeout_s
 
-    def models(self) -> list[str]:
-        """Return the names of all models.
+    def models(self) -> list[dict[str, Any]]:
+        """Return how every model stands.
 
         Raises:
-            Refused: There is no answer, or it is none.
+            Refused: It is not told.
         """
-        return [model["name"] for model in self._call("GET", "/models", None)["models"]]
+        return list(self._call("GET", "/admin/models", None)["models"])
 
     def call(self, method: str, name: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make one admin call, and return its answer.
+        """Make one call about a model, and return its answer.
 
         Args:
             method: Of HTTP.

@@ -1,7 +1,7 @@
 """``python -m app admin``: which versions of a model answer, in a running service.
 
-The service is that of ``ZTO_HOST`` and ``ZTO_PORT``, unless ``--url`` says another. The key is ``ZTO_ADMIN_KEY``, or
-stands in a file: on the command line everybody on the machine could read it.
+The service is that of ``ZTO_HOST`` and ``ZTO_PORT``, or of ``ZTO_ADMIN_PORT``, unless ``--url`` says another. The key
+is ``ZTO_ADMIN_KEY``, or stands in a file: on the command line everybody on the machine could read it.
 """
 
 import argparse
@@ -63,9 +63,9 @@ def told(answer: dict[str, Any]) -> str:
 
 def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.command == "status":
-        return [client.call("GET", name, "") for name in ([options.model] if options.model else client.models())]
+        return [client.call("GET", options.model, "")] if options.model else client.models()
     if options.command == "policy":
-        policy = _changed(client.call("GET", options.model, "")["policy"], options)
+        policy = changed(client.call("GET", options.model, "")["policy"], options)
         return [client.call("PUT", options.model, "policy", policy)]
     if options.command == "shadow" and options.off:
         return [client.call("DELETE", options.model, "shadow")]
@@ -80,9 +80,9 @@ def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [client.call("POST", options.model, options.command)]
 
 
-def _changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return a policy with what was asked for; the rest stays as it is."""
-    changed = policy | _given({"default": options.default, "keep": options.keep})
+    asked = policy | _given({"default": options.default, "keep": options.keep})
     labels = {**policy["labels"], **dict(options.label)}
     weights = {**policy["weights"], **dict(options.weight)}
     if options.no_weights:
@@ -90,7 +90,7 @@ def _changed(policy: dict[str, Any], options: argparse.Namespace) -> dict[str, A
     for label in options.drop_label:
         labels.pop(label, None)
         weights.pop(label, None)
-    return changed | {"labels": labels, "weights": {label: share for label, share in weights.items() if share > 0}}
+    return asked | {"labels": labels, "weights": {label: share for label, share in weights.items() if share > 0}}
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:
@@ -101,8 +101,10 @@ def _url(options: argparse.Namespace) -> str:
     if options.url is not None:
         return str(options.url)
     settings = Settings.from_environ(os.environ)
-    host = _ANY_ADDRESS.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    is_apart = settings.admin_port is not None
+    host, port = (settings.admin_host, settings.admin_port) if is_apart else (settings.host, settings.port)
+    host = _ANY_ADDRESS.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _key(options: argparse.Namespace) -> str | None:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  it stays open as the standard error does
     options = _parse(argv)
     settings = Settings.from_environ(os.environ)
-    logs.configure("warning", several_processes=False)
+    logs.configure_tool("warning")
     # as Ctrl-C: what was computed is kept
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

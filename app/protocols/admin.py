@@ -15,7 +15,7 @@ from app.errors import Fault, InvalidInput
 from app.protocols.health import VersionState
 from app.protocols.openapi import REF, TIMEOUT, problems
 from app.serving.catalog import Catalog
-from app.serving.commands import Outcome
+from app.serving.orders import Outcome
 from app.serving.policy import MAX_LABELS, Policy, Shadow
 from app.serving.repository import Repository
 from app.serving.versions import Model
@@ -73,6 +73,12 @@ class ModelAnswer(BaseModel):
     not_kept_because: str | None
 
 
+class AllAnswer(BaseModel):
+    """What is wished of every model."""
+
+    models: list[ModelAnswer]
+
+
 def router(
     catalog: Catalog, repository: Repository, admission: Admission, *, clock: Callable[[], float]
 ) -> APIRouter:  # fmt: skip
@@ -119,6 +125,11 @@ class _Door:
 
 def _add_models(routes: APIRouter, door: _Door) -> None:
     named, repository = door.named, door.repository
+
+    @routes.get("", summary="What is wished of every model", responses=problems(401, 403))
+    async def every_status(request: Request) -> AllAnswer:
+        await door.admit(request, Nothing)
+        return AllAnswer(models=[door.answer(repository.standing(name)) for name in repository.names])
 
     @routes.get("/{model}", summary="What is wished of a model, and what has come of it", responses=_TOLD)
     async def status(request: Request, model: str = named) -> ModelAnswer:

@@ -8,8 +8,11 @@ from typing import Any, TypeAlias
 from fastapi import Response
 
 from app.admission import Admission, Receive, Ticket
-from app.errors import ModelNotReady, ServingError
+from app.errors import ModelNotReady, ServingError, code_of
+from app.logs import about
 from app.protocols.answers import Reply
+from app.serving.jobs import Answer
+from app.serving.versions import Version
 
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 # returns status, headers and body of an error; takes the id of the request too
@@ -27,6 +30,21 @@ def as_response(reply: Reply) -> Response:
     response = Response(reply.body, reply.status)
     response.raw_headers = list(reply.headers)
     return response
+
+
+def note(ticket: Ticket, door: str, version: Version | None) -> None:
+    """Note who has answered a request, for whoever tells of it when it is over."""
+    facts = ticket.facts
+    facts.door = door
+    if version is not None:
+        facts.model, facts.version = version.ref.name, str(version.ref.version)
+
+
+def note_answer(ticket: Ticket, answer: Answer, parse_s: float, now: float) -> None:
+    """Note how a model has answered a request, likewise."""
+    ticket.facts.answer(
+        answer, rows=answer.stop - answer.start, parse_s=parse_s, at=now, batch=answer.batch.trace
+    )  # fmt: skip
 
 
 async def hung_up(receive: Receive) -> None:
@@ -53,7 +71,8 @@ def refuse(
             raise error
         error = ModelNotReady("the service is shutting down")
     elif not isinstance(error, ServingError):
-        logger.error("request %s failed", ticket.request_id.decode("ascii"), exc_info=error)
+        logger.error("request %s failed", ticket.request_id.decode("ascii"), exc_info=error, extra=about(ticket))
     admission.count_refusal(error)
+    ticket.facts.code = code_of(error)
     ticket.explain(error)
     return Reply(*render(error, ticket.request_id))

@@ -9,29 +9,28 @@ door answers it.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
-from app.errors import InvalidInput, ModelNotReady, Overloaded, ServingError
-from app.metrics import Histogram, Metrics
-from app.protocols import problem
-from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, as_lines, head_of, is_large, parse_query
+from app.errors import ModelNotReady, Overloaded, ServingError, code_of
+from app.logs import about
+from app.metrics import Metrics
+from app.observer import Observer
+from app.protocols.answers import Written, as_lines, head_of, is_large
 from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
+from app.protocols.targets import Target
 from app.serving.jobs import Answer, Job, Outcome
 from app.serving.service import Service
 from app.serving.versions import State, Version
-from app.tasks import Task
-from app.tensors import Tensors, num_rows
+from app.tensors import num_rows
+from app.tracing.facts import Facts
 
 logger = logging.getLogger("app.predict")
 
 # a longer body would keep the event loop from the others while it is read; the other door takes it to a thread
 MAX_BODY_BYTES = 64 * 1024
-# of each model, and of queries no longer than this: callers send the same ones again and again
-MAX_WISHES, MAX_WISH_BYTES = 256, 256
 # numbers of versions, over all doors and models
 MAX_RECEIPTS = 1024
 
@@ -54,105 +53,6 @@ class Exchange(Protocol):
         ...
 
 
-class Target(Protocol):
-    """The requests that a door has for one model, and how it reads and answers them.
-
-    Attributes:
-        door: Its name in the metrics.
-        model: Who answers, by the version that its policy picks.
-        parse_s: Told how long requests take to read.
-    """
-
-    @property
-    def door(self) -> str: ...  # noqa: D102  above
-
-    @property
-    def model(self) -> str: ...  # noqa: D102
-
-    @property
-    def parse_s(self) -> Histogram: ...  # noqa: D102
-
-    def wish(self, query: bytes) -> Any:
-        """Return what a query asks for; None where it is wrong, or asks for another version."""
-        ...
-
-    def decode(self, ticket: Ticket, wish: Any, body: bytes) -> tuple[Tensors, Any] | None:
-        """Return the tensors of a body, and what is wanted back; None where there is any doubt."""
-        ...
-
-    def write(self, version: str, answer: Answer, wanted: Any) -> Written:
-        """Return the answer as it goes over the wire."""
-        ...
-
-    def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Return status, headers and body of an error."""
-        ...
-
-
-class Wish(NamedTuple):
-    """What a query asks for.
-
-    Attributes:
-        options: As the task has parsed them.
-        tensor: The output of an answer in bytes.
-    """
-
-    options: Any
-    tensor: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictTarget:
-    """One model at the predict door; see :class:`Target`."""
-
-    model: str
-    task: Task
-    answers: Answers
-    parse_s: Histogram
-    wishes: dict[bytes, Wish]
-    door: str = DOOR
-
-    def wish(self, query: bytes) -> Wish | None:
-        """Return what a query asks for; None where it is wrong, or asks for another version. Good ones are kept."""
-        found = self.wishes.get(query)
-        if found is None and len(query) <= MAX_WISH_BYTES and (found := self._read(query)) is not None:
-            if len(self.wishes) >= MAX_WISHES:
-                self.wishes.clear()
-            self.wishes[query] = found
-        return found
-
-    def decode(self, ticket: Ticket, wish: Wish, body: bytes) -> tuple[Tensors, Wish | str] | None:
-        """Return the tensors of a body, and what is wanted back: the name of an output where it is to be bytes."""
-        tensors: Tensors | None = None
-        if ticket.content_type == JSON:
-            tensors = self.task.decode_fast(body)
-        elif ticket.content_type == BYTES and self.task.raw is not None:
-            tensors = self.task.raw.decode_fast(body)
-        if tensors is None:
-            return None
-        return tensors, wish.tensor if ticket.wants_bytes else wish
-
-    def write(self, version: str, answer: Answer, wanted: Wish | str) -> Written:
-        """Return the answer as it goes over the wire."""
-        if isinstance(wanted, str):
-            return self.answers.to_bytes(answer, wanted)
-        return self.answers.to_json(version, answer, wanted.options)
-
-    def render(self, error: Exception, request_id: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Return status, headers and body of an error."""
-        return problem.render(error, request_id)
-
-    def _read(self, query: bytes) -> Wish | None:
-        named = parse_query(query)
-        if "version" in named:
-            return None
-        try:
-            tensor = self.answers.tensor(named.pop("tensor", None))
-            return Wish(self.task.parse_options(named) if named else self.answers.no_options, tensor)
-        except InvalidInput:
-            return None
-
-
 class _Receipts(NamedTuple):
     """What every good answer of a version has in common.
 
@@ -160,11 +60,13 @@ class _Receipts(NamedTuple):
         counted_as: Its labels in the metrics.
         number: Of the version.
         written: The same, in bytes.
+        told: What the log tells of them, by the name of the key.
     """
 
     counted_as: tuple[str, str, str, str]
     number: str
     written: bytes
+    told: dict[str, bytes]
 
 
 class DirectDoor:
@@ -235,8 +137,11 @@ class DirectDoor:
                 deadline=ticket.deadline,
                 on_done=partial(self._finish, target, version, exchange, parse_s, wanted),
                 client=ticket.client,
+                trace=ticket.trace,
             )
             self._service.enqueue(version, job)
+            if (observer := self._admission.observer) is not None and observer.with_payloads:
+                observer.offer(ticket, body)
         except Overloaded as exc:  # many of them may come at once, and each has to cost little
             self._refuse(target, version, exchange, exc)
             return True
@@ -263,6 +168,7 @@ class DirectDoor:
     def _answer(
         self, target: Target, version: Version, exchange: Exchange, parse_s: float, wanted: Any, outcome: Answer
     ) -> None:
+        answered_at = self._service.clock()
         self._service.observe(version, outcome)
         receipts = self._receipts_of(target, version)
         number = receipts.number
@@ -272,10 +178,10 @@ class DirectDoor:
         else:
             written = target.write(number, outcome, wanted)
             if not self._compression.applies(exchange.ticket, len(written.body)):
-                self._respond(receipts, exchange, parse_s, outcome, written)
+                self._respond(receipts, target, exchange, parse_s, outcome, written, answered_at)
                 return
         task = asyncio.get_running_loop().create_task(
-            self._respond_later(target, version, exchange, parse_s, outcome, written)
+            self._respond_later(target, version, exchange, parse_s, outcome, written, answered_at)
         )
         self._writing.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._writing.discard)
@@ -288,6 +194,7 @@ class DirectDoor:
         parse_s: float,
         answer: Answer,
         written: Written | Callable[[], Written],
+        answered_at: float,
     ) -> None:
         ticket = exchange.ticket
         try:
@@ -300,7 +207,8 @@ class DirectDoor:
         except Exception as exc:
             self._refuse(target, version, exchange, exc)
         else:
-            self._respond(self._receipts_of(target, version), exchange, parse_s, answer, written)
+            receipts = self._receipts_of(target, version)
+            self._respond(receipts, target, exchange, parse_s, answer, written, answered_at)
 
     def _receipts_of(self, target: Target, version: Version) -> _Receipts:
         # by its number: the version itself would be kept alive after another has taken its place
@@ -311,24 +219,52 @@ class DirectDoor:
                 self._receipts.clear()
             number = str(version.ref.version)
             counted_as = target.door, target.model, number, "200"
-            found = self._receipts[key] = _Receipts(counted_as, number, number.encode())
+            found = self._receipts[key] = _Receipts(counted_as, number, number.encode(), {})
         return found
 
     def _respond(
         self,
         receipts: _Receipts,
+        target: Target,
         exchange: Exchange,
         parse_s: float,
         answer: Answer,
         written: Written,
+        answered_at: float,
     ) -> None:
         self._metrics.requests[receipts.counted_as] += 1
-        head = head_of(written, receipts.written, parse_s, answer) + self._admission.receipt_lines(exchange.ticket)
+        ticket = exchange.ticket
+        head = head_of(written, receipts.written, parse_s, answer) + self._admission.receipt_lines(ticket)
         exchange.respond(200, head, written.body)
+        now = self._service.clock()
+        target.write_s.observe(now - answered_at)
+        target.request_s.observe(now - ticket.received_at)
+        if (observer := self._admission.observer) is not None:
+            rows, took_s = answer.stop - answer.start, now - ticket.received_at
+            told = receipts.told.get(ticket.key) or self._tell(receipts, target, ticket.key, observer)
+            if not observer.line(ticket, told, seconds=took_s, rows=rows):
+                facts = self._facts_of(target, receipts.number, exchange.ticket, 200)
+                facts.answer(answer, rows=rows, parse_s=parse_s, at=answered_at, batch=answer.batch.trace)
+                observer.finish(ticket, facts, now=now)
+
+    def _tell(self, receipts: _Receipts, target: Target, key: str, observer: Observer) -> bytes:
+        """Return what the log tells of every good answer to whoever has a key."""
+        if len(receipts.told) >= MAX_RECEIPTS:  # keys come and go too
+            receipts.told.clear()
+        facts = Facts(door=target.door, model=target.model, version=receipts.number, status=200)
+        told = receipts.told[key] = observer.members(facts, key)
+        return told
+
+    def _facts_of(self, target: Target, number: str, ticket: Ticket, status: int) -> Facts:
+        facts = ticket.facts
+        facts.method, facts.path, facts.door = "POST", target.path, target.door
+        facts.model, facts.version, facts.status = target.model, number, status
+        return facts
 
     def _refuse(self, target: Target, version: Version, exchange: Exchange, error: Exception) -> None:
         if not isinstance(error, ServingError):
-            logger.error("request %s failed", exchange.ticket.request_id.decode("ascii"), exc_info=error)
+            told = about(exchange.ticket)
+            logger.error("request %s failed", told["request_id"], exc_info=error, extra=told)
         self._admission.count_refusal(error)
         exchange.ticket.explain(error)
         status, headers, body = target.render(error, exchange.ticket.request_id)
@@ -338,6 +274,10 @@ class DirectDoor:
             self._refuse_together(exchange, status, head, body)
         else:
             exchange.respond(status, head, body)
+        if self._admission.observer is not None:
+            facts = self._facts_of(target, str(version.ref.version), exchange.ticket, status)
+            facts.code = code_of(error)
+            self._admission.finish(exchange.ticket, status)
 
     def _refuse_together(self, exchange: Exchange, status: int, head: bytes, body: bytes) -> None:
         """Write refusals once all requests that have come are read: one at a time, each would wake its caller up."""
@@ -352,19 +292,3 @@ class DirectDoor:
                 exchange.respond(status, head, body)
             except Exception:  # of one connection, and the others still wait
                 logger.exception("a refusal could not be written")
-
-
-def predict_targets(tasks: Mapping[str, Task], answers: Mapping[str, Answers], metrics: Metrics) -> dict[bytes, Target]:
-    """Return the targets of the predict door, one for each model.
-
-    Args:
-        tasks: By name of the model.
-        answers: Likewise.
-        metrics: Told of every request.
-    """
-    return {
-        f"/predict/{name}".encode(): PredictTarget(
-            model=name, task=task, answers=answers[name], parse_s=metrics.stage_s[name, "parse"], wishes={}
-        )
-        for name, task in tasks.items()
-    }

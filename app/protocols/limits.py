@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from app.access.connections import UNBOUNDED, most_of
 from app.access.rates import in_words, parse
 from app.admission import MAX_TIMEOUT_MS
 from app.bundle.manifest import Manifest, SequenceClassification, TextClassification
@@ -39,6 +40,10 @@ class Limits(BaseModel):
     max_headers: int = Field(description="Headers of a request (431).")
     head_timeout_s: int = Field(description="Seconds in which the head of a request must come (408).")
     keep_alive_s: int = Field(description="Idle seconds after which a connection is closed.")
+    max_connections: int | None = Field(description="At once to each worker (503); null for no limit.")
+    max_connections_per_address: int | None = Field(
+        description="At once to each worker (429), of one address or IPv6 network; null for no limit."
+    )
     rate_limit: str | None = Field(
         description="Requests of each key that has no rate of its own, or of each address (429); null for no limit."
     )
@@ -47,6 +52,7 @@ class Limits(BaseModel):
     max_body_bytes: int = Field(description="Of a body, inflated where it is compressed (413).")
     max_incoming_bytes: int = Field(description="Of all bodies together while they come in (503).")
     max_pending_bodies: int = Field(description="Large bodies that may wait to be read (503).")
+    max_queue_bytes: int = Field(description="Of all requests together that wait for models (503).")
     max_queue_rows: int = Field(description="Rows that may wait for the model (503).")
     max_instances: int = Field(description="In one request (413).")
     max_image_pixels: int = Field(description="Of a picture, before it is decoded (422).")
@@ -73,12 +79,15 @@ def limits_of(settings: Settings, manifest: Manifest | None, task: Task | None) 
         max_headers=MAX_HEADERS,
         head_timeout_s=settings.head_timeout_s,
         keep_alive_s=settings.keep_alive_s,
+        max_connections=None if (most := most_of(settings)) == UNBOUNDED else most,
+        max_connections_per_address=settings.max_connections_per_address,
         rate_limit=None if settings.rate_limit is None else in_words(parse(settings.rate_limit)),
         default_timeout_ms=settings.timeout_ms,
         max_timeout_ms=MAX_TIMEOUT_MS,
         max_body_bytes=settings.max_body_bytes,
         max_incoming_bytes=settings.max_incoming_bytes,
         max_pending_bodies=MAX_PENDING,
+        max_queue_bytes=settings.max_queue_bytes,
         max_queue_rows=settings.max_queue_rows,
         max_instances=settings.max_instances,
         max_image_pixels=settings.max_image_pixels,

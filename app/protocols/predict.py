@@ -26,7 +26,7 @@ from app.errors import (
 from app.metrics import Metrics
 from app.protocols import parameters
 from app.protocols.answers import BYTES, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
-from app.protocols.asgi import Send, hung_up, refuse, send_reply
+from app.protocols.asgi import Send, hung_up, note, note_answer, refuse, send_reply
 from app.protocols.decoders import Decoders
 from app.protocols.manners import NOTHING, Asked, Manner, Way
 from app.protocols.openapi import MAX_FORM_FIELDS
@@ -113,6 +113,7 @@ class PredictDoor:
             if model is not None:  # an unknown or unready model is told before its body is read
                 version = self._service.catalog.pick(model, number)
             body = await self._admission.read_body(ticket, receive)
+            self._admission.offer(ticket, body)
             read = await self._part(ticket, body) if manner.is_platform else _Read()
             if version is None:
                 name, read = await self._named(ticket, body, read, read.parameters.model or default, manner)
@@ -128,6 +129,7 @@ class PredictDoor:
             reply.headers.extend(manner.sign(asked, version))
         label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
         self._metrics.requests[(manner.door, *label, str(reply.status))] += 1
+        note(ticket, manner.door, version)
         return reply
 
     async def _predict(
@@ -156,8 +158,10 @@ class PredictDoor:
         self._metrics.stage_s[name, "parse"].observe(parse_s)
         version = self._service.catalog.again(version, number)  # it may have been swapped while the body came
         answer = await self._service.predict(
-            version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive)
-        )
+            version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive),
+            trace=ticket.trace,
+        )  # fmt: skip
+        note_answer(ticket, answer, parse_s, self._service.clock())
         written_as = str(version.ref.version)
 
         def write() -> Written:

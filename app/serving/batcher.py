@@ -28,6 +28,7 @@ from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice, join
 from app.serving.queue_memory import QueueMemory
 from app.serving.window_queue import open_queue
 from app.tensors import Tensors, num_rows
+from app.tracing.context import Trace
 
 __all__ = ["Answer", "Batch", "Batcher", "Job"]
 
@@ -52,6 +53,8 @@ class Batcher:
         max_wait_s: Seconds that an idle runner waits for a batch to fill; 0 starts at once.
         executor: Where batches run; None for the event loop's own thread.
         on_batch: Told the rows of every batch, and what became of it.
+        on_traced: Told the requests of every batch, what became of it, and when its first row was taken; returns the
+            batch's own place in a trace. None where nobody traces.
         on_sick: Told, once, that the golden rows fail; the batcher has closed by then.
         memory: What the requests that wait may hold, shared with others; None for no bound.
         statistics: Where requests and batches are counted.
@@ -76,6 +79,7 @@ class Batcher:
         max_wait_s: float = 0.0,
         executor: Executor | None = None,
         on_batch: Callable[[int, BatchResult], None] = lambda rows, result: None,
+        on_traced: Callable[[list[Slice], BatchResult, float], Trace | None] | None = None,
         on_sick: Callable[[str], None] = lambda reason: None,
         memory: QueueMemory | None = None,
         statistics: Statistics | None = None,
@@ -86,6 +90,7 @@ class Batcher:
         self._max_wait_s = max_wait_s
         self._executor = executor
         self._on_batch = on_batch
+        self._on_traced = on_traced
         self._on_sick = on_sick
         self._memory = memory
         self._statistics = statistics or Statistics()
@@ -201,13 +206,16 @@ class Batcher:
         if job.finish(error) and job is not self._canary:
             self._statistics.fail(now - job.enqueued_at)
 
-    def submit(self, tensors: Tensors, *, deadline: float, client: str = "") -> "asyncio.Future[Answer]":
+    def submit(
+        self, tensors: Tensors, *, deadline: float, client: str = "", trace: Trace | None = None
+    ) -> "asyncio.Future[Answer]":
         """Queue a request for whoever awaits the answer.
 
         Args:
             tensors: The inputs; at least one row.
             deadline: On ``clock``; past it the caller gets :class:`DeadlineExceeded`.
             client: Whose request it is, for fairness between clients.
+            trace: Where it stands in a trace.
 
         Returns:
             A future that is always answered: with an :class:`Answer`, or with a :class:`ServingError`. Whoever cancels
@@ -218,7 +226,8 @@ class Batcher:
             ModelNotReady: The batcher is closed.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self.enqueue(FutureJob(tensors, num_rows(tensors), deadline=deadline, future=future, client=client))
+        job = FutureJob(tensors, num_rows(tensors), deadline=deadline, future=future, client=client, trace=trace)
+        self.enqueue(job)
         return future
 
     def ask_canary(self, tensors: Tensors) -> "asyncio.Future[Answer]":
@@ -359,25 +368,29 @@ class Batcher:
         is_counted = self._canary is None or any(part.job is not self._canary for part in slices)
         if is_counted:
             self._on_batch(batch_rows, result)
+        trace = None if self._on_traced is None else self._on_traced(slices, result, self._taken_at)
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:
                 self._refuse(part.job, ModelNotReady(result.sick_because), now)
             self._on_sick(result.sick_because)
         else:
-            self._give_out(slices, result, batch_rows, now, is_counted=is_counted)
+            batch = Batch(
+                result.outputs, batch_rows, result.compute_s, result.started_at - self._taken_at,
+                now - result.started_at - result.compute_s,
+            )  # fmt: skip
+            batch.trace = trace
+            self._give_out(slices, result, batch, now, is_counted=is_counted)
         if self._canary is not None and self._canary.is_done:
             self._canary = None
 
     def _give_out(
-        self, slices: list[Slice], result: BatchResult, batch_rows: int, now: float, *, is_counted: bool
-    ) -> None:
-        input_s = result.started_at - self._taken_at
-        output_s = now - result.started_at - result.compute_s
-        batch = Batch(result.outputs, batch_rows, result.compute_s, input_s, output_s)
+        self, slices: list[Slice], result: BatchResult, batch: Batch, now: float, *, is_counted: bool
+    ) -> None:  # fmt: skip
+        input_s, output_s = batch.input_s, batch.output_s
         statistics = self._statistics
         if is_counted:
-            statistics.batch(batch_rows, input_s, result.compute_s, output_s)
+            statistics.batch(batch.rows, input_s, result.compute_s, output_s)
         start = 0
         answered, rows, answered_s, queue_s = 0, 0, 0.0, 0.0
         for job, first, last in slices:  # of the job; start and stop are of the batch
@@ -397,7 +410,7 @@ class Batcher:
         if answered:
             seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
             statistics.answer(answered, rows, *seconds)
-        if self.tap is not None:
+        if self.tap is not None and is_counted:
             self.tap(slices, result)
 
     def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:

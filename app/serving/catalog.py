@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from app import backends
 from app.backends import Device
@@ -34,6 +34,9 @@ from app.serving.versions import Model, State, Version, read_manifests
 from app.settings import Settings
 from app.tensors import take, trim
 
+if TYPE_CHECKING:
+    from app.serving.traced import OnTraced
+
 logger = logging.getLogger("app.catalog")
 
 # a batch of at most this long runs on the event loop itself under ZTO_RUN_ON=auto: others wait no longer than for a
@@ -49,6 +52,7 @@ class Catalog:
     Args:
         settings: Of the service.
         metrics: Told of every batch.
+        trace_batches: Returns what the batches of a model and version are told to beside; None where nobody traces.
         clock: Monotonic seconds.
 
     Attributes:
@@ -66,8 +70,10 @@ class Catalog:
         settings: Settings,
         metrics: Metrics,
         *,
+        trace_batches: Callable[[str, str], "OnTraced | None"] = lambda model, version: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._trace_batches = trace_batches
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -87,6 +93,10 @@ class Catalog:
         metrics.add_gauge(
             "zto_predicted_batch_seconds", "Seconds that a batch is expected to take: of one row, and a full one.",
             (*one_version, "batch"), self._predicted, combine=max,
+        )  # fmt: skip
+        metrics.add_gauge(
+            "zto_model_state", "1 for the state that the version is in, 0 for the others.", (*one_version, "state"),
+            self._states, combine=max,
         )  # fmt: skip
         metrics.add_gauge("zto_model_ready", "1 where the version serves.", one_version, self._ready, combine=min)
 
@@ -303,6 +313,7 @@ class Catalog:
             max_wait_s=manifest.batching.max_wait_ms / 1e3,
             executor=version.executor,
             on_batch=count,
+            on_traced=self._trace_batches(*one_version),
             on_sick=version.sicken,
             memory=self._queue_memory,
             statistics=self._metrics.statistics[one_version],
@@ -322,6 +333,11 @@ class Catalog:
                 one_version = version.ref.name, str(version.ref.version)
                 yield (*one_version, "one_row"), version.costs.row_s
                 yield (*one_version, "full"), version.costs.full_s
+
+    def _states(self) -> Iterable[tuple[tuple[str, str, str], float]]:
+        for version in self.versions():
+            for state in State:
+                yield (version.ref.name, str(version.ref.version), state.value), version.state is state
 
     def _ready(self) -> Iterable[tuple[tuple[str, str], float]]:
         for version in self.versions():

@@ -14,13 +14,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import orjson
 
 from app.errors import Overloaded, ServingError
+from app.serving.orders import Order, Outcome, Reached
 from app.serving.slate import Command, OwnSlate, Report, Slate, dump, parse
 from app.serving.state import Desired, StateFile
 from app.serving.swap import Swap
@@ -33,65 +33,10 @@ _LOOK_S = 0.02
 # to wish takes milliseconds; who is kept from it for longer is kept by a process that is stopped
 _TRIES, _TRY_AGAIN_S = 100, 0.02
 _OVERTAKEN = "a later command has changed it meanwhile"
+# a bundle may end the process that loads it, or somebody else has: it gets a second chance, and no third
+_MOST_TRIES = 2
+_ENDED = "the workers that tried it have ended meanwhile"
 _BEFORE = "it was not ready when this worker had started; the index and the log say why"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What somebody wants of a model.
-
-    Attributes:
-        change: Makes what is wished now of what was wished before; may raise :class:`ServingError`.
-        reads: Whether what is new, changed or gone on the disk counts.
-        is_tried: Whether all go back to what was wished before, where one worker does not get there.
-        finish: Makes what is kept of what is wished, once it has come out well.
-        offered: What the models folder held of it, where a look at that has led here.
-    """
-
-    change: Callable[[Desired], Desired]
-    reads: bool = False
-    is_tried: bool = False
-    finish: Callable[[Desired], Desired] = lambda desired: desired
-    offered: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
-    """How one worker has come out of a command.
-
-    Attributes:
-        worker: Its number, from 0.
-        ready: The versions that it serves now.
-        default: The version that answers there where none is asked for; None where none does.
-        error: What went wrong; None where nothing did.
-    """
-
-    worker: int
-    ready: tuple[str, ...]
-    default: int | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What has come of an order.
-
-    Attributes:
-        name: Of the model.
-        desired: What is wished of it now.
-        reached: How each worker that serves has come out of it.
-        lasts_because: Why it lasts until the restart only; None where it is kept.
-    """
-
-    name: str
-    desired: Desired
-    reached: tuple[Reached, ...]
-    lasts_because: str | None
-
-    @property
-    def failed(self) -> tuple[Reached, ...]:
-        """The workers that did not get there."""
-        return tuple(worker for worker in self.reached if worker.error is not None)
 
 
 class Commands:
@@ -131,7 +76,9 @@ class Commands:
         self._look()
         for name, command in self._commands.items():
             self._swap.begin(name, command.settled, command.known)
-        self._have_read = {name: command.read_number for name, command in self._commands.items()}
+        self._have_read = {
+            name: command.read_number - (not command.is_done) for name, command in self._commands.items()
+        }  # fmt: skip
 
     def begin_alone(self) -> None:
         """Start with what is wished, where there is no other worker; where there are some, it has begun."""
@@ -141,9 +88,7 @@ class Commands:
     def begun(self) -> None:
         """Report what has come of it, once the models are loaded; bring to its end what was begun at this place."""
         for name, command in self._commands.items():
-            is_so = command.settled.loaded == bool(self._swap.ready(name))
-            number = command.number if command.is_done or command.settled == command.desired else command.number - 1
-            self._reports.setdefault(name, self._report_of(name, number, None if is_so else _BEFORE))
+            self._reports.setdefault(name, self._report_at_start(name, command))
             if not command.is_done and command.place == self._place:
                 logger.warning("%s: bringing a command to its end whose worker has ended", name)
                 order = Order(change=lambda desired: desired, is_tried=command.settled != command.desired)
@@ -222,6 +167,20 @@ class Commands:
         await self._change(wish)
         assert wished is not None
         return await self._see_through(name, wished, order)
+
+    def _report_at_start(self, name: str, command: Command) -> Report:
+        """Return how far this worker has come with what it has begun with; what is not settled is still to be tried."""
+        before = self._reported(self._place, name)  # of the worker that was here
+        if before is not None and before.trying == command.number and before.tries >= _MOST_TRIES:
+            logger.error("%s: %s; it is not tried again", name, _ENDED)
+            self._have_read[name] = command.read_number
+            return self._report_of(name, command.number, _ENDED)
+        is_so = command.settled.loaded == bool(self._swap.ready(name))
+        number = command.number if command.is_done else command.number - 1
+        report = self._report_of(name, number, None if is_so else _BEFORE)
+        if before is None or number == command.number:
+            return report
+        return report.model_copy(update={"trying": before.trying, "tries": before.tries})
 
     def _register(self) -> None:
         """Write down what is wished at the start, where no other worker has: all begin with the same."""
@@ -329,6 +288,10 @@ class Commands:
     async def _converge(self, name: str, command: Command) -> None:
         error: str | None = None
         reads = command.read_number > self._have_read.get(name, 0)
+        before = self._reports.get(name) or self._report_of(name, 0, None)
+        tries = 1 + (before.tries if before.trying == command.number else 0)
+        self._reports[name] = before.model_copy(update={"trying": command.number, "tries": tries})
+        self._report()
         try:
             await self._swap.carry_out(name, command.desired, known=None if reads else command.known)
         except ServingError as exc:
@@ -367,7 +330,9 @@ class Commands:
         changed = False
         for name in (*self._reports, *(name for name in more if name not in self._reports)):
             told = self._reports.get(name)
-            now = self._report_of(name, told.number if told else 0, told.error if told else None)
+            now = self._report_of(name, 0, None)
+            if told is not None:
+                now = told.model_copy(update={"ready": now.ready, "default": now.default})
             if now != told:
                 self._reports[name], changed = now, True
         if changed:

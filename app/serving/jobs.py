@@ -14,6 +14,7 @@ import numpy as np
 
 from app.errors import ServingError
 from app.tensors import LENGTHS, Array, Tensors, concat, concat_padded, take, trim
+from app.tracing.context import Trace
 
 logger = logging.getLogger("app.batcher")
 
@@ -29,9 +30,10 @@ class Batch:
         input_s: Seconds before it, from the taking of its first row: the batch was put together.
         output_s: Seconds after it, until the answers were given out.
         memo: For whoever encodes answers: what is worked out once for the rows of all, by a name of its own.
+        trace: Its own place in a trace; None where it is not traced.
     """
 
-    __slots__ = ("compute_s", "input_s", "memo", "output_s", "outputs", "rows")
+    __slots__ = ("compute_s", "input_s", "memo", "output_s", "outputs", "rows", "trace")
 
     def __init__(
         self, outputs: Tensors, rows: int, compute_s: float, input_s: float = 0.0, output_s: float = 0.0
@@ -42,6 +44,7 @@ class Batch:
         self.input_s = input_s
         self.output_s = output_s
         self.memo: dict[str, Any] = {}
+        self.trace: Trace | None = None
 
 
 class Answer(NamedTuple):
@@ -92,6 +95,7 @@ class Job:
         on_done: Called once, on the event loop's thread, with the answer or the error, unless the job was canceled
             before. It must be quick; what it raises is logged, and hurts nobody else.
         client: Whose request it is, for fairness between clients.
+        trace: Where it stands in a trace.
 
     Attributes:
         enqueued_at: When it was queued, on the batcher's clock.
@@ -124,15 +128,24 @@ class Job:
         "sorted_from",
         "taken_rows",
         "tensors",
+        "trace",
     )
 
     def __init__(
-        self, tensors: Tensors, rows: int, *, deadline: float, on_done: Callable[[Outcome], None], client: str = ""
+        self,
+        tensors: Tensors,
+        rows: int,
+        *,
+        deadline: float,
+        on_done: Callable[[Outcome], None],
+        client: str = "",
+        trace: Trace | None = None,
     ) -> None:
         self.tensors = tensors
         self.rows = rows
         self.deadline = deadline
         self.client = client
+        self.trace = trace
         self.enqueued_at = self.queue_s = self.compute_s = self.input_s = self.output_s = 0.0
         self.taken_rows = self.done_rows = self.elements = 0
         self.parts: dict[int, Tensors] | None = None
@@ -203,6 +216,7 @@ class Job:
             back_B = np.argsort(self.sorted_from)
             outputs = {name: array[back_B] for name, array in outputs.items()}
         batch = Batch(outputs, part.batch_rows, self.compute_s, self.input_s, self.output_s)
+        batch.trace = part.batch.trace
         return self.finish(Answer(batch, 0, self.rows, self.queue_s))
 
     def rows_of_caller(self, rows: Iterable[int]) -> tuple[int, ...]:
@@ -216,9 +230,18 @@ class FutureJob(Job):
     __slots__ = ("future",)
 
     def __init__(
-        self, tensors: Tensors, rows: int, *, deadline: float, future: "asyncio.Future[Answer]", client: str = ""
+        self,
+        tensors: Tensors,
+        rows: int,
+        *,
+        deadline: float,
+        future: "asyncio.Future[Answer]",
+        client: str = "",
+        trace: Trace | None = None,
     ) -> None:
-        super().__init__(tensors, rows, deadline=deadline, on_done=partial(_resolve, future), client=client)
+        super().__init__(
+            tensors, rows, deadline=deadline, on_done=partial(_resolve, future), client=client, trace=trace
+        )
         self.future = future
 
     @property

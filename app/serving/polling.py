@@ -20,7 +20,7 @@ from typing import Protocol
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import FileRef, Manifest
 from app.errors import BundleError, ServingError
-from app.serving.commands import Outcome
+from app.serving.orders import Outcome
 from app.serving.threads import on_daemon_thread
 
 logger = logging.getLogger("app.polling")

@@ -5,7 +5,7 @@ idle runner is not counted: it is bounded by that batch, and nearly every reques
 goes that way, at no cost. All others are counted from the queue until they are answered.
 """
 
-from app.errors import Overloaded
+from app.errors import Limit, Overloaded
 from app.serving.jobs import Job
 
 
@@ -35,6 +35,7 @@ class QueueMemory:
                 f"the requests that wait for models hold {self.held_bytes} of the {self._limit_bytes} bytes that they "
                 "may (ZTO_MAX_QUEUE_BYTES)",
                 retry_after_s=retry_after_s,
+                limit=Limit("max_queue_bytes", self._limit_bytes),
             )
         self.held_bytes += size
         job.when_over(lambda: self._release(size))

@@ -21,7 +21,8 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.serving.catalog import Catalog, ContractCheck
-from app.serving.commands import Commands, Order, Outcome, Reached
+from app.serving.commands import Commands
+from app.serving.orders import Order, Outcome, Reached
 from app.serving.policy import Policy, Shadow
 from app.serving.state import Desired, StateFile
 from app.serving.swap import Doors, Swap
@@ -102,6 +103,11 @@ class Repository:
     def is_wanted(self, name: str) -> bool:
         """Whether a model is to serve: it was not unloaded."""
         return self.commands.desired(name).loaded
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of all models."""
+        return tuple(self._catalog.models)
 
     def standing(self, name: str) -> Outcome:
         """Tell what is wished of a model, and how far each worker has come.

@@ -9,6 +9,7 @@ from app.serving.catalog import Catalog
 from app.serving.jobs import Answer, Job
 from app.serving.versions import Version
 from app.tensors import Tensors
+from app.tracing.context import Trace
 
 # most answers are there sooner, and a watch costs more than it could save them
 WATCH_AFTER_S = 0.05
@@ -59,6 +60,7 @@ class Service:
         deadline: float,
         client: str,
         hung_up: Callable[[], Awaitable[object]],
+        trace: Trace | None = None,
     ) -> Answer:
         """Return what the model makes of B rows.
 
@@ -68,6 +70,7 @@ class Service:
             deadline: On ``clock``.
             client: Who asks, for fairness between clients.
             hung_up: Returns when the caller has gone; the request is then dropped before it is run.
+            trace: Where the request stands in a trace.
 
         Raises:
             Overloaded: The queue is full, or no answer is to be expected within the deadline.
@@ -79,7 +82,7 @@ class Service:
         """
         if version.batcher is None:
             raise ModelNotReady(f"{version.label} is {version.state}")
-        future = version.batcher.submit(tensors, deadline=deadline, client=client)
+        future = version.batcher.submit(tensors, deadline=deadline, client=client, trace=trace)
         watch: asyncio.Task[None] | None = None
 
         def start_watch() -> None:

@@ -4,24 +4,22 @@
 
     the serving version's batch is answered ──▶ drawn? ──▶ within the budget, room? ──▶ kept, as a copy
                                                                                          │ nobody waits for an answer
-      figures ◀── compared ◀── computed on a thread of low priority, one batch at a time ◀┘
+        figures ◀── compared ◀── computed on a thread of its own, one batch at a time ◀──┘
 
 The serving version's callers have their answers before any of this begins, and nothing of it can raise into their way.
 A batch is kept and computed as it was, so that both versions are timed on the same rows in the same company. The shadow
 gives way: it begins only while no other version has anything to do, and owes the time that it took until as much has
-come in again (:mod:`app.serving.budget`).
+come in again (:mod:`app.serving.budget`). Its thread has the priority of the others: at a lower one it would be timed
+waiting for a core, and could be kept from one while it holds Python's lock.
 """
 
 import asyncio
 import logging
-import os
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from app.comparison import Comparison
@@ -43,9 +41,6 @@ MAX_KEPT_BYTES = 32 * 1024 * 1024
 GIVE_WAY_S = 0.002
 # what takes longer than this will not come to an end
 STUCK_AFTER_S = 10.0
-# below every thread that somebody waits for, and not so low that it would hold Python's lock for long while it waits
-# for a core itself
-NICENESS = 10
 
 Key: TypeAlias = tuple[str, str, str, str]
 
@@ -160,9 +155,7 @@ class Shadow:
         """
         if self.version.executor is not None:
             return self.version.executor
-        self._own_executor = ThreadPoolExecutor(
-            1, thread_name_prefix=f"shadow-{self.version.label}", initializer=_lower_priority
-        )
+        self._own_executor = ThreadPoolExecutor(1, thread_name_prefix=f"shadow-{self.version.label}")
         self._batcher.move_to(self._own_executor)
         self.version.runs_on = "thread"
         return self._own_executor
@@ -287,7 +280,7 @@ class Shadow:
         self._kept_rows -= kept.rows
         if self._stuck_timer is not None:
             self._stuck_timer.cancel()
-        # its threads may all have been busy that long
+        # by the clock, the way to the thread and back included: where it waits for a core, others want that core
         self._budget.spend((self._clock() - began_at) * self._threads)
         if self._is_closed:
             self._give_thread_back()
@@ -339,9 +332,3 @@ def _sum(one: _Found, other: _Found) -> _Found:
         difference_sum=one.difference_sum + other.difference_sum,
         shadow_s=one.shadow_s + other.shadow_s,
     )
-
-
-def _lower_priority() -> None:
-    """Give way to all other threads where they want the same core; on Linux, a thread has a priority of its own."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -90,7 +90,16 @@ class Command(BaseModel):
 
 
 class Report(BaseModel):
-    """How far one worker has come with a model: to which command, and with what error; and what it serves of it."""
+    """How far one worker has come with a model.
+
+    Attributes:
+        number: Of the command that it has come to.
+        ready: The versions that it serves.
+        default: The one that answers where none is asked for; None where none does.
+        error: What went wrong with that command; None where nothing did.
+        trying: The command that it is at.
+        tries: How often a worker at this place has been at that one. Whoever ends meanwhile leaves it to the next.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -98,6 +107,8 @@ class Report(BaseModel):
     ready: tuple[str, ...]
     default: int | None
     error: str | None
+    trying: int = 0
+    tries: int = 0
 
 
 def parse(text: bytes) -> dict[str, Command]:

@@ -7,6 +7,7 @@ keeps no service down: it is set aside, and told.
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -121,17 +122,17 @@ class StateFile:
             return self.lasts_because
         text = _File(schema_version=SCHEMA_VERSION, models=dict(models)).model_dump_json(indent=2)
         path = self._folder / STATE_FILE
-        beside = self._folder / f".{STATE_FILE}.{os.getpid()}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            number, name = tempfile.mkstemp(prefix=f".{STATE_FILE}.", dir=self._folder)
             try:
-                with beside.open("w", encoding="utf-8") as file:
+                with open(number, "w", encoding="utf-8") as file:
                     file.write(text)
                     file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(path)
+                    os.fsync(number)
+                Path(name).replace(path)
             finally:
-                beside.unlink(missing_ok=True)
+                Path(name).unlink(missing_ok=True)
             _sync(self._folder)
         except OSError as exc:
             logger.error("%s cannot be written; what is wished lasts until the restart: %s", path, exc)

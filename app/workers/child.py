@@ -145,9 +145,7 @@ class WorkerServer(Server):
         """Take connections from these sockets and from no others; those that were taken go on."""
         for number in wanted - self._taken.keys():
             copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
-            self._taken[number] = await asyncio.get_running_loop().create_server(
-                self._create_protocol, sock=copy, ssl=self.config.ssl, backlog=self.config.backlog
-            )
+            self._taken[number] = await self._serve_on(copy)
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
         self.servers = list(self._taken.values())
@@ -168,7 +166,7 @@ def serve(settings: Settings, place: Place) -> int:
     memory.return_large_blocks()
     try:
         with memory.without_collections():
-            app = create_app(settings)
+            app = create_app(settings, worker=place.number)
             app.health.expects_proven = not place.is_first
             server = WorkerServer(app, settings, place)
     except SettingsError as exc:

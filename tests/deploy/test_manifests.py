@@ -8,47 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from app.errors import SettingsError
 from app.settings import PREFIX, Settings
-from tests.support.kubernetes import containers, environ, insecurities, only, pod_spec, read
-from tests.support.server import RunningService, serve
+from tests.deploy.conftest import CHART, PLAIN, PODS, ROOT, each_pod, the_service
+from tests.support.kubernetes import containers, environ, insecurities, only
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "deploy" / "helm"
-PLAIN = read(ROOT / "deploy" / "kubernetes")
-KSERVE = read(ROOT / "deploy" / "kserve")
-PODS = [
-    pytest.param(pod, id=name)
-    for name, resources in (PLAIN | KSERVE).items()
-    for resource in resources
-    if (pod := pod_spec(resource, resources)) is not None
-]
 INSTALLATIONS = [pytest.param(resources, id=name) for name, resources in PLAIN.items()]
 # between the steps of a shutdown, see docs/architecture/06-shutdown.md
 BETWEEN_S = 4
 
-each_pod = pytest.mark.parametrize("pod", PODS)
 each_installation = pytest.mark.parametrize("resources", INSTALLATIONS)
-
-
-def the_service(pod: dict[str, Any]) -> dict[str, Any]:
-    (container,) = pod["containers"]
-    return container
 
 
 def pod_of(installation: list[dict[str, Any]]) -> dict[str, Any]:
     pod: dict[str, Any] = only(installation, "Deployment")["spec"]["template"]["spec"]
     return pod
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    with serve(ROOT / "models") as running:
-        yield running
 
 
 @each_pod
@@ -60,22 +37,6 @@ def test_settings_of_a_pod_can_be_set(pod: dict[str, Any]) -> None:
 def test_a_pod_says_who_may_ask(pod: dict[str, Any]) -> None:
     variables = environ(the_service(pod))
     assert ("ZTO_API_KEYS_FILE" in variables) != (variables.get("ZTO_ALLOW_ANONYMOUS") == "1")
-
-
-@each_pod
-def test_probes_ask_paths_that_answer_on_the_port_that_is_listened_on(
-    pod: dict[str, Any], service: RunningService
-) -> None:
-    container = the_service(pod)
-    port = Settings.from_environ(environ(container)).port
-    names = {entry.get("name"): entry["containerPort"] for entry in container["ports"]}
-    assert port in names.values()
-    probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
-    assert {"livenessProbe", "readinessProbe"} <= set(probes)
-    for probe in probes.values():
-        assert names.get(probe["port"], probe["port"]) == port
-        assert httpx.get(service.url + probe["path"]).status_code == 200
-    assert probes["livenessProbe"]["path"] == "/livez"
 
 
 @each_pod
@@ -266,15 +227,3 @@ def test_every_value_has_an_effect() -> None:
     # resources go in as they stand
     unused = [name for name in leaves({k: v for k, v in values.items() if k != "resources"}) if f".{name}" not in text]
     assert unused == []
-
-
-def test_kserve_is_told_the_protocol_that_the_service_speaks(service: RunningService) -> None:
-    predictor = only(KSERVE["inference-service.yaml"], "InferenceService")["spec"]["predictor"]
-    assert environ(the_service(predictor))["PROTOCOL"] == "v2"
-    assert httpx.get(f"{service.url}/v2").status_code == 200
-    assert httpx.get(f"{service.url}/v1/models").status_code == 200
-    runtime = only(KSERVE["your-bundles.yaml"], "ServingRuntime")["spec"]
-    assert runtime["protocolVersions"] == ["v1", "v2"]
-    model = only(KSERVE["your-bundles.yaml"], "InferenceService")["spec"]["predictor"]["model"]
-    assert model["protocolVersion"] in runtime["protocolVersions"]
-    assert model["modelFormat"]["name"] in {entry["name"] for entry in runtime["supportedModelFormats"]}

@@ -1,6 +1,7 @@
 """``python -m tests.drills``: bad days on purpose, one line each, and docs/reliability.md of what came of them."""
 
 import argparse
+import contextlib
 import datetime
 import importlib
 import signal
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         minutes=options.minutes,
     )
     are_met = True
-    with servers.pinned(load_core):
+    with contextlib.nullcontext() if options.short else servers.pinned(load_core):
         for name in options.drills:
             others, wanted = Others(), load(name)
             found = hold(name, setting)

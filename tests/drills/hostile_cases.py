@@ -80,6 +80,9 @@ _EVIL_HEADERS = (
     b"Host: a\r\nHost: b",
     b" folded: line", b"No colon here", b"X-Amzn-SageMaker-Target-Model: ../../etc/passwd",
     b"X-Amzn-SageMaker-Custom-Attributes: " + b"a=" * 700, b"traceparent: 00-zz-zz-01", b"Range: bytes=0-0",
+    b"X-API-Key: \xff", b"X-API-Key: " + b"k" * 9000,
+    b"Authorization: Basic YTpi", b"Authorization: Bearer", b"Origin: http://elsewhere.example",
+    b"traceparent: 00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01", b"baggage: " + b"a=b," * 900,
     b"Content-Encoding: identity, gzip, gzip, gzip, gzip, gzip, gzip", b"Cookie: " + b"c" * 6000,
 )  # fmt: skip
 _EVIL_PATHS = (
@@ -87,6 +90,8 @@ _EVIL_PATHS = (
     "/predict/cnn?version=1&version=2", "/predict/cnn?top_k=1e9", "/predict/cnn?top_k=", "/predict/cnn?nobody=1",
     "/predict/cnn?%00=%ff", "/predict/nobody", "/predict//cnn", "//predict/cnn", "/predict/cnn/", "/models/\u00ff",
     "/models/cnn/../mlp", "/v2/models/cnn/versions/0/infer", "/v2/models/cnn/versions/-1/ready", "/v2/models/%00/ready",
+    "/admin/models/cnn", "/admin/models/cnn/policy", "/admin/models/cnn/rollback", "/admin/models/%2e%2e/load",
+    "/predict/cnn?version=" + "v" * 3000, "/predict/cnn?version=stable", "/v2/models/cnn/versions/latest/infer",
     "/v1/models/cnn:explain", "/v1/models/:predict", "/v2/repository/index", "/v2/repository/models/cnn/unload",
     "/openapi.json?x=" + "x" * 8000, "/docs/../../", "*", "http://elsewhere.example/predict/cnn", "/metrics?name[]=%f0",
     "/predict/cnn?" + "&".join(f"a{i}=1" for i in range(500)), "/\r\nX: y", "/predict/autoencoder?outputs=nothing",
@@ -253,9 +258,12 @@ class Cases:
         ask, what = rng.choice(self._posts), rng.randrange(4)
         coding = rng.choice(("gzip", "deflate", "br", "zstd", "gzip, gzip"))
         if what == 0:
-            body, coding = gzip.compress(b" " * (MAX_BODY_BYTES * 20)), "gzip"  # a thousandth of what it becomes
+            body, coding = (
+                gzip.compress(b" " * (MAX_BODY_BYTES * 20), mtime=0),
+                "gzip",
+            )  # a thousandth of what it becomes
         elif what == 1:
-            body = _flipped(rng, gzip.compress(ask.body))
+            body = _flipped(rng, gzip.compress(ask.body, mtime=0))
         elif what == 2:
             body = _cut(rng, zlib.compress(ask.body))
         else:

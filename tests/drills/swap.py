@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import httpx
 
@@ -67,9 +68,8 @@ def run(setting: Setting) -> Found:
                     faults.append(f"swap {number}: {fault}")
                 own_mb.append(_processes.memory(running.process.pid).own / 1e6)
                 if number % max(1, plan.swaps // 20) == 0:
-                    setting.tell(
-                        f"{number}: {crowd.books.sent} requests, {len(crowd.books.failures)} failed, {own_mb[-1]:.1f} MB"
-                    )
+                    failed = len(crowd.books.failures)
+                    setting.tell(f"{number}: {crowd.books.sent} requests, {failed} failed, {own_mb[-1]:.1f} MB")
             books = crowd.stop()
     return _found(plan, setting, books, own_mb, took_s, faults)
 
@@ -87,7 +87,9 @@ def _fault(reply: httpx.Response, client: httpx.Client, wanted: int) -> str:
 def _found(
     plan: Plan, setting: Setting, books: Books, own_mb: list[float], took_s: list[float], faults: list[str]
 ) -> Found:
-    growth = growth_percent(own_mb[plan.warm - 1], own_mb[-1])
+    # a look finds now and then what a version that is just being freed still holds
+    around = max(1, plan.warm // 2)
+    growth = growth_percent(median(own_mb[plan.warm - 1 :][:around]), median(own_mb[-around:]))
     misses = list(faults[:3])
     if books.failed or books.refused:
         misses.append(f"{books.failed} requests failed: {books.told()}")

@@ -30,6 +30,7 @@ def test_a_service_that_is_ended_loses_no_request(setting: Setting) -> None:
     assert figures["exit_statuses"] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(nginx.executable() is None, reason="nginx is not installed")
 def test_replicas_behind_nginx_are_restarted_without_a_loss(setting: Setting) -> None:
     figures = found("rolling", setting).figures
@@ -42,6 +43,13 @@ def test_a_killed_worker_takes_along_what_it_had_and_nothing_else(setting: Setti
     assert figures["lost_in_flight"][0] <= figures["connections"][0]
     assert figures["connections"][0] > 0
     assert figures["lost_elsewhere"] == figures["failed_otherwise"] == figures["refused_connections"] == 0
+
+
+def test_versions_are_swapped_under_load_and_answers_are_of_one(setting: Setting) -> None:
+    figures = found("swap", setting).figures
+    assert figures["swaps"] == 3
+    assert figures["wrong"] == {}
+    assert set(figures["versions"]) == {"1", "2"}
 
 
 def test_broken_bundles_are_refused_with_their_reasons(setting: Setting) -> None:

@@ -38,6 +38,7 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
+from opentelemetry.sdk import environment_variables
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import errors
@@ -63,7 +64,8 @@ PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
 LOCAL_GRPC = "localhost:8001"
-ADMIN_KEY = "change-me-please"
+CHANGING = ROOT / "docs" / "guides" / "versions.md"
+ADMIN_KEY = "change-me-please"  # on that page
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -104,7 +106,16 @@ def on_each(*kinds: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[RunningService]:
-    with serve(ROOT / "models", grpc_port=0, admin_key=ADMIN_KEY) as running:
+    with serve(ROOT / "models", grpc_port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service of one model, for the page that changes what is served: the other pages tell of what they find."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(ROOT / "models" / "rnn", folder / "rnn")
+    with serve(folder, admin_key=ADMIN_KEY) as running:
         yield running
 
 
@@ -117,7 +128,8 @@ def card(service: RunningService) -> Any:
 
 
 @on_each("bash")
-def test_commands_run(place: Place, service: RunningService, card: Any) -> None:
+def test_commands_run(place: Place, request: pytest.FixtureRequest, card: Any) -> None:
+    service = request.getfixturevalue("changeable" if place.page.path == CHANGING else "service")
     printed = "".join(run(command, place.block, service) for command in commands(place.block.text))
     shown = place.shown
     if shown is None:
@@ -253,6 +265,7 @@ def output(words: list[str], environ: Mapping[str, str] | None = None, *, status
 def check_environ(environ: Mapping[str, str]) -> None:
     Settings.from_environ(environ)
     others = {"DATA_DIR", "PORT", *re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())}
+    others |= {name for name in vars(environment_variables) if name.startswith("OTEL_")}
     assert [name for name in environ if not name.startswith(PREFIX) and name not in others] == []
 
 
@@ -503,13 +516,15 @@ def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
 # Names
 
 
-PATH = re.compile(r"\b(?:app|training|tests|models|docs|benchmarks|clients|requirements)/[\w./-]*\w")
+PATH = re.compile(r"\b(?:app|training|tests|models|docs|deploy|benchmarks|clients|requirements)/[\w./-]*\w")
 FILE = re.compile(r"[\w./-]+\.(?:py|md|json|toml|yml|txt|html|npz|onnx|safetensors)")
 
 
 @cache
 def file_names() -> set[str]:
-    folders = [ROOT / name for name in ("app", "training", "tests", "models", "docs", "benchmarks", "clients")]
+    folders = [
+        ROOT / name for name in ("app", "training", "tests", "models", "docs", "deploy", "benchmarks", "clients")
+    ]
     return {path.name for folder in folders for path in folder.rglob("*")} | {path.name for path in ROOT.iterdir()}
 
 
@@ -537,7 +552,7 @@ def test_paths_that_are_named_are_there(page: Page) -> None:
             folder = re.split(r"[<{*]", code)[0].rpartition("/")[0]
             assert not PATH.match(code) or (ROOT / folder).is_dir(), code
         elif PATH.match(code) and " " not in code:
-            assert (ROOT / code).exists(), code
+            assert (ROOT / code.partition("::")[0]).exists(), code  # the test itself: tests/e2e/test_security.py
         elif FILE.fullmatch(code):
             # a page about a platform has the reader write files for its tool
             written = page.path.parent == FOLDER_OF_PLATFORMS and any(

@@ -197,6 +197,17 @@ def test_key_of_the_right_role_or_of_an_admin_is_let_on(guarded: Guarded) -> Non
             assert answer.status_code not in (401, 403), f"{method} {path}: {answer.status_code} {answer.text}"
 
 
+def test_openapi_says_of_each_path_what_key_it_needs(guarded: Guarded) -> None:
+    document = guarded.client.get("/openapi.json", headers={"x-api-key": guarded.key[Role.READ]}).json()
+    assert {"bearer", "api_key"} <= set(document["components"]["securitySchemes"])
+    roles = {(method, path): role for method, path, role in asked_paths(guarded)}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            role = roles.get((method.upper(), path.format(**NAMES)))
+            assert ("401" in operation["responses"]) == (role is not None), path
+            assert (f"the role `{role}`" in operation.get("description", "")) == (role is not None), path
+
+
 def test_the_fast_way_asks_for_a_key_as_the_long_one_does(guarded: Guarded) -> None:
     body = json.dumps({"instances": [{"image": [[0] * 3] * 2}]}).encode()
 

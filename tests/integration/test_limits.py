@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,16 @@ from tests.support.bundles import dummy_bundle, edit_manifest, fault
 from tests.support.committed import LATEST
 from tests.support.kinds import kind_bundle
 from tests.support.server import RunningService, serve
+from tests.support.workers import wait_for
 
 SMALL = {"max_body_bytes": 2**20, "max_incoming_bytes": 2**20, "max_instances": 8, "max_queue_rows": 8}
 SMALL |= {"max_image_pixels": 70_000, "head_timeout_s": 1, "timeout_ms": 2000}
 IMAGE = [[1, 2, 3], [4, 5, 6]]
 PICTURE, SERIES, TENSORS, TEXT = "image", "rnn", "tensors", "text_classification"
 # met by no single request: a connection is closed, what follows is cut off, or 64 bodies would have to wait at once;
-# and the numbers of these models are fewer than their rows and lengths allow
+# the numbers of these models are fewer than their rows and lengths allow, and so are the bytes that wait for them
 UNMET = {"keep_alive_s", "max_text_chars", "max_text_tokens", "max_pending_bodies", "max_tensor_numbers"}
+UNMET |= {"max_queue_bytes"}  # met in tests/unit/app/serving/test_queue_memory.py
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +76,9 @@ def tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(running: RunningService) -> Iterator[socket.socket]:
+def connected(running: RunningService, address: str = "127.0.0.1") -> Iterator[socket.socket]:
     url = httpx.URL(running.url)
-    with socket.create_connection((url.host, url.port or 80), timeout=30) as sock:
+    with socket.create_connection((url.host, url.port or 80), timeout=30, source_address=(address, 0)) as sock:
         yield sock
 
 
@@ -220,6 +222,35 @@ def test_a_rate_is_named_as_the_card_has_it(tmp_path: Path) -> None:
     assert told.json()["error"].endswith(f" (limit rate_limit: {card})")
 
 
+def hold(running: RunningService, address: str, opened: ExitStack) -> None:
+    """Keep a connection open that is answered; those that were closed just now may still be counted."""
+
+    def is_let_in() -> bool:
+        sock = opened.enter_context(connected(running, address))
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, _ = answer_of(sock)
+        return status == 200
+
+    wait_for(is_let_in, running)
+
+
+def test_too_many_connections_are_told_how_many_there_may_be(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, PICTURE, rows=1)
+    with serve(tmp_path, max_connections=3, max_connections_per_address=2) as running, ExitStack() as opened:
+        card = limits_of(running, PICTURE)
+        hold(running, "127.0.0.1", opened)
+        hold(running, "127.0.0.1", opened)
+        with connected(running, "127.0.0.1") as one_more:
+            status, told = answer_of(one_more)
+        name = "max_connections_per_address"
+        assert (status, told["limit"]) == (429, {"name": name, "value": card[name]})
+        hold(running, "127.0.0.2", opened)
+        with connected(running, "127.0.0.3") as one_more:
+            status, told = answer_of(one_more)
+        name = "max_connections"
+        assert (status, told["limit"]) == (503, {"name": name, "value": card[name]})
+
+
 def test_a_full_queue_and_a_deadline_that_passes_in_it_name_their_limits(slow: RunningService) -> None:
     """One batch runs and is slow; eight rows wait, and the next one finds no room."""
     limits = limits_of(slow, PICTURE)
@@ -239,6 +270,7 @@ def test_a_full_queue_and_a_deadline_that_passes_in_it_name_their_limits(slow: R
 def test_no_limit_of_the_card_is_left_out_here(running: RunningService) -> None:
     met = {name.partition(".")[0] for *_, name in (*MET, *TENSORS_MET)}
     met |= {name for *_, name in HEADS_MET} | {"max_incoming_bytes", "max_queue_rows", "rate_limit"}
+    met |= {"max_connections", "max_connections_per_address"}
     assert set(Limits.model_fields) == met | UNMET
 
 

@@ -84,7 +84,7 @@ def test_labels_are_asked_for_as_numbers_are(running: RunningService) -> None:
 def test_requests_without_a_version_are_dealt_out_by_weight_on_every_door(running: RunningService) -> None:
     policy = {"default": 1, "labels": {"canary": 2}, "weights": {"canary": 0.5}}
     admin(running, "PUT", "/policy", policy)
-    with httpx.Client(base_url=running.url) as client:
+    with httpx.Client(base_url=running.url, timeout=60) as client:
         plain = Counter(client.post("/predict/dummy", json=IMAGE).json()["version"] for _ in range(60))
         named = Counter(client.post("/predict", json={"model": "dummy"} | IMAGE).json()["version"] for _ in range(60))
         infer = Counter(client.post("/v2/models/dummy/infer", json=TENSORS).json()["model_version"] for _ in range(60))
@@ -202,7 +202,7 @@ def test_swaps_under_load_fail_nobody_and_mix_no_answer(running: RunningService)
     wrong: list[str] = []
 
     def ask(path: str, body: Any, member: str) -> None:
-        with httpx.Client(base_url=running.url, timeout=30) as client:
+        with httpx.Client(base_url=running.url, timeout=60) as client:
             while not stop.is_set():
                 answer = client.post(path, json=body)
                 if answer.status_code != 200 or answer.json()[member] != answer.headers["x-model-version"]:
@@ -248,13 +248,14 @@ def test_two_workers_swap_what_polling_finds_keep_what_is_good_and_begin_again_w
         broken.rename(models / "dummy" / "3")
 
         def state_of_three() -> Any:
-            return httpx.get(f"{running.url}/readyz").json()["models"]["dummy"]["versions"].get("3", {})
+            told = httpx.get(f"{running.url}/readyz", timeout=30).json()
+            return told["models"]["dummy"]["versions"].get("3", {})
 
         wait_for(lambda: state_of_three().get("state") == "failed", running)
         assert "is not the file that the manifest describes" in state_of_three()["reason"]
         assert versions(running) == {"2"}
         wait_for(lambda: 'zto_swaps_total{model="dummy",outcome="refused"} 2.0' in metrics(running), running)
-        assert httpx.get(f"{running.url}/readyz").status_code == 200
+        assert httpx.get(f"{running.url}/readyz", timeout=30).status_code == 200
 
         told = admin(running, "POST", "/rollback")
         assert [(worker["worker"], worker["default"]) for worker in told["workers"]] == [(0, "1"), (1, "1")]
@@ -271,7 +272,7 @@ def test_two_workers_swap_what_polling_finds_keep_what_is_good_and_begin_again_w
 
 
 def metrics(running: RunningService) -> str:
-    return httpx.get(f"{running.url}/metrics").text
+    return httpx.get(f"{running.url}/metrics", timeout=30).text
 
 
 def test_a_setting_pins_the_version_of_the_start(tmp_path: Path) -> None:

@@ -234,6 +234,14 @@ def test_what_cannot_be_read_is_answered_in_the_form_of_the_open_inference_proto
         assert told["error"]
 
 
+def test_who_is_refused_is_not_told_to_go_on_with_its_body(service: RunningService) -> None:
+    head = request().split(b"Content-Length")[0] + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with connected(service) as sock:
+        sock.sendall(head + b"no size\r\n")  # in one packet: refused before the application has looked for a body
+        assert_refused(sock, 400, "bad_request")
+    assert "Traceback" not in service.log()
+
+
 def test_refusal_comes_behind_the_answers_to_what_was_read_before(service: RunningService) -> None:
     good = request(path=b"/predict/slow")
     with connected(service) as sock:

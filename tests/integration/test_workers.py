@@ -116,6 +116,9 @@ def test_every_worker_tells_the_sum_of_all_to_the_request(tmp_path: Path) -> Non
             assert 'zto_batch_rows_bucket{le="1.0",model="dummy"} 8.0' in text
             assert 'zto_queue_rows{model="dummy",version="1"} 0.0' in text
             assert 'zto_model_ready{model="dummy",version="1"} 1.0' in text  # the least of both, not the sum
+            assert 'zto_model_state{model="dummy",state="ready",version="1"} 1.0' in text
+            for worker in (0, 1):
+                assert f'zto_process_resident_memory_bytes{{worker="{worker}"}} ' in text
         for client in clients:
             client.close()
 

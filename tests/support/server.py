@@ -77,7 +77,8 @@ class RunningService:
         """Ask /readyz until it answers with the status, and no model is on its way any more."""
         ends_at = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends_at:
-            response = httpx.get(f"{self.url}/readyz", verify=self.verify)
+            # several workers listen before any of them is there to answer
+            response = httpx.get(f"{self.url}/readyz", verify=self.verify, timeout=START_TIMEOUT_S)
             states = {v["state"] for model in response.json()["models"].values() for v in model["versions"].values()}
             if response.status_code == wanted and not states & {"loading", "proving"}:
                 return response
@@ -110,8 +111,9 @@ def serve(
 
 
 COMMAND = (sys.executable, "-W", "error", "-m", "app", "serve")
-# a free port, an end without waiting for a load balancer, and no calls of the backend but those that a test makes
-DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1", "ZTO_CANARY_S": "0"}
+# a free port, an end without waiting for a load balancer, a log that reads as its messages do, and no calls of the
+# backend but those that a test makes
+DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1", "ZTO_LOG_FORMAT": "text", "ZTO_CANARY_S": "0"}
 
 
 @contextmanager

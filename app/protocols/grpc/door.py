@@ -10,18 +10,23 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from app import logs
 from app.access.roles import Role
 from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
-from app.errors import ClientGone, MalformedBody, NotAllowed, ServingError
+from app.errors import ClientGone, MalformedBody, NotAllowed, ServingError, code_of
 from app.incoming import Share
 from app.protocols.grpc import statuses
 from app.settings import Settings
 
 logger = logging.getLogger("app.grpc")
 
+SERVICE = "inference.GRPCInferenceService"
+# the method that sends payloads, once or on a stream
+INFER, STREAM_INFER = "ModelInfer", "ModelStreamInfer"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Request = TypeVar("Request", bound=Message)
-_HEEDED = frozenset(("authorization", "x-api-key", "x-request-id", "x-request-timeout-ms"))
+_HEEDED = frozenset(("authorization", "traceparent", "x-api-key", "x-request-id", "x-request-timeout-ms"))
+OK = "OK"
 
 
 class Door:
@@ -43,12 +48,13 @@ class Door:
         """Return the account of one message; see :meth:`app.admission.Admission.share`."""
         return self._admission.share()
 
-    def ticket_of(self, context: Context, role: Role | None) -> Ticket:
+    def ticket_of(self, context: Context, role: Role | None, method: str) -> Ticket:
         """Return the ticket of a call. Never raises: a refusal stands on the ticket.
 
         Args:
             context: Of the call.
             role: What it needs; None where anybody may call.
+            method: Its name.
         """
         headers = [
             (key.encode(), value.encode("utf-8", "replace"))
@@ -64,7 +70,17 @@ class Door:
         if left_s is not None:
             ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)
             ticket.is_default_deadline = False
+        ticket.facts.method, ticket.facts.path = "POST", f"/{SERVICE}/{method}"
+        logs.REQUEST.set(ticket)
         return ticket
+
+    def finish(self, ticket: Ticket, status: str) -> None:
+        """Tell of a call that is over; see :meth:`app.admission.Admission.finish`."""
+        self._admission.finish(ticket, status)
+
+    def offer(self, ticket: Ticket, data: bytes) -> None:
+        """Show a whole message to whoever has been asked to tell of some."""
+        self._admission.offer(ticket, data)
 
     def unary(
         self,
@@ -79,36 +95,43 @@ class Door:
             answer: Returns the answer as it is written, or raises.
             role: What the call needs; None where anybody may call.
         """
+        method = request_type.__name__.removesuffix("Request")
 
         async def handle(data: bytes, context: Context) -> bytes:
-            ticket = self.ticket_of(context, role)
+            ticket = self.ticket_of(context, role, method)
+            if method == INFER:
+                self._admission.offer(ticket, data)
             try:
                 if ticket.refusal is not None:
                     raise ticket.refusal
                 answered = await answer(ticket, self.parse(request_type, data), context)
                 await self.may_answer()
             except asyncio.CancelledError:
-                self.count(ClientGone("the caller has given up"))
+                self.count(ClientGone("the caller has given up"), ticket)
+                self.finish(ticket, "CANCELLED")
                 raise
             except Exception as exc:
                 await self.refuse(context, ticket, exc)
             context.set_trailing_metadata(statuses.receipts(ticket))
+            self.finish(ticket, OK)
             return answered
 
         # bytes, not messages: what cannot be read is told in our words
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    def not_offered(self, what: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    def not_offered(self, method: str, what: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Return the handler of a call that clients know and this service does not offer.
 
         Args:
+            method: Its name.
             what: The end of the sentence that the caller gets.
         """
 
         async def refuse(_: bytes, context: Context) -> bytes:
-            ticket = self.ticket_of(context, Role.READ)
+            ticket = self.ticket_of(context, Role.READ, method)
             if ticket.refusal is not None:
                 await self.refuse(context, ticket, ticket.refusal)
+            self.finish(ticket, grpc.StatusCode.UNIMPLEMENTED.name)
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"not offered by this service: {what}")
 
         return grpc.unary_unary_rpc_method_handler(refuse)
@@ -143,12 +166,17 @@ class Door:
     async def refuse(self, context: Context, ticket: Ticket, error: Exception) -> NoReturn:
         """End a call with an error."""
         self.count(error, ticket)
-        await context.abort(*statuses.render(error, ticket))
+        status, told, receipts = statuses.render(error, ticket)
+        self.finish(ticket, status.name)
+        await context.abort(status, told, receipts)
 
     def count(self, error: Exception, ticket: Ticket | None = None) -> None:
         """Count a call without an answer; a defect of ours is logged with its story."""
-        if ticket is not None and not isinstance(error, ServingError):
-            logger.error("request %s failed", ticket.request_id.decode("ascii"), exc_info=error)
+        if ticket is not None:
+            ticket.facts.code = code_of(error)
+            if not isinstance(error, ServingError):
+                told = logs.about(ticket)
+                logger.error("request %s failed", told["request_id"], exc_info=error, extra=told)
         self._admission.count_refusal(error)
 
 

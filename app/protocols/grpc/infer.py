@@ -9,8 +9,9 @@ from app.access.roles import Role
 from app.admission import Ticket
 from app.errors import ClientGone, ModelNotReady
 from app.metrics import Metrics
+from app.protocols.asgi import note
 from app.protocols.grpc import codec, statuses
-from app.protocols.grpc.door import Context, Door
+from app.protocols.grpc.door import OK, STREAM_INFER, Context, Door
 from app.protocols.grpc.gathering import Gathering
 from app.protocols.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from app.protocols.open_inference.inference import Inference
@@ -66,6 +67,7 @@ class InferDoor:
             status, _, _ = statuses.render(exc, ticket)
             raise
         finally:
+            note(ticket, DOOR, version)
             label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
             self._metrics.requests[(DOOR, *label, status.name)] += 1
 
@@ -87,7 +89,7 @@ class InferDoor:
             await in_order.put(None)
         if self._closing.is_set():
             leaving = ModelNotReady("the service is shutting down")
-            await self._door.refuse(context, self._door.ticket_of(context, None), leaving)
+            await self._door.refuse(context, self._door.ticket_of(context, None, STREAM_INFER), leaving)
 
     async def _next(self, context: Context) -> bytes | None:
         """Return the next request of a stream; None at its end, and when the service leaves."""
@@ -105,7 +107,8 @@ class InferDoor:
 
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
         """Return what a stream says to one request. Never raises but when it is canceled."""
-        ticket = self._door.ticket_of(context, Role.PREDICT)
+        ticket = self._door.ticket_of(context, Role.PREDICT, STREAM_INFER)
+        self._door.offer(ticket, data)
         message = ModelInferRequest()
         try:
             if ticket.refusal is not None:
@@ -113,15 +116,18 @@ class InferDoor:
             message = self._door.parse(ModelInferRequest, data)
             answer = await self.infer(ticket, message, context)
         except asyncio.CancelledError:
-            self._door.count(ClientGone("the caller has given up"))
+            self._door.count(ClientGone("the caller has given up"), ticket)
+            self._door.finish(ticket, "CANCELLED")
             raise
         except Exception as exc:
             self._door.count(exc, ticket)
-            _, told, _ = statuses.render(exc, ticket)
+            status, told, _ = statuses.render(exc, ticket)
+            self._door.finish(ticket, status.name)
             named = ModelInferResponse(
                 model_name=message.model_name, model_version=message.model_version, id=message.id
             )  # fmt: skip
             return ModelStreamInferResponse(error_message=told, infer_response=named)
+        self._door.finish(ticket, OK)
         return ModelStreamInferResponse(infer_response=ModelInferResponse.FromString(answer))
 
 

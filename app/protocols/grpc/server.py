@@ -16,7 +16,7 @@ from app.errors import SettingsError
 from app.metrics import Metrics
 from app.protocols.grpc import farewell
 from app.protocols.grpc.calls import CallsDoor
-from app.protocols.grpc.door import Door
+from app.protocols.grpc.door import SERVICE, Door
 from app.protocols.grpc.health import HealthDoor
 from app.protocols.grpc.infer import InferDoor
 from app.protocols.grpc.inference_pb2 import ModelInferRequest
@@ -26,7 +26,6 @@ from app.settings import Settings
 
 logger = logging.getLogger("app.grpc")
 
-SERVICE = "inference.GRPCInferenceService"
 # calls at once on one connection; whoever has more waits for the first
 MAX_STREAMS = 1024
 # a call that a client made just before it learned of the end is on its way for less
@@ -80,7 +79,7 @@ class GrpcServer:
             "ModelInfer": door.unary(ModelInferRequest, infer.infer, Role.PREDICT),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer.stream),
             **calls.handlers(door),
-            **{name: door.not_offered(what) for name, what in _NOT_OFFERED.items()},
+            **{name: door.not_offered(name, what) for name, what in _NOT_OFFERED.items()},
         }
         self._handlers = {f"/{SERVICE}/{name}": handler for name, handler in handlers.items()} | health.handlers()
         self._server: grpc.aio.Server | None = None

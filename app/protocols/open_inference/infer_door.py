@@ -25,7 +25,7 @@ from app.protocols.answers import (
     is_large,
     parse_query,
 )
-from app.protocols.asgi import Send, hung_up, refuse, send_reply
+from app.protocols.asgi import Send, hung_up, note, note_answer, refuse, send_reply
 from app.protocols.decoders import Decoders
 from app.protocols.open_inference import errors, http_answer, http_body
 from app.protocols.open_inference.batch_bytes import BatchBytes, are_bytes
@@ -117,11 +117,13 @@ class InferDoor:
             _expect_no_query(scope["query_string"])
             _expect_media(ticket)
             body = await self._admission.read_body(ticket, receive)
+            self._admission.offer(ticket, body)
             version, reply = await self._infer(ticket, version, number, body, receive)
         except (Exception, asyncio.CancelledError) as exc:
             reply = refuse(exc, ticket, self._admission, errors.render, logger=logger)
         label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
         self._metrics.requests[(DOOR, *label, str(reply.status))] += 1
+        note(ticket, DOOR, version)
         return reply
 
     async def _infer(
@@ -139,8 +141,10 @@ class InferDoor:
             parse_s = self._service.clock() - ticket.received_at
             target.parse_s.observe(parse_s)
             answer = await self._service.predict(
-                version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive)
-            )
+                version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive),
+                trace=ticket.trace,
+            )  # fmt: skip
+            note_answer(ticket, answer, parse_s, self._service.clock())
             written = await self._write(ticket, is_large(answer), lambda: target.write(number, answer, wanted))
             return version, Reply(200, as_headers(head_of(written, number.encode(), parse_s, answer)), written.body)
         request = await self._read(ticket, target, body)
@@ -166,7 +170,7 @@ class InferDoor:
 
 
 class InferTarget:
-    """One model's requests on the short way; see :class:`app.protocols.direct.Target`.
+    """One model's requests on the short way; see :class:`app.protocols.targets.Target`.
 
     Args:
         model: Theirs.
@@ -181,7 +185,10 @@ class InferTarget:
         self._model = model
         self.limits = json_limits(task)
         self.plans = Plans(model, self.limits)
+        self.path = f"/v2/models/{model.name}/infer"
         self.parse_s: Histogram = metrics.stage_s[model.name, "parse"]
+        self.write_s: Histogram = metrics.stage_s[model.name, "write"]
+        self.request_s: Histogram = metrics.request_s[DOOR, model.name]
 
     def wish(self, query: bytes) -> object | None:
         """Return anything for a request without a query."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from app.admission import Ticket
 from app.errors import Fault, InvalidInput
 from app.metrics import Metrics
+from app.protocols.asgi import note_answer
 from app.protocols.decoders import Decoders
 from app.protocols.open_inference.messages import InferRequest, InferResponse, Parameter
 from app.protocols.open_inference.model import InferModel
@@ -79,8 +80,9 @@ class Inference:
         self._metrics.stage_s[model.name, "parse"].observe(parse_s)
         version = self._service.catalog.again(version, asked)  # it may have been swapped while the data was read
         answer = await self._service.predict(
-            version, tensors, deadline=deadline, client=ticket.client, hung_up=hung_up
-        )  # fmt: skip
+            version, tensors, deadline=deadline, client=ticket.client, hung_up=hung_up, trace=ticket.trace
+        )
+        note_answer(ticket, answer, parse_s, self._service.clock())
         sorted_numbers = sum(answer.outputs[output.name].size for output in requested if output.classification)
         if sorted_numbers > MAX_CLASSIFIED_ON_LOOP:
             outputs = await self._decoders.run(deadline, model.answer, answer, requested)

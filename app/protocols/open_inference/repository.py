@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.errors import Fault, InvalidInput, quoted
-from app.serving.commands import Reached
+from app.serving.orders import Reached
 from app.serving.repository import Repository, Wish
 from app.serving.versions import State
 from app.tasks.decoding.strict_json import JsonLimits, parse_json

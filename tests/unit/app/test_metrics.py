@@ -140,6 +140,8 @@ def filled() -> Metrics:
 KEYS: dict[str, tuple[str, ...]] = {
     "requests": ("predict", "cnn", "1", "200"),
     "stage_s": ("cnn", "queue"),
+    "request_s": ("predict", "cnn"),
+    "loop_lag_s": (),
     "batch_elements": ("lstm", "2"),
     "padding_elements": ("lstm", "2"),
     "statistics": ("cnn", "1"),

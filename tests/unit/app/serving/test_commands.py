@@ -1,6 +1,7 @@
 """What is wished of the models reaches every worker, or none; two workers of one process share a real board."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle
+from app.bundle.manifest import Manifest
 from app.errors import InvalidInput, NothingToRollBack, NotLoaded, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.catalog import Catalog
-from app.serving.commands import Order
+from app.serving.orders import Order
 from app.serving.policy import Policy, Shadow
 from app.serving.repository import Repository
 from app.serving.slate import parse
@@ -23,7 +26,7 @@ from app.workers.board import Board
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle
 
 TICK_S = 0.01
-WITHIN_S = 60.0
+WITHIN_S = 30.0
 CANARY = Policy(default=1, labels={"canary": 2}, weights={"canary": 0.5})
 
 
@@ -46,6 +49,7 @@ class Worker:
         )
         self.commands = self.repository.commands
         self._board, self._place = board, place
+        self.is_hung = False
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> "Worker":
@@ -69,6 +73,25 @@ class Worker:
                 await self._ticking
         self._board.mark(self._place, is_serving=False)
 
+    def hangs_on(self, number: int | None) -> None:
+        """Let the proof of a version never come to its end."""
+
+        def check_contract(manifest: Manifest, golden: GoldenRows) -> None:
+            del golden
+            if manifest.version == number:
+                self.is_hung = True
+                threading.Event().wait()
+
+        self.repository._swap._check_contract = check_contract
+
+    async def kill(self) -> None:
+        """End in the middle of whatever it is at."""
+        await self.end()
+        tasks = [*self.commands._under_way.values(), *self.commands._orphans, *self.repository._under_way]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     @property
     def default(self) -> int:
         return self.catalog.models["dummy"].default.ref.version
@@ -88,8 +111,10 @@ class Service:
         )
         self.board = Board(2)
 
-    async def worker(self, place: int) -> Worker:
-        return await Worker(self.board, place, self.settings).start()
+    async def worker(self, place: int, *, hangs_on: int | None = None) -> Worker:
+        worker = Worker(self.board, place, self.settings)
+        worker.hangs_on(hangs_on)
+        return await worker.start()
 
 
 @pytest.fixture
@@ -306,6 +331,31 @@ def test_a_bundle_that_nobody_has_had_loaded_is_none_that_a_new_worker_begins_wi
     run(folder, scenario)
 
 
+def test_a_bundle_that_ends_whoever_loads_it_is_given_up_and_the_service_goes_on(folder: Path) -> None:
+    async def scenario(service: Service, one: Worker, two: Worker) -> None:
+        dummy_bundle(service.models_dir, version=3)
+        for worker in (one, two):
+            worker.hangs_on(3)
+        asking = asyncio.create_task(one.repository.load("dummy", within_s=WITHIN_S))
+        both = [one, two]
+        for _ in range(2):  # each place has a second chance
+            await until(lambda: all(worker.is_hung for worker in both))
+            for worker in both:
+                await worker.kill()
+            both[:] = [await service.worker(place, hangs_on=3) for place in (0, 1)]
+            assert [worker.default for worker in both] == [2, 2]
+        assert asking.cancel() or asking.done()
+        await until(lambda: parse(service.board.wishes())["dummy"].is_done)
+        reached = both[0].repository.standing("dummy").reached
+        assert [each.error for each in reached] == ["the workers that tried it have ended meanwhile"] * 2
+        assert [worker.default for worker in both] == [2, 2]
+        await both[1].repository.set_policy("dummy", CANARY, within_s=WITHIN_S)  # nothing is stuck
+        for worker in both:
+            await worker.end()
+
+    run(folder, scenario)
+
+
 def test_what_a_killed_worker_had_begun_is_brought_to_its_end_by_the_next(folder: Path) -> None:
     async def scenario(service: Service, one: Worker, two: Worker) -> None:
         # it wishes, and is gone before anybody has come to it
@@ -313,7 +363,7 @@ def test_what_a_killed_worker_had_begun_is_brought_to_its_end_by_the_next(folder
         asking = asyncio.create_task(one.commands.carry_out("dummy", order))
         await until(lambda: parse(service.board.wishes())["dummy"].number > 0)
         asking.cancel()
-        await one.end()
+        await one.kill()
         await until(lambda: two.default == 1)
         assert two.commands.desired("dummy").policy == Policy()  # not settled: who was asked is gone
         successor = await service.worker(0)

@@ -10,7 +10,7 @@ import pytest
 
 from app.bundle.loader import MANIFEST_FILE, BundleRef
 from app.errors import NotLoaded
-from app.serving.commands import Outcome
+from app.serving.orders import Outcome
 from app.serving.polling import PATIENCE_LOOKS, Poller, lacking
 from app.serving.state import Desired
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle

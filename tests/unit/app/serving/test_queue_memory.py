@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from app.errors import Overloaded, ServingError
+from app.errors import Limit, Overloaded, ServingError
 from app.serving.batcher import Batcher, Job
 from app.serving.jobs import FutureJob, Outcome
 from app.serving.queue_memory import QueueMemory
@@ -48,6 +48,7 @@ def test_requests_beyond_the_limit_are_refused_over_all_models_and_room_comes_ba
                 with pytest.raises(Overloaded, match=r"4096 of the 4096 bytes .*ZTO_MAX_QUEUE_BYTES") as caught:
                     batcher.submit(rows(1), deadline=FOREVER)
                 assert caught.value.retry_after_s >= 0
+                assert caught.value.limit == Limit("max_queue_bytes", 4096)
             waiting.pop(1).cancel()
             await asyncio.sleep(0)
             waiting.append(other.submit(rows(1), deadline=FOREVER))

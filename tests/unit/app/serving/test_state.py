@@ -1,7 +1,6 @@
 """The file of the desired state: what is kept, and what becomes of one that is no good."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -62,17 +61,14 @@ def test_a_file_that_cannot_be_opened_keeps_nobody_from_starting(
     assert "cannot be read" in caplog.text
 
 
-def test_where_it_cannot_be_written_the_reason_is_told_and_the_last_one_stays(tmp_path: Path) -> None:
-    file = StateFile(tmp_path)
-    file.write({"cnn": Desired()})
-    beside = tmp_path / f".{STATE_FILE}.{os.getpid()}"
-    beside.mkdir()  # what is in the way fails as a read-only folder does, and does so for root too
-    beside_in_it = beside / "x"
-    beside_in_it.touch()
-    told = file.write({"cnn": Desired(policy=PINNED)})
+def test_where_it_cannot_be_written_the_reason_is_told_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).mkdir()  # what is in the way fails as a read-only folder does, and does so for root too
+    told = StateFile(tmp_path).write({"cnn": Desired(policy=PINNED)})
     assert told is not None
-    assert told.startswith("control.json cannot be written in ZTO_STATE_DIR")
-    assert file.read() == {"cnn": Desired()}
+    assert told.startswith("control.json cannot be written in ZTO_STATE_DIR: ")
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+    (tmp_path / "file").touch()
+    assert "cannot be written" in str(StateFile(tmp_path / "file").write({}))
 
 
 def test_a_policy_is_rolled_back_step_by_step() -> None:

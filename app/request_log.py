@@ -1,0 +1,197 @@
+"""One line for each request, and now and then a payload.
+
+structlog's processors and the standard library's records would take as long as a small model's whole request. So a line
+is put together here, in about a microsecond, from bytes that are prepared once; lines are kept until there are 64 KiB
+of them or a moment has passed, and are then written together, without ever waiting for whoever reads them
+(:mod:`app.outlet`). What is kept is written at the end of the service too; a process that is killed takes the lines of
+its last moment with it.
+
+What a caller sends stands in a line in these forms only: an id of admission's alphabet, digits of a trace, and JSON
+strings, which hold no line break. A payload is told only where the operator asks for a share of them, and no more of it
+than the settings say.
+"""
+
+import asyncio
+import base64
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import orjson
+
+from app.logs import escaped, one_line
+from app.outlet import Outlet
+from app.tracing.context import Trace
+
+FLUSH_BYTES = 64 * 1024
+FLUSH_S = 0.2
+# of clients, and of what is told alike of many requests; more than these are forgotten
+MAX_KEPT = 1024
+
+
+class Request(Protocol):
+    """What is told of a request."""
+
+    @property
+    def request_id(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def trace_id(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def client(self) -> str: ...  # noqa: D102
+
+    @property
+    def trace(self) -> Trace | None: ...  # noqa: D102
+
+
+def text_of(told: Iterable[tuple[str, object]]) -> bytes:
+    """Return members of a JSON object, without its braces; those that are empty are left out."""
+    members = {name: value for name, value in told if value not in ("", None)}
+    return one_line(orjson.dumps(members).decode()).encode()[1:-1]
+
+
+class RequestLog:
+    """Keeps lines for a moment, and writes them.
+
+    Args:
+        outlet: Takes them.
+        is_json: Whether lines are JSON; else they are text, with the same members.
+        with_requests: Whether requests are told.
+        payload_share: Of how many requests the body is told, 0 to 1.
+        payload_bytes: Most bytes of a body.
+        level: Of all lines.
+        clock: Seconds since the epoch.
+
+    Attributes:
+        with_requests: As above.
+        with_payloads: Whether any payload is told.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        *,
+        is_json: bool,
+        with_requests: bool = True,
+        payload_share: float = 0.0,
+        payload_bytes: int = 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outlet = outlet
+        self._form = _JSON_REQUEST if is_json else _TEXT_REQUEST
+        self._payload_form = _JSON_PAYLOAD if is_json else _TEXT_PAYLOAD
+        self.with_requests = with_requests
+        self.with_payloads = payload_share > 0
+        self._payload_share = payload_share
+        self._payload_bytes = payload_bytes
+        self._offered = itertools.count()
+        self._clock = clock
+        self._second = -1
+        self._stamp = b""
+        self._clients: dict[str, bytes] = {}
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self, request: Request, told: bytes, seconds: float, rows: int) -> None:
+        """Tell of one request that is over.
+
+        Args:
+            request: Whose id, trace and client are told.
+            told: More members of the JSON object, from :func:`text_of`.
+            seconds: From its head to its answer.
+            rows: Of the model's input; 0 where no model has answered.
+        """
+        now = self._clock()
+        second = int(now)
+        if second != self._second:
+            self._begin(second)
+        client = self._clients.get(request.client) or self._know(request.client)
+        trace = request.trace
+        self._keep(
+            self._form
+            % (
+                self._stamp, (now - second) * 1e6, request.request_id,
+                b"" if trace is None else b'"trace_id":"%b",' % trace.trace_id, told, seconds, rows, client,
+            )
+        )  # fmt: skip
+
+    def offer(self, request: Request, body: bytes) -> None:
+        """Tell the body of a request, as far as that is asked for, where it is one of those that are told."""
+        share, number = self._payload_share, next(self._offered)
+        # evenly: one in a hundred is every hundredth
+        if int((number + 1) * share) == int(number * share):
+            return
+        cut = body[: self._payload_bytes]
+        try:
+            payload: tuple[str, str] = ("payload", cut.decode() if len(cut) == len(body) else _whole_text(cut))
+        except UnicodeDecodeError:
+            payload = ("payload_base64", base64.b64encode(cut).decode())
+        now = self._clock()
+        self._begin(int(now))
+        told = text_of(
+            (
+                ("request_id", request.request_id.decode("ascii")), ("trace_id", request.trace_id.decode("ascii")),
+                ("bytes", len(body)), payload,
+            )
+        )  # fmt: skip
+        self._keep(self._payload_form % (self._stamp, now % 1 * 1e6, told))
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines, self._size = self._lines, [], 0
+        if lines:
+            self._outlet.write(lines)
+
+    def close(self) -> None:
+        """Write what is kept, and let go of the outlet."""
+        self.flush()
+        self._outlet.close()
+
+    def _begin(self, second: int) -> None:
+        self._second = second
+        self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+
+    def _know(self, client: str) -> bytes:
+        if len(self._clients) >= MAX_KEPT:
+            self._clients.clear()
+        known = self._clients[client] = orjson.dumps(escaped(client))
+        return known
+
+    def _keep(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= FLUSH_BYTES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+
+_JSON_REQUEST = (
+    b'{"time":"%b.%06dZ","level":"info","logger":"app.request_log","event":"request","request_id":"%b",%b%b,'
+    b'"seconds":%.6f,"rows":%d,"client":%b}\n'
+)
+_TEXT_REQUEST = (
+    b'%b.%06dZ INFO    app.request_log: request "request_id":"%b",%b%b,"seconds":%.6f,"rows":%d,"client":%b\n'
+)
+_JSON_PAYLOAD = b'{"time":"%b.%06dZ","level":"info","logger":"app.request_log","event":"payload",%b}\n'
+_TEXT_PAYLOAD = b"%b.%06dZ INFO    app.request_log: payload %b\n"
+
+
+def _whole_text(cut: bytes) -> str:
+    """Return text that was cut off anywhere, up to its last whole character.
+
+    Raises:
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    try:
+        return cut.decode()
+    except UnicodeDecodeError as exc:
+        if len(cut) - exc.start < 4 and exc.reason == "unexpected end of data":
+            return cut[: exc.start].decode()
+        raise

@@ -1,0 +1,119 @@
+"""How records read, in both formats; tests/integration/test_observability.py holds what the whole service writes."""
+
+import json
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from app import logs
+from app.admission import Ticket
+from app.tracing import context
+
+TRACE = context.parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+TICKET = Ticket(request_id=b"order-66", received_at=0.0, deadline=1.0, trace=TRACE)
+INJECTED = 'broken\n2026-01-01 00:00:00,000 INFO    app: all is well\r\x1b[2J\x85 "{}'
+
+
+def record(message: str, *arguments: Any, error: BaseException | None = None, **extra: Any) -> logging.LogRecord:
+    told = None if error is None else (type(error), error, error.__traceback__)
+    made = logging.LogRecord("app.test", logging.ERROR, __file__, 1, message, arguments, told)
+    made.__dict__.update(extra)
+    return made
+
+
+def as_json(made: logging.LogRecord, *, with_process: bool = False) -> dict[str, Any]:
+    line = logs._json_formatter(with_process).format(made)
+    assert len(line.splitlines()) == 1
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def raised() -> ValueError:
+    try:
+        raise ValueError(INJECTED)
+    except ValueError as exc:
+        return exc
+
+
+def test_a_record_is_a_line_of_json() -> None:
+    told = as_json(record("%s is %d", "cnn/1", 7))
+    assert list(told) == ["time", "level", "logger", "event"]
+    assert told | {"time": ""} == {"time": "", "level": "error", "logger": "app.test", "event": "cnn/1 is 7"}
+    assert told["time"].endswith("Z")
+
+
+def test_one_of_several_processes_tells_which() -> None:
+    assert as_json(record("hello"), with_process=True)["process"] > 0
+
+
+def test_a_traceback_is_a_field() -> None:
+    told = as_json(record("it failed", error=raised()))
+    assert told["exception"].startswith("Traceback (most recent call last)")
+    assert "all is well" in told["exception"]
+
+
+def test_a_record_tells_the_request_of_its_task_or_its_own() -> None:
+    expected = {"request_id": "order-66", "trace_id": "0af7651916cd43dd8448eb211c80319c"}
+    assert expected.items() <= as_json(record("it failed", **logs.about(TICKET))).items()
+    token = logs.REQUEST.set(TICKET)
+    try:
+        assert expected.items() <= as_json(record("it failed")).items()
+    finally:
+        logs.REQUEST.reset(token)
+    assert "request_id" not in as_json(record("it failed"))
+    assert "trace_id" not in logs.about(Ticket(request_id=b"a", received_at=0.0, deadline=1.0))
+
+
+@pytest.mark.parametrize("value", [INJECTED, "\ud800", "\u2028", "\0"])
+def test_no_value_looks_like_a_line_of_ours(value: str) -> None:
+    assert as_json(record("%s", value))["event"].startswith(value[:6].replace("\ud800", "\\ud800"))
+    text = logs.TextFormatter(with_process=False).format(record("it said %s", value))
+    assert len(text.splitlines()) == 1
+    assert text.isprintable()
+
+
+def test_no_line_of_a_traceback_looks_like_one_of_ours() -> None:
+    first, *others = logs.TextFormatter(with_process=True).format(record("it failed", error=raised())).splitlines()
+    assert first.endswith("app.test: it failed")
+    assert any("Traceback" in line for line in others)
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+def test_no_record_is_endless() -> None:
+    assert len(as_json(record("x" * 100_000))["event"]) == logs.MAX_EVENT_CHARACTERS
+    assert len(logs.TextFormatter(with_process=False).format(record("x" * 100_000))) < 2 * logs.MAX_EVENT_CHARACTERS
+    error = ValueError("y" * 100_000)
+    assert len(as_json(record("it failed", error=error))["exception"]) == logs.MAX_TRACEBACK_CHARACTERS
+
+
+PROGRAM = """
+import logging, sys, threading, warnings
+from app import logs
+logs.configure("info", log_format="{log_format}")
+warnings.warn("this is old", DeprecationWarning, stacklevel=1)
+logging.getLogger("uvicorn.error").info("it runs")
+def fail(): raise KeyError("on a thread")
+thread = threading.Thread(target=fail, name="worker"); thread.start(); thread.join()
+class Bad:
+    def __del__(self): raise ValueError("at its end")
+Bad()
+raise RuntimeError("nobody catches this")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "auto"])
+def test_all_that_a_process_says_goes_one_way(log_format: str) -> None:
+    program = PROGRAM.format(log_format=log_format)  # auto is JSON here: a pipe is no terminal
+    done = subprocess.run([sys.executable, "-W", "always", "-c", program], capture_output=True, text=True, check=False)
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line["logger"] for line in told] == ["py.warnings", "uvicorn.error", "app", "app", "app"]
+    assert [line["level"] for line in told] == ["warning", "info", "critical", "error", "critical"]
+    assert "DeprecationWarning: this is old" in told[0]["event"]
+    assert "on the thread worker" in told[2]["event"]
+    assert "KeyError: 'on a thread'" in told[2]["exception"]
+    assert "ValueError: at its end" in told[3]["exception"]
+    assert "RuntimeError: nobody catches this" in told[4]["exception"]
