@@ -79,6 +79,8 @@ def configure(level: str, *, log_format: LogFormat = "auto", several_processes: 
     handler.setFormatter((JsonFormatter if is_json(log_format) else TextFormatter)(several_processes))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(True)
+    # it warns of each body that is no form, which a caller is told anyway: anybody could fill the log
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
     sys.unraisablehook = _log_unraisable

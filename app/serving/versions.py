@@ -320,7 +320,8 @@ def _expect_same_contract(manifest: Manifest, model: Model) -> None:
         return
     for part in ("task", "inputs", "outputs"):
         if getattr(manifest, part) != getattr(first, part):
+            differs = "is not that" if part == "task" else "are not those"
             raise BundleError(
-                f"its {part} are not those of version {first.version}: all versions of a name share task, inputs and "
+                f"its {part} {differs} of version {first.version}: all versions of a name share task, inputs and "
                 "outputs; package it under another name"
             )
