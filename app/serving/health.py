@@ -23,8 +23,8 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from app.bundle.loader import Bundle
 from app.errors import BundleNotProven
 from app.memory import settle
 from app.metrics import Metrics
@@ -262,7 +262,7 @@ class Health:
         assert sick.manifest_read is not None
         fresh = Version(
             ref=sick.ref,
-            bundle=Bundle(folder=sick.bundle.folder, manifest=sick.manifest_read),
+            bundle=replace(sick.bundle, manifest=sick.manifest_read),  # without what was tuned, and still as signed
             manifest_read=sick.manifest_read,
         )
         self._fresh.add(fresh)

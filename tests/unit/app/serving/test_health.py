@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.tensors import Tensors
 from tests.support.bundles import dummy_bundle, fault
 from tests.support.jobs import FOREVER
+from tests.support.signatures import key_pair
 
 ROW: Tensors = {"image": np.ones((1, 2, 3), np.float32)}
 ONE = ("dummy", "1")
@@ -138,6 +139,23 @@ def test_who_answers_wrong_is_out_until_it_is_proven_again(
         assert await ward.ask() == "answered"
 
     with_ward(tmp_path, scenario, run_on=run_on)
+
+
+def test_what_is_loaded_anew_is_held_to_its_signature_again(tmp_path: Path, folder: Path) -> None:
+    (folder / "report.md").write_text("98%")
+    pair = key_pair(tmp_path)
+    pair.sign(folder)
+
+    async def scenario(ward: Ward) -> None:
+        first = ward.version
+        with fault(folder, fault="wrong"):
+            await ward.look_until(lambda: first.state is State.SICK)
+            (folder / "report.md").write_text("99%")
+        await ward.look_until(lambda: "not what was signed: 'report.md'" in first.reason)
+        (folder / "report.md").write_text("98%")
+        await ward.look_until(lambda: ward.version.state is State.READY)
+
+    with_ward(tmp_path, scenario, signing_key=pair.public)
 
 
 def test_callers_of_a_backend_that_hangs_are_answered_and_another_takes_its_place(tmp_path: Path, folder: Path) -> None:
