@@ -1,20 +1,22 @@
 """``python -m app``: serve, and the tools beside it."""
 
 import argparse
-import http.client
 import importlib
 import json
 import logging
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from app import cpus, logs
 from app.access.binding import expect_guarded
 from app.errors import SettingsError
 from app.settings import EXIT_BAD_SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 HEALTH_TIMEOUT_S = 2.0
 # where a tool is not called as its package is
@@ -62,7 +64,7 @@ def _serve() -> int:
     logs.configure(settings.log_level, log_format=settings.log_format, several_processes=settings.workers > 1)
     settings = _within_the_cores(settings)
     # imported late: the other commands need none of it, and the parent of workers not what they serve with
-    if settings.workers > 1:
+    if settings.workers > 1 or settings.watchdog:
         from app.workers import parent
 
         return parent.serve(settings)
@@ -97,6 +99,8 @@ def _within_the_cores(settings: Settings) -> Settings:
 
 
 def _health() -> int:
+    import http.client  # late: a parent of workers, which lives as long as they do, has no use for it
+
     settings = Settings.from_environ(os.environ)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared, not bound
     connection = _connection(settings, host)
@@ -112,7 +116,10 @@ def _health() -> int:
     return 0 if response.status == 200 else 1
 
 
-def _connection(settings: Settings, host: str) -> http.client.HTTPConnection:
+def _connection(settings: Settings, host: str) -> "HTTPConnection":
+    import http.client
+    import ssl
+
     if settings.tls_cert is None:
         return http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

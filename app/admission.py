@@ -8,38 +8,32 @@ before FastAPI's own middleware, which the fast way never enters.
 import asyncio
 import itertools
 import os
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from app import encodings
 from app.access.connections import Connections
 from app.access.keys import Keys
 from app.access.origins import Origins
-from app.access.rates import Rates, Table, Usage
+from app.access.rates import Rates, Table
 from app.access.roles import Role
 from app.encodings import Acceptable, Inflater
 from app.errors import (
     BodyTooLarge,
     ClientGone,
     DeadlineExceeded,
-    Fault,
-    InvalidInput,
-    Limit,
     MalformedBody,
     RequestError,
-    UnsupportedEncoding,
     code_of,
 )
 from app.incoming import Incoming, Share
 from app.metrics import Metrics
 from app.observer import Observer
 from app.settings import Settings
-from app.tracing import context
-from app.tracing.context import Trace
-from app.tracing.facts import Facts
+from app.tickets import MAX_TIMEOUT_MS, READERS, REQUEST_ID_HEADER, Reader, Ticket, admit_client, admit_origin
+
+__all__ = ["MAX_TIMEOUT_MS", "REQUEST_ID_HEADER", "TICKET", "Admission", "Receive", "Ticket"]
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -49,89 +43,12 @@ Offload = Callable[..., Awaitable[Any]]
 # where a request that has been admitted carries its ticket in its ASGI scope
 TICKET = "zto.ticket"
 
-REQUEST_ID_HEADER = b"x-request-id"
-DEADLINE_HEADER = b"x-request-timeout-ms"
-AUTHORIZATION = b"authorization"
-API_KEY_HEADER = b"x-api-key"
-# of the Open Inference Protocol
-INFERENCE_HEADER = b"inference-header-content-length"
-MAX_TIMEOUT_MS = 3_600_000
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _CLOSE = (b"connection", b"close")
-_BYTES = b"application/octet-stream"
-# as nearly everybody writes them, with nothing to cut off
-_PLAIN = frozenset((b"application/json", b"*/*"))
 # of the headers that say how an answer may be encoded: clients send the same ones again and again
 MAX_ACCEPTABLES = 256
 # a longer body is inflated on a thread, and so is what a shorter one comes to beyond this: others would wait for longer
 # than 0.2 ms; the way to a thread and back takes 0.03 ms of the processor
 MAX_INFLATED_ON_LOOP = 64 * 1024
-# of the name of a client that is kept with its requests
-MAX_CLIENT_BYTES = 128
-
-
-@dataclass(slots=True, kw_only=True)
-class Ticket:
-    """What admission knows of a request.
-
-    Attributes:
-        request_id: The caller's own where it is well-formed, else a new one.
-        received_at: When its headers were read; monotonic seconds.
-        deadline: When its caller stops waiting; monotonic seconds.
-        is_default_deadline: Whether the service set it, and not the caller.
-        content_type: Of the body, in lower case without parameters; empty where none is stated.
-        content_length: Of the body as stated; None where it comes in chunks.
-        content_encoding: Of the body; empty where it comes as it is.
-        wants_bytes: Whether the answer is asked for as bytes (``Accept: application/octet-stream``).
-        inference_header_length: What the caller says of the length of its JSON, where the bytes of tensors follow it.
-        acceptable: How the answer may be encoded; None where nobody asked for that.
-        client: Who asks, for fairness between clients: its address, or what the operator's header says.
-        authorization: The header, where a key may be; empty where there is none.
-        api_key: Likewise, ``X-API-Key``.
-        key: Name of the key that it has; empty where none is needed.
-        usage: What is left of its limits; None where it has none.
-        origin: Of the page that asks, where pages of other origins may; else empty.
-        refusal: Why it is not let in; None where it is.
-        trace: Where it stands in a trace; None where it stands in none.
-    """
-
-    request_id: bytes
-    received_at: float
-    deadline: float
-    content_type: bytes = b""
-    content_length: int | None = None
-    content_encoding: bytes = b""
-    wants_bytes: bool = False
-    inference_header_length: bytes | None = None
-    acceptable: Acceptable | None = None
-    client: str = ""
-    authorization: bytes = b""
-    api_key: bytes = b""
-    key: str = ""
-    usage: Usage | None = None
-    is_default_deadline: bool = True
-    origin: bytes = b""
-    refusal: RequestError | None = None
-    trace: Trace | None = None
-    _facts: Facts | None = field(default=None, init=False, repr=False)
-
-    @property
-    def trace_id(self) -> bytes:
-        """The trace that it belongs to; empty where it belongs to none."""
-        return b"" if self.trace is None else self.trace.trace_id
-
-    @property
-    def facts(self) -> Facts:
-        """What is told of it when it is over; its door notes it here."""
-        if self._facts is None:  # the short way needs none
-            self._facts = Facts()
-        return self._facts
-
-    def explain(self, error: Exception) -> None:
-        """Let an error say that it was the service's own deadline that passed, where it was."""
-        if isinstance(error, DeadlineExceeded) and self.is_default_deadline:
-            error.limit = Limit("default_timeout_ms", round((self.deadline - self.received_at) * 1e3))
 
 
 class Admission:
@@ -170,21 +87,12 @@ class Admission:
         self._max_body_bytes = settings.max_body_bytes
         self._incoming = Incoming(settings.max_incoming_bytes)
         self._timeout_s = settings.timeout_ms / 1e3
-        self._readers: dict[bytes, Callable[[Ticket, bytes], None]] = {
+        self._readers: dict[bytes, Reader] = READERS | {
             b"content-length": self._admit_length,
-            b"content-type": _admit_type,
-            b"content-encoding": _admit_encoding,
-            b"accept": _admit_accept,
-            AUTHORIZATION: _admit_authorization,
-            API_KEY_HEADER: _admit_api_key,
             b"accept-encoding": self._admit_accept_encoding,
-            REQUEST_ID_HEADER: _admit_id,
-            DEADLINE_HEADER: _admit_deadline,
-            INFERENCE_HEADER: _admit_inference_header,
-            context.HEADER: _admit_trace,
         }
         if self.origins:
-            self._readers[b"origin"] = _admit_origin
+            self._readers[b"origin"] = admit_origin
         if settings.client_header:
             self._read_client_from(settings.client_header.lower().encode())
         self._acceptables: dict[bytes, Acceptable] = {}
@@ -325,7 +233,8 @@ class Admission:
         """Return the headers that every answer carries."""
         receipts = [(REQUEST_ID_HEADER, ticket.request_id)]
         if ticket.usage is not None:
-            receipts += [(b"ratelimit-policy", ticket.usage.policy), (b"ratelimit", ticket.usage.left)]
+            policy, left = ticket.usage
+            receipts += [(b"ratelimit-policy", policy), (b"ratelimit", left)]
         if self.origins:
             receipts += self.origins.answer(ticket.origin)
         if self.is_draining:
@@ -390,66 +299,6 @@ class Admission:
         def read_both(ticket: Ticket, value: bytes) -> None:
             if read is not None:
                 read(ticket, value)
-            _admit_client(ticket, value)
+            admit_client(ticket, value)
 
         self._readers[header] = read_both
-
-
-def _admit_type(ticket: Ticket, value: bytes) -> None:
-    ticket.content_type = value if value in _PLAIN else value.partition(b";")[0].strip().lower()
-
-
-def _admit_accept(ticket: Ticket, value: bytes) -> None:
-    ticket.wants_bytes = value not in _PLAIN and value.partition(b";")[0].strip().lower() == _BYTES
-
-
-def _admit_authorization(ticket: Ticket, value: bytes) -> None:
-    # of one that is there twice, nothing that is any good
-    ticket.authorization = b"%b, %b" % (ticket.authorization, value) if ticket.authorization else value
-
-
-def _admit_origin(ticket: Ticket, value: bytes) -> None:
-    ticket.origin = value
-
-
-def _admit_api_key(ticket: Ticket, value: bytes) -> None:
-    ticket.api_key = b"%b, %b" % (ticket.api_key, value) if ticket.api_key else value
-
-
-def _admit_encoding(ticket: Ticket, value: bytes) -> None:
-    try:
-        coding = encodings.read_content_encoding(value)
-    except UnsupportedEncoding as exc:
-        ticket.refusal = exc
-        return
-    if coding and ticket.content_encoding:  # a list may come in several headers
-        ticket.refusal = UnsupportedEncoding("the body has more than one Content-Encoding; encode it once")
-    ticket.content_encoding = coding or ticket.content_encoding
-
-
-def _admit_id(ticket: Ticket, value: bytes) -> None:
-    if _REQUEST_ID.fullmatch(value):
-        ticket.request_id = value
-
-
-def _admit_trace(ticket: Ticket, value: bytes) -> None:
-    ticket.trace = context.parse(value)
-
-
-def _admit_inference_header(ticket: Ticket, value: bytes) -> None:
-    ticket.inference_header_length = value
-
-
-def _admit_client(ticket: Ticket, value: bytes) -> None:
-    # of a list the last entry, which the nearest proxy wrote: those before it are the caller's own words
-    ticket.client = value.rpartition(b",")[2].strip()[-MAX_CLIENT_BYTES:].decode("latin-1")
-
-
-def _admit_deadline(ticket: Ticket, value: bytes) -> None:
-    if value.isdigit() and len(value) <= 9 and 0 < int(value) <= MAX_TIMEOUT_MS:
-        ticket.deadline = ticket.received_at + int(value) / 1e3
-        ticket.is_default_deadline = False
-        return
-    message = f"expected whole milliseconds from 1 to {MAX_TIMEOUT_MS}, found {value.decode('latin-1')[:32]!r}"
-    place, limit = "header:X-Request-Timeout-Ms", Limit("max_timeout_ms", MAX_TIMEOUT_MS)
-    ticket.refusal = InvalidInput(Fault(pointer=place, code="out_of_range", message=message, limit=limit))

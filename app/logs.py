@@ -76,11 +76,11 @@ def configure(level: str, *, log_format: LogFormat = "auto", several_processes: 
         several_processes: Whether several write, and each tells its id.
     """
     handler = OutletHandler(Outlet(STDERR))
-    handler.setFormatter(
-        _json_formatter(several_processes) if is_json(log_format) else TextFormatter(several_processes)
-    )
+    handler.setFormatter((JsonFormatter if is_json(log_format) else TextFormatter)(several_processes))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(True)
+    # it warns of each body that is no form, which a caller is told anyway: anybody could fill the log
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
     sys.unraisablehook = _log_unraisable
@@ -119,6 +119,25 @@ class OutletHandler(logging.Handler):
             self.handleError(record)
         else:
             self.outlet.write((line + b"\n",), patience_s=PATIENCE_S)
+
+
+class JsonFormatter(logging.Formatter):
+    """JSON for machines. structlog is imported with the first record: a parent of workers may never write one.
+
+    Args:
+        with_process: Whether each line tells the id of its process.
+    """
+
+    def __init__(self, with_process: bool) -> None:
+        super().__init__()
+        self._with_process = with_process
+        self._formatter: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        if self._formatter is None:
+            self._formatter = _json_formatter(self._with_process)
+        return self._formatter.format(record)
 
 
 class TextFormatter(logging.Formatter):
@@ -161,7 +180,7 @@ def one_line(json_text: str) -> str:
 
 def _json_formatter(with_process: bool) -> logging.Formatter:
     import orjson
-    from structlog import processors, stdlib  # late: other commands than serve log nothing
+    from structlog import processors, stdlib
 
     def write(event: MutableMapping[str, Any], **_: Any) -> str:
         # what is no JSON is told as its repr(); a lone surrogate, which orjson refuses, as its escape

@@ -27,6 +27,7 @@ from app.protocols.document import complete
 from app.protocols.open_inference import errors as open_inference
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
+from app.serving.health import Health
 from app.serving.polling import Poller
 from app.serving.repository import Repository
 from app.settings import Settings
@@ -42,6 +43,7 @@ class ZeroToOne(FastAPI):
         catalog: The models.
         figures: What is counted.
         doors: Who answers.
+        health: Looks after the models.
         paths: What role each path needs.
         admin_port: Where operators ask; None where that is on every port.
         certificate: Of TLS; None without.
@@ -51,6 +53,7 @@ class ZeroToOne(FastAPI):
     catalog: Catalog
     figures: Metrics
     doors: Doors
+    health: Health
     paths: Paths
     admin_port: int | None
     certificate: Certificate | None
@@ -182,17 +185,18 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         SettingsError: The models folder is missing or empty, or a model that the settings name is not in it.
     """
     figures = Metrics()
-    watch = Watch(settings, figures, clock=clock, worker=worker)
-    catalog = Catalog(settings, figures, trace_batches=watch.trace_batches, clock=clock)
+    telemetry = Watch(settings, figures, clock=clock, worker=worker)
+    catalog = Catalog(settings, figures, trace_batches=telemetry.trace_batches, clock=clock)
     decoders = Decoders(clock=clock)
-    admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=watch.observer)
+    admission = Admission(settings, figures, clock=clock, offload=decoders.run, observer=telemetry.observer)
     doors = Doors(catalog, settings, admission, figures, decoders, clock=clock)
+    keeper = Health(catalog, settings, figures, check_contract=doors.check_contract, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch.start()
+        telemetry.start()
         doors.repository.commands.begin_alone()
-        tasks = [asyncio.create_task(_load(catalog, doors))]
+        tasks = [asyncio.create_task(_load(catalog, doors, keeper)), asyncio.create_task(keeper.keep())]
         if settings.poll_s is not None:
             poller = Poller(settings.models_dir, doors.repository)
             tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
@@ -203,10 +207,10 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
                 await task
         catalog.close()
         decoders.close()
-        await watch.stop()
+        await telemetry.stop()
 
     app = ZeroToOne(
-        telemetry=watch.telemetry,
+        telemetry=telemetry.for_fastapi,
         title="Zero to One",
         summary="Proven models over HTTP",
         version=__version__,
@@ -216,26 +220,27 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             for name in ("predict", "open inference", "models", "health", "metrics", "admin", *clouds.TAGS)
         ],
     )  # fmt: skip
-    app.admission, app.catalog, app.figures, app.doors = admission, catalog, figures, doors
+    app.admission, app.catalog, app.figures, app.doors, app.health = admission, catalog, figures, doors, keeper
     app.paths, app.admin_port = Paths(settings.health_route), settings.admin_port
     app.certificate = Certificate.of(settings)
     # first: FastAPI works out the routes of a router when a request comes by, and probes wait for no other door's
-    app.include_router(health.router(catalog, is_draining=lambda: admission.is_draining))
+    app.include_router(health.router(catalog, keeper, is_draining=lambda: admission.is_draining))
     app.include_router(doors.routes)
     doors.open()  # once they are included, which would look at every route that is there already
     app.include_router(clouds.router(catalog, settings, is_draining=lambda: admission.is_draining))
     app.include_router(admin.router(catalog, doors.repository, admission, clock=clock))
     app.include_router(metrics.router(figures))
     app.include_router(page.router())
-    watch.follow(app)
+    telemetry.follow(app)
     app.add_exception_handler(ServingError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_error)
     return app
 
 
-async def _load(catalog: Catalog, doors: Doors) -> None:
+async def _load(catalog: Catalog, doors: Doors, keeper: Health) -> None:
     await catalog.load(doors.check_contract)
+    keeper.begin()
     memory.settle()
 
 

@@ -213,6 +213,8 @@ class Metrics:
             ``switched`` or ``rolled_back``.
         batch_elements: Rows times padded length of the batches of a model and version whose rows have lengths.
         padding_elements: How many of these were padding.
+        canaries: Golden rows that were asked, by model, version, and what became of them: ``right``, ``wrong``,
+            ``failed``, ``refused`` by a full queue.
         statistics: Requests and batches of a model and version, as the Open Inference Protocol tells them.
         shadow_rows: Rows drawn for a shadow, by model, version and what became of them.
         shadow_s: Seconds that a row of a batch compared took, by model, version of the shadow, and of whom:
@@ -236,6 +238,7 @@ class Metrics:
         self.swaps: dict[tuple[str, str], int] = defaultdict(int)
         self.batch_elements: dict[tuple[str, str], int] = defaultdict(int)
         self.padding_elements: dict[tuple[str, str], int] = defaultdict(int)
+        self.canaries: dict[tuple[str, str, str], int] = defaultdict(int)
         self.statistics: dict[tuple[str, str], Statistics] = defaultdict(Statistics)
         self.shadow_rows: dict[tuple[str, str, str], int] = defaultdict(int)
         self.shadow_s: dict[tuple[str, str, str], Histogram] = defaultdict(lambda: Histogram(ROW_SECONDS))
@@ -371,6 +374,9 @@ class Metrics:
         yield _counter(
             "zto_batch_elements", "Rows times padded length of batches, where rows have lengths.", one_version,
             self.batch_elements,
+        )  # fmt: skip
+        yield _counter(
+            "zto_canary", "Golden rows asked through the queue.", (*one_version, "outcome"), self.canaries
         )  # fmt: skip
         yield _counter(
             "zto_shadow_rows", "Rows drawn for a shadow, by what became of them.", (*one_version, "outcome"),

@@ -57,9 +57,10 @@ class Outlet:
                 self.on_drop(count)
 
     def close(self) -> None:
-        """Let go of what was opened here."""
+        """Let go of what was opened here; what comes late is dropped."""
         own, self._own = self._own, None
         if own is not None:
+            self._file = -1  # the number may soon be somebody else's
             os.close(own)
 
     def _write(self, piece: bytes, patience_s: float) -> bool:
@@ -75,6 +76,8 @@ class Outlet:
         return True
 
     def _has_room(self, patience_s: float) -> bool:
+        if self._file < 0:
+            return False
         asked = select.poll()
         asked.register(self._file, select.POLLOUT)
         return any(event & select.POLLOUT for _, event in asked.poll(patience_s * 1e3))

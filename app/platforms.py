@@ -40,7 +40,7 @@ PREDICTION_DOORS = re.compile(
 # the beginnings of all paths that are ours
 _OURS = (
     "/docs", "/invocations", "/livez", "/metrics", "/models", "/openapi.json", "/ping", "/predict", "/readyz", "/redoc",
-    "/score", "/v1/models", "/v2",
+    "/score", "/startupz", "/v1/models", "/v2",
 )  # fmt: skip
 
 

@@ -173,12 +173,14 @@ class RequestLog:
 
 
 _JSON_REQUEST = (
-    b'{"time":"%b.%06dZ","level":"info","logger":"app.requests","event":"request","request_id":"%b",%b%b,'
+    b'{"time":"%b.%06dZ","level":"info","logger":"app.request_log","event":"request","request_id":"%b",%b%b,'
     b'"seconds":%.6f,"rows":%d,"client":%b}\n'
 )
-_TEXT_REQUEST = b'%b.%06dZ INFO    app.requests: request "request_id":"%b",%b%b,"seconds":%.6f,"rows":%d,"client":%b\n'
-_JSON_PAYLOAD = b'{"time":"%b.%06dZ","level":"info","logger":"app.requests","event":"payload",%b}\n'
-_TEXT_PAYLOAD = b"%b.%06dZ INFO    app.requests: payload %b\n"
+_TEXT_REQUEST = (
+    b'%b.%06dZ INFO    app.request_log: request "request_id":"%b",%b%b,"seconds":%.6f,"rows":%d,"client":%b\n'
+)
+_JSON_PAYLOAD = b'{"time":"%b.%06dZ","level":"info","logger":"app.request_log","event":"payload",%b}\n'
+_TEXT_PAYLOAD = b"%b.%06dZ INFO    app.request_log: payload %b\n"
 
 
 def _whole_text(cut: bytes) -> str:

@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
         self._settings = settings
         self._admin: asyncio.Server | None = None
         self._head_timeout_s = settings.head_timeout_s
-        self._grpc = _grpc_server(app, settings)
+        self._grpc = _grpc_server(app, settings, shares_ports=self.shares_ports)
         self._drain_s = settings.drain_s
         self._shutdown_s = settings.shutdown_s
 
@@ -197,7 +197,7 @@ class Server(uvicorn.Server):
         )
 
 
-def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
+def _grpc_server(app: ZeroToOne, settings: Settings, *, shares_ports: bool) -> "GrpcServer | None":
     """Return what serves gRPC; None where it is off. Nothing of it is imported then.
 
     Raises:
@@ -208,7 +208,7 @@ def _grpc_server(app: ZeroToOne, settings: Settings) -> "GrpcServer | None":
     from app.protocols.grpc.ports import expect_free, expect_installed
 
     expect_installed()
-    if settings.workers == 1:  # else the parent of the workers has looked
+    if not shares_ports:  # else the parent of the workers has looked
         expect_free(settings.host, settings.grpc_port)
     from app.protocols.grpc.calls import CallsDoor
     from app.protocols.grpc.server import GrpcServer
@@ -231,7 +231,12 @@ def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
 
 def _leave(status: int) -> int:
     """Return the exit status; where a runtime hangs, end the process with it, since Python would wait or abort."""
-    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = [
+        thread
+        for thread in threading.enumerate()
+        # OpenTelemetry's have had their time, wait for a collector at most, and end with the process
+        if thread is not threading.main_thread() and not thread.name.startswith("Otel")
+    ]
     for thread in threads:
         thread.join(_THREAD_END_S)
     if any(thread.is_alive() for thread in threads):

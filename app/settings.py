@@ -149,6 +149,30 @@ class Settings(BaseModel):
         description="Texts and series whose lengths are far apart run in batches of their own; 0 pads whatever comes "
         "next to the longest of it.",
     )
+    watchdog: bool = Field(
+        default=True,
+        description="Watch one worker too: a parent replaces it where it ends or hangs. 0 serves in a single process; "
+        "of several workers, those that hang are then left alone.",
+    )
+    hung_s: float = Field(
+        default=4.0,
+        ge=1,
+        le=3600,
+        description="Seconds after which a batch on a thread, or a worker whose event loop does not turn, is given up; "
+        "longer where ten of the model's full batches take longer.",
+    )
+    canary_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="Seconds between two golden rows that each version is asked, through its queue; 0 asks none.",
+    )
+    max_worker_bytes: int | None = Field(
+        default=None,
+        ge=2**20,
+        description="Resident memory from which on a worker is replaced; it first finishes what it has taken. Unset: "
+        "no bound.",
+    )
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1024, description="Largest request body, inflated where it is compressed."
     )

@@ -48,7 +48,7 @@ class Watch:
 
     Attributes:
         observer: Told of every request when it is over; None where nobody wants to know.
-        telemetry: What FastAPI is to do for its own routes; see ``fastapi.telemetry``.
+        for_fastapi: What FastAPI is to do for its own routes; see ``fastapi.telemetry``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Watch:
         self._process = ProcessFigures(metrics, worker=worker)
         self._otel = _open_otel(settings, metrics, clock=clock, worker=worker)
         self._log = _open_log(settings, metrics)
-        self.telemetry: Any = _NO_TELEMETRY if self._otel is None else self._otel.for_fastapi
+        self.for_fastapi: Any = _NO_TELEMETRY if self._otel is None else self._otel.for_fastapi
         has_any = self._log is not None or self.tracer is not None
         self.observer = Observer(self._log, self.tracer) if has_any else None
         logs.count_drops(lambda lines: _count(metrics, "records", lines))
@@ -151,5 +151,5 @@ def _open_otel(
     from app.tracing.setup import OpenTelemetry
 
     # the worker that takes another one's place goes on with its counts
-    started_by = os.getppid() if settings.workers > 1 else os.getpid()
+    started_by = os.getppid() if settings.workers > 1 or settings.watchdog else os.getpid()
     return OpenTelemetry(asked, metrics, instance=f"{socket.gethostname()}-{started_by}-{worker}", clock=clock)

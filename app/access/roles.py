@@ -17,7 +17,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_PROBES = frozenset(("/livez", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"))
+_PROBES = frozenset(("/livez", "/startupz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"))
 _PROBE_OF_A_MODEL = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/ready")
 _OF_OPERATORS = ("/admin/", "/v2/repository/")
 

@@ -24,6 +24,8 @@ from app.tensors import Array, Tensors, num_rows
 
 # of the process, where it was told to end
 EXIT_STATUS = 13
+# what calls that hang wait for; nobody sets it but a test that wants its threads back
+NEVER = threading.Event()
 
 
 class Behavior(BaseModel):
@@ -134,7 +136,7 @@ class DummyBackend:
         if _holds(inputs, behavior.exits_on):
             os._exit(EXIT_STATUS)
         if _holds(inputs, behavior.hangs_on):
-            threading.Event().wait()
+            NEVER.wait()
 
     def _fault(self) -> Fault | None:
         """Return what is wrong now, if anything is."""
@@ -153,7 +155,7 @@ class DummyBackend:
     def _suffer(self, fault: Fault) -> None:
         match fault.fault:
             case "hang":
-                threading.Event().wait()
+                NEVER.wait()
             case "raise":
                 raise RuntimeError("the dummy was told to raise")
             case "exit":

@@ -1,4 +1,7 @@
-"""``GET /livez`` and ``GET /readyz``: for whoever restarts the process, and for whoever sends it traffic."""
+"""``GET /livez``, ``/startupz`` and ``/readyz``: for whoever restarts the process, waits for it, or sends it traffic.
+
+What they tell is worked out in :mod:`app.serving.lifecycle`.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -7,6 +10,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.serving.catalog import Catalog
+from app.serving.health import Health
+from app.serving.lifecycle import Phase, phase
 
 IsDraining: TypeAlias = Callable[[], bool]
 
@@ -17,10 +22,16 @@ class Live(BaseModel):
     status: Literal["live"] = "live"
 
 
+class Started(BaseModel):
+    """Whether every model found at the start has been loaded, or could not be."""
+
+    status: Literal["started", "starting"]
+
+
 class VersionState(BaseModel):
     """Where one version of a model stands."""
 
-    state: Literal["loading", "proving", "ready", "failed", "unloading", "unloaded"]
+    state: Literal["loading", "proving", "ready", "sick", "failed", "unloading", "unloaded"]
     reason: str | None = None
 
 
@@ -35,7 +46,7 @@ class ModelState(VersionState):
 class Readiness(BaseModel):
     """Whether the service wants traffic, and the state of each model either way."""
 
-    status: Literal["ready", "not_ready", "draining"]
+    status: Phase
     models: dict[str, ModelState]
 
 
@@ -53,8 +64,7 @@ def readiness(catalog: Catalog, *, is_draining: bool) -> Readiness:
                 str(v.ref.version): VersionState(state=v.state.value, reason=v.reason or None) for v in model.versions
             },
         )
-    status: Literal["ready", "not_ready", "draining"] = "ready" if catalog.is_ready else "not_ready"
-    return Readiness(status="draining" if is_draining else status, models=models)
+    return Readiness(status=phase(is_ready=catalog.is_ready, is_draining=is_draining), models=models)
 
 
 def answer_ready(catalog: Catalog, response: Response, *, is_draining: bool) -> Readiness:
@@ -70,7 +80,7 @@ def ready_responses() -> dict[int | str, dict[str, Any]]:
     return {503: {"model": Readiness, "description": "One is not."}}
 
 
-def router(catalog: Catalog, *, is_draining: IsDraining) -> APIRouter:
+def router(catalog: Catalog, watch: Health, *, is_draining: IsDraining) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["health"])
 
@@ -78,6 +88,17 @@ def router(catalog: Catalog, *, is_draining: IsDraining) -> APIRouter:
     @routes.get("/livez", summary="Is the event loop turning?")
     async def livez() -> Live:
         return Live()
+
+    @routes.head("/startupz", include_in_schema=False)
+    @routes.get(
+        "/startupz",
+        summary="Has every model been loaded, or could it not be?",
+        responses={503: {"model": Started, "description": "One is still on its way."}},
+    )
+    async def startupz(response: Response) -> Started:
+        if not watch.has_started:
+            response.status_code = 503
+        return Started(status="started" if watch.has_started else "starting")
 
     @routes.head("/readyz", include_in_schema=False)
     @routes.get(

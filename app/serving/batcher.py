@@ -34,6 +34,9 @@ __all__ = ["Answer", "Batch", "Batcher", "Job"]
 
 logger = logging.getLogger("app.batcher")
 
+# no client is called so: an address has no blanks, and a header's value is no address
+_CANARY = "the canary"
+
 
 class Batcher:
     """Queue and runner of one model version.
@@ -58,6 +61,7 @@ class Batcher:
         clock: Monotonic seconds.
 
     Attributes:
+        executor: Where the next batch runs.
         tap: Handed the slices of every batch that ran well and what came out, once all of them are answered, for who
             looks on (:mod:`app.serving.shadow`); it must be quick, and never raises. None where nobody does.
     """
@@ -85,7 +89,7 @@ class Batcher:
         self._run = run
         self._is_well = is_well
         self._max_wait_s = max_wait_s
-        self._executor = executor
+        self.executor = executor
         self._on_batch = on_batch
         self._on_traced = on_traced
         self._on_sick = on_sick
@@ -105,6 +109,7 @@ class Batcher:
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._next_deadline = float("inf")
         self._taken_at = 0.0  # the rows that run
+        self._canary: Job | None = None  # not counted among the requests
         self._refuses_because: str | None = None
         self._is_closed = False
         self.tap: Callable[[list[Slice], BatchResult], None] | None = None
@@ -199,7 +204,7 @@ class Batcher:
 
     def _refuse(self, job: Job, error: ServingError, now: float) -> None:
         """Answer a request with an error."""
-        if job.finish(error):
+        if job.finish(error) and job is not self._canary:
             self._statistics.fail(now - job.enqueued_at)
 
     def submit(
@@ -226,6 +231,24 @@ class Batcher:
         self.enqueue(job)
         return future
 
+    def ask_canary(self, tensors: Tensors) -> "asyncio.Future[Answer]":
+        """Queue a request of the service's own, as :meth:`submit` does; one at a time.
+
+        It takes its turn as a client of its own, has all the time in the world, puts nobody out, and is in none of the
+        statistics.
+
+        Raises:
+            Overloaded: The queue is full.
+            ModelNotReady: The batcher is closed.
+        """
+        if self._room.is_full:
+            raise Overloaded("the queue is full", retry_after_s=self.predicted_wait_s())
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        canary = FutureJob(tensors, num_rows(tensors), deadline=float("inf"), future=future, client=_CANARY)
+        self._canary = canary
+        self.enqueue(canary)
+        return future
+
     def drain(self, reason: str) -> None:
         """Refuse what comes from now on with :class:`ModelNotReady`; what waits is still answered."""
         if self._refuses_because is None:
@@ -249,10 +272,6 @@ class Batcher:
         now = self._clock()
         for part in self._running:
             self._refuse(part.job, ModelNotReady(reason), now)
-
-    def move_to(self, executor: Executor | None) -> None:
-        """Run batches on another thread from the next one on; None for the event loop's own."""
-        self._executor = executor
 
     def compute(self, inputs: Tensors) -> BatchResult:
         """Call the backend with rows that nobody waits for: neither queued nor counted.
@@ -296,12 +315,12 @@ class Batcher:
         if not self._running:
             self._go_on()
             return
-        if self._executor is None:
+        if self.executor is None:
             self._settle(self._execute())
             return
         self._forecast.begin(self._queue.taken_units, now)
         try:
-            self._loop.run_in_executor(self._executor, self._execute).add_done_callback(self._settle_from_thread)
+            self._loop.run_in_executor(self.executor, self._execute).add_done_callback(self._settle_from_thread)
         except RuntimeError as exc:  # no thread can be started
             self._settle(exc)
 
@@ -343,20 +362,32 @@ class Batcher:
             now,
             more=bool(self._queue),
         )
-        self._on_batch(batch_rows, result)
+        is_counted = self._canary is None or any(part.job is not self._canary for part in slices)
+        if is_counted:
+            self._on_batch(batch_rows, result)
         trace = None if self._on_traced is None else self._on_traced(slices, result, self._taken_at)
         if result.sick_because is not None:
             self.close(result.sick_because)
             for part in slices:
                 self._refuse(part.job, ModelNotReady(result.sick_because), now)
             self._on_sick(result.sick_because)
-            return
-        input_s = result.started_at - self._taken_at
-        output_s = now - result.started_at - result.compute_s
-        batch = Batch(result.outputs, batch_rows, result.compute_s, input_s, output_s)
-        batch.trace = trace
+        else:
+            batch = Batch(
+                result.outputs, batch_rows, result.compute_s, result.started_at - self._taken_at,
+                now - result.started_at - result.compute_s,
+            )  # fmt: skip
+            batch.trace = trace
+            self._give_out(slices, result, batch, now, is_counted=is_counted)
+        if self._canary is not None and self._canary.is_done:
+            self._canary = None
+
+    def _give_out(
+        self, slices: list[Slice], result: BatchResult, batch: Batch, now: float, *, is_counted: bool
+    ) -> None:  # fmt: skip
+        input_s, output_s = batch.input_s, batch.output_s
         statistics = self._statistics
-        statistics.batch(batch_rows, input_s, result.compute_s, output_s)
+        if is_counted:
+            statistics.batch(batch.rows, input_s, result.compute_s, output_s)
         start = 0
         answered, rows, answered_s, queue_s = 0, 0, 0.0, 0.0
         for job, first, last in slices:  # of the job; start and stop are of the batch
@@ -364,7 +395,7 @@ class Batcher:
             if result.rejected_rows and (rejected := [row for row in result.rejected_rows if start <= row < stop]):
                 self._reject(job, result, [row - start + first for row in rejected], now)
             elif stop - start == job.rows:
-                if job.finish(Answer(batch, start, stop, job.queue_s)):
+                if job.finish(Answer(batch, start, stop, job.queue_s)) and job is not self._canary:
                     answered += 1
                     rows += job.rows
                     answered_s += now - job.enqueued_at
@@ -376,7 +407,7 @@ class Batcher:
         if answered:
             seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
             statistics.answer(answered, rows, *seconds)
-        if self.tap is not None:
+        if self.tap is not None and is_counted:
             self.tap(slices, result)
 
     def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:

@@ -22,6 +22,7 @@ from app.bundle.signing import read_keys
 from app.errors import BundleError, BundleNotProven, BundleNotSigned, ModelNotReady, UnknownModel, UnknownVersion
 from app.metrics import Metrics
 from app.serving.batcher import Batcher
+from app.serving.calls import Calls
 from app.serving.costs import learn
 from app.serving.isolation import BatchResult
 from app.serving.proof import is_well, promised, prove
@@ -190,7 +191,8 @@ class Catalog:
             bundle = version.bundle
             assert bundle is not None
             try:
-                golden = await on_daemon_thread(partial(self._load_and_prove, version, bundle, check_contract))
+                version.under_way = on_daemon_thread(partial(self._load_and_prove, version, bundle, check_contract))
+                golden = await version.under_way
                 self._open_queue(version, golden)
             except Exception as exc:  # whatever it is, it is this version's alone
                 if not isinstance(exc, BundleError):
@@ -255,10 +257,11 @@ class Catalog:
         version.device = backends.device_of(backend)
         version.backend = backend
         plan.expect_device(version.device)
-        version.state = State.PROVING
+        version.become(State.PROVING)
         golden = bundle.golden(version.backend_name)
         check_contract(bundle.manifest, golden)
-        run = promised(backend.run, bundle.manifest)
+        version.calls = Calls(backend)
+        run = promised(version.calls, bundle.manifest)
         prove(run, bundle.manifest, golden, version.backend_name)
         try:
             version.costs, version.batch_s = learn(
@@ -283,7 +286,8 @@ class Catalog:
             version.executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{version.label}")
         version.runs_on = run_on
         version.queue_s = self._metrics.stage_s[manifest.name, "queue"]
-        run, backend_name = promised(backend.run, manifest), version.backend_name or ""
+        assert version.calls is not None
+        run, backend_name = promised(version.calls, manifest), version.backend_name or ""
         batch_rows = self._metrics.batch_rows[manifest.name]
         compute_s = self._metrics.stage_s[manifest.name, "compute"]
         one_version = (manifest.name, str(manifest.version))
@@ -310,12 +314,13 @@ class Catalog:
             executor=version.executor,
             on_batch=count,
             on_traced=self._trace_batches(*one_version),
-            on_sick=version.fail,
+            on_sick=version.sicken,
             memory=self._queue_memory,
             statistics=self._metrics.statistics[one_version],
             clock=self._clock,
         )
-        version.state = State.READY
+        version.golden = golden
+        version.become(State.READY)
 
     def _queue_rows(self) -> Iterable[tuple[tuple[str, str], float]]:
         for version in self.versions():

@@ -147,6 +147,11 @@ class Room:
         if refusal is not None:
             raise refusal()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody is let in but who may put others out."""
+        return self._queue.waiting_rows >= self._max_queue_rows
+
     def make(self, job: Job) -> list[Job]:
         """Return the jobs that were put out of a full queue for one that :meth:`expect` has let in."""
         if self._queue.waiting_rows + job.rows <= self._max_queue_rows:

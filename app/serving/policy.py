@@ -56,7 +56,7 @@ class Shadow(_Part):
     share: Share = 1.0
     cpu_share: Share = 0.25
     min_agreement: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.99
-    min_rows: Annotated[int, Field(ge=1)] = 1000
+    min_rows: Number = 1000
     tolerance: Tolerance | None = None
 
 

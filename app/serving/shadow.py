@@ -39,8 +39,6 @@ MAX_KEPT_ROWS = 1024
 MAX_KEPT_BYTES = 32 * 1024 * 1024
 # between two looks whether the others have come to rest
 GIVE_WAY_S = 0.002
-# what takes longer than this will not come to an end
-STUCK_AFTER_S = 10.0
 
 Key: TypeAlias = tuple[str, str, str, str]
 
@@ -89,7 +87,6 @@ class Shadow:
         is_calm: Tells whether no other version has anything to do.
         clock: Monotonic seconds.
         draw: Returns numbers from 0 to 1, uniformly drawn.
-        stuck_after_s: Seconds after which a computation is given up, and the version with it.
 
     Attributes:
         serving, version, wish, key: As given.
@@ -107,7 +104,6 @@ class Shadow:
         is_calm: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
-        stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
         assert version.bundle is not None
         assert version.batcher is not None
@@ -119,7 +115,6 @@ class Shadow:
         self._metrics, self.key = metrics, key
         self._is_calm = is_calm
         self._clock, self._draw = clock, draw
-        self._stuck_after_s = stuck_after_s
         self._threads = 1 if version.plan is None else version.plan.threads
         self._budget = Budget(wish.cpu_share, clock=clock)
         self._loop = asyncio.get_running_loop()
@@ -127,7 +122,6 @@ class Shadow:
         self._kept_rows = self._kept_bytes = 0
         self._running: _Kept | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stuck_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._own_executor: ThreadPoolExecutor | None = None
         self._executor = self._take_thread()
@@ -145,6 +139,11 @@ class Shadow:
         )
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether a batch is being computed, after the end too."""
+        return self._running is not None
+
+    @property
     def _comparison(self) -> Comparison:
         return self._metrics.comparisons[self.key]
 
@@ -156,20 +155,23 @@ class Shadow:
         if self.version.executor is not None:
             return self.version.executor
         self._own_executor = ThreadPoolExecutor(1, thread_name_prefix=f"shadow-{self.version.label}")
-        self._batcher.move_to(self._own_executor)
+        self._batcher.executor = self._own_executor
         self.version.runs_on = "thread"
         return self._own_executor
 
     def close(self) -> None:
-        """Look on no more. What is computed now is finished, and counted nowhere."""
+        """Look on no more. What is computed now is finished, and counted nowhere, but where it has made it sick."""
         if self._is_closed:
             return
         self._is_closed = True
         if self._serving_batcher.tap == self._offer:
             self._serving_batcher.tap = None
-        for timer in (self._timer, self._stuck_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if (
+            self._running is not None and self.version.state is State.SICK
+        ):  # it hangs; app/serving/health.py has seen it
+            self._count("failed", self._running.rows)
         self._kept.clear()
         if self._running is None:
             self._give_thread_back()
@@ -177,7 +179,7 @@ class Shadow:
     def _give_thread_back(self) -> None:
         executor, self._own_executor = self._own_executor, None
         if executor is not None:
-            self._batcher.move_to(None)
+            self._batcher.executor = None
             if self.version.state is State.READY:
                 self.version.runs_on = "loop"
             executor.shutdown(wait=False)
@@ -224,7 +226,6 @@ class Shadow:
         self._running = kept = self._kept.popleft()
         self._kept_bytes -= kept.num_bytes
         self.version.is_lent = True
-        self._stuck_timer = self._loop.call_later(self._stuck_after_s, self._give_up)
         began_at = self._clock()
         try:
             computing = self._loop.run_in_executor(self._executor, self._compute, kept)
@@ -278,8 +279,6 @@ class Shadow:
         self._running = None
         self.version.is_lent = False
         self._kept_rows -= kept.rows
-        if self._stuck_timer is not None:
-            self._stuck_timer.cancel()
         # by the clock, the way to the thread and back included: where it waits for a core, others want that core
         self._budget.spend((self._clock() - began_at) * self._threads)
         if self._is_closed:
@@ -291,14 +290,6 @@ class Shadow:
         if found.sick_because is not None:
             self._batcher.turn_sick(found.sick_because)
         self._look()
-
-    def _give_up(self) -> None:
-        """Take a version out of rotation that hangs; what it holds is left to it."""
-        assert self._running is not None
-        self._count("failed", self._running.rows)
-        reason = f"hangs as a shadow: {self._running.rows} rows have taken more than {self._stuck_after_s:g} s"
-        self.close()
-        self._batcher.turn_sick(reason)
 
     def _record(self, kept: _Kept, found: _Found) -> None:
         for outcome in ("agreed", "disagreed", "failed"):

@@ -85,6 +85,7 @@ class Shadows:
         self._metrics = metrics
         self._clock = clock
         self._shadows: dict[str, Shadow] = {}
+        self._ended: dict[str, Shadow] = {}  # the last of each model that has
         self._keys: dict[str, Key] = {}  # of the last comparison of each model, which may have come to an end
         self._timer: asyncio.TimerHandle | None = None
         metrics.add_gauge(
@@ -108,7 +109,8 @@ class Shadows:
     def settle(self) -> None:
         """Begin and end shadows as the policies wish now."""
         for name in [name for name, shadow in self._shadows.items() if not self._is_wished(name, shadow)]:
-            self._shadows.pop(name).close()
+            self._ended[name] = self._shadows.pop(name)
+            self._ended[name].close()
         for name, model in self._models.items():
             if model.policy.shadow is None:
                 self._forget(name)
@@ -185,13 +187,20 @@ class Shadows:
                 return f"{each.label} is {each.state}" + (f": {each.reason}" if each.reason else "")
         if version is serving:
             return f"version {wish.version} is the one that answers"
-        if model.name not in self._shadows and version.is_lent:
+        ended = self._ended.get(model.name)
+        if model.name in self._shadows:
+            return None
+        if version.is_lent:
             return "the comparison before is about to end"
+        # loaded anew, it would hang on the same rows again, and leave thread after thread behind
+        if ended is not None and ended.is_under_way and ended.key == _key(serving, version, wish):
+            return "a batch has not come back; take the shadow off and put it on again to go on"
         return None
 
     def _forget(self, name: str, *, but: Key | None = None) -> None:
         """Drop what was found of the shadows of a model."""
         self._keys.pop(name, None)
+        self._ended.pop(name, None)
         for key in [key for key in self._metrics.comparisons if key[0] == name and key != but]:
             del self._metrics.comparisons[key]
 

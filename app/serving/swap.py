@@ -96,7 +96,7 @@ class Swap:
             folder = self._settings.models_dir / name / str(pinned)
             missing = Version(ref=BundleRef(name=name, version=pinned, folder=folder))
             missing.fail("its folder is not there, and the policy pins it")
-            _put(model, missing)
+            model.put(missing)
         if not desired.loaded:
             model.is_unloaded = True
             for version in model.versions:
@@ -209,7 +209,7 @@ class Swap:
         if not is_served:  # seen from now on, in whatever state
             # others of its swap are still to come, and then all count at once
             found.is_held = bool(self.ready(model.name))
-            _put(model, found)
+            model.put(found)
             self._catalog.models.setdefault(model.name, model)
         if found.state is not State.FAILED:
             await self._admit(model, found)
@@ -218,7 +218,7 @@ class Swap:
         self._metrics.swaps[model.name, "loaded" if found.state is State.READY else "refused"] += 1
         if current is not None and is_served:
             if found.state is State.READY:
-                _put(model, found)
+                model.put(found)
                 await self._take_down([current])
             else:
                 current.reason = f"what lies in its folder now is not served: {found.reason}"
@@ -289,12 +289,6 @@ class Swap:
         for version in leaving:
             version.release()
             logger.info("%s unloaded", version.label)
-
-
-def _put(model: Model, version: Version) -> None:
-    """Put a version in its place, instead of another one of its number."""
-    others = [other for other in model.versions if other.ref.version != version.ref.version]
-    model.versions[:] = sorted([*others, version], key=lambda each: each.ref.version)
 
 
 def _told(failed: Sequence[str], ready: Sequence[str]) -> str:

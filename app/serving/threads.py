@@ -9,10 +9,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def on_daemon_thread(work: Callable[[], T]) -> T:
-    """Return what a function returns, called on a thread of its own.
+def on_daemon_thread(work: Callable[[], T]) -> "asyncio.Future[T]":
+    """Call a function on a thread of its own, and return what will be what it returns.
 
-    An executor's threads are waited for when the process ends; this one is not.
+    An executor's threads are waited for when the process ends; this one is not. Whoever gives it up answers the future.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -36,4 +36,4 @@ async def on_daemon_thread(work: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(deliver, result, error)
 
     threading.Thread(target=run, name="load", daemon=True).start()
-    return await future
+    return future

@@ -1,46 +1,34 @@
-"""Models, their versions and the state of each; and how they are found in a folder.
-
-::
-
-    loading ──▶ proving ──▶ ready ──▶ failed(reason)
-       └───────────┴───────────────────▶ failed(reason)
-    any of them ──▶ unloading ──▶ unloaded
+"""Models, their versions and the state of each (:mod:`app.serving.lifecycle`); and how they are found in a folder.
 
 What is loaded again begins as a new :class:`Version`.
 """
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from app.backends import Backend
+from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import Manifest
 from app.bundle.signing import PublicKeys
 from app.errors import BundleError, SettingsError
 from app.metrics import Histogram
 from app.serving.batcher import Batcher
+from app.serving.calls import Calls
 from app.serving.costs import CostModel
+from app.serving.lifecycle import State, follow
 from app.serving.policy import LATEST, Dealer, Policy
 from app.serving.tuned import Plan
 from app.settings import Settings
 
+__all__ = ["Model", "State", "Version", "read_manifests", "read_version"]
+
 logger = logging.getLogger("app.catalog")
-
-
-class State(StrEnum):
-    """Where a version stands."""
-
-    LOADING = "loading"
-    PROVING = "proving"
-    READY = "ready"
-    FAILED = "failed"
-    UNLOADING = "unloading"
-    UNLOADED = "unloaded"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -51,9 +39,9 @@ class Version:
         ref: Where its bundle lies.
         bundle: None where the manifest is not valid.
         manifest_read: As it lay on the disk; that of ``bundle`` may be batched as it was tuned.
-        state: Where it stands.
-        reason: Why it failed, or of one that serves, why it goes on in place of what lies in its folder now; empty
-            otherwise.
+        state: Where it stands; changed by :meth:`become` alone.
+        reason: Why it failed, or is sick; of one that serves, why it goes on in place of what lies in its folder now;
+            empty otherwise.
         backend_name: What serves it, once loaded.
         device: Where it computes, once loaded.
         plan: How it is served: with what was tuned for this machine, where there is that.
@@ -62,6 +50,9 @@ class Version:
         costs: What a batch is expected to take, corrected by every one that runs.
         batcher: Its queue; there where ``state`` is ready.
         queue_s: Where the seconds that requests wait are counted, once it has been ready.
+        calls: Of its backend, from the first that proves it.
+        golden: What it was proven with, once ready.
+        under_way: Its loading, while that is under way.
         is_held: Whether it must not yet become the latest: others of its swap are still on their way.
         is_lent: Whether a shadow computes with its backend now, beside its queue.
     """
@@ -81,26 +72,48 @@ class Version:
     backend: Backend | None = None
     executor: ThreadPoolExecutor | None = None
     queue_s: Histogram | None = None
+    calls: Calls | None = None
+    golden: GoldenRows | None = None
+    under_way: "asyncio.Future[Any] | None" = None
     is_held: bool = False
     is_lent: bool = False
+
+    def become(self, state: State, reason: str = "") -> None:
+        """Stand elsewhere from now on.
+
+        Raises:
+            ImpossibleTransition: It cannot from where it stands.
+        """
+        self.state, self.reason = follow(self.state, state), reason
 
     def fail(self, reason: str) -> None:
         """Take it out of rotation for good, and give back what its runtime holds.
 
-        Nothing runs on it: it has never served, or its last batch has just failed. What is unloaded stays unloaded,
-        though a batch of its comes back sick.
+        Nothing runs on it: it has never served.
+        """
+        self.become(State.FAILED, reason)
+        logger.error("%s failed: %s", self.label, reason)
+        self._stop_executor()
+        self.discard_backend()
+
+    def sicken(self, reason: str) -> None:
+        """Take it out of rotation until it was loaded anew. Where a batch still runs, the runtime is left to it.
+
+        What is unloaded stays unloaded, though a batch of its comes back sick.
         """
         if self.state in (State.UNLOADING, State.UNLOADED):
-            logger.error("%s, which is %s, has failed: %s", self.label, self.state, reason)
+            logger.error("%s, which is %s, is sick: %s", self.label, self.state, reason)
         else:
-            self.state, self.reason = State.FAILED, reason
-            logger.error("%s failed: %s", self.label, reason)
+            self.become(State.SICK, reason)
+            logger.error("%s is out of rotation: %s", self.label, reason)
         self._stop_executor()
+        if self.calls is not None and self.calls.is_under_way:
+            self.backend = None
         self.discard_backend()
 
     def retire(self) -> None:
         """Take it out of rotation; what waits in its queue is still answered."""
-        self.state, self.reason = State.UNLOADING, ""
+        self.become(State.UNLOADING)
         if self.batcher is not None:
             self.batcher.drain(f"{self.label} is unloaded")
 
@@ -118,7 +131,8 @@ class Version:
             logger.warning("%s: a batch still runs, and keeps the memory of its runtime", self.label)
             self.backend = None
         self.discard_backend()
-        self.state, self.reason = State.UNLOADED, ""
+        self.become(State.UNLOADED)
+        self.calls = self.golden = None
         self.backend_name = self.device = self.plan = self.runs_on = self.batch_s = self.costs = None
 
     def _stop_executor(self) -> None:
@@ -169,6 +183,11 @@ class Model:
         """Answer by a policy from now on."""
         self.policy = policy
         self._dealer = Dealer(policy) if policy.weights else None
+
+    def put(self, version: Version) -> None:
+        """Put a version in its place, instead of another one of its number."""
+        others = [other for other in self.versions if other.ref.version != version.ref.version]
+        self.versions[:] = sorted([*others, version], key=lambda each: each.ref.version)
 
     def pick(self) -> Version:
         """Return who answers a request that names no version: by weight, where there are weights, or the default."""
@@ -301,7 +320,8 @@ def _expect_same_contract(manifest: Manifest, model: Model) -> None:
         return
     for part in ("task", "inputs", "outputs"):
         if getattr(manifest, part) != getattr(first, part):
+            differs = "is not that" if part == "task" else "are not those"
             raise BundleError(
-                f"its {part} are not those of version {first.version}: all versions of a name share task, inputs and "
+                f"its {part} {differs} of version {first.version}: all versions of a name share task, inputs and "
                 "outputs; package it under another name"
             )

@@ -1,16 +1,15 @@
-"""A worker: a server that shares its port with others.
+"""A worker: a server under a parent, that may share its port with others.
 
 It takes connections from its own socket, and from those of workers that do not serve at the moment, so that nobody
-waits for a process that is being replaced. While its models load and another worker serves, it takes none.
+waits for a process that is being replaced. While its models load it takes none where another worker serves; nor, for
+a moment, where it stands in place of one that was lost: whoever comes then waits a second, and is not refused.
 """
 
 import asyncio
 import logging
 import os
 import socket
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+import time
 
 import orjson
 
@@ -22,30 +21,16 @@ from app.metrics import Snapshot
 from app.server import Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
-from app.workers.board import Board
+from app.workers import pulse
+from app.workers.place import Place
 
 logger = logging.getLogger("app.workers")
 
 _TICKS_BETWEEN_NOTES = 10  # uvicorn ticks ten times a second
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a worker stands among the others.
-
-    Attributes:
-        number: Of the worker, on the board and among the listeners.
-        board: Shared by all.
-        listeners: The socket of each worker.
-        pings: Of the parent, answered by the event loop while it turns.
-        lifeline: Comes to its end when the whole service ends, and when the parent is no more.
-    """
-
-    number: int
-    board: Board
-    listeners: list[socket.socket]
-    pings: "Connection[Any, Any]"
-    lifeline: "Connection[Any, Any]"
+# one in place of another that loads for longer takes connections all the same, and says what it waits for
+_PATIENCE_S = 5.0
+# a runtime that is imported on another thread holds up the event loop
+_LOADING_S = 30.0
 
 
 class WorkerServer(Server):
@@ -64,27 +49,30 @@ class WorkerServer(Server):
         self._place = place
         self._commands = app.repository.commands
         self._taken: dict[int, asyncio.Server] = {}
-        self._has_begun = False  # what is loaded later keeps it from nothing
-
-    @property
-    def _service_ends(self) -> bool:
-        return self._place.lifeline.poll()  # it carries nothing, so only its end can be read
+        self._started_at = time.monotonic()
+        self._has_loaded = False  # what is loaded later keeps it from nothing
+        self._hung_s = settings.hung_s
+        self._told: pulse.Answer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start loading, and answer pings; sockets are taken from the first tick on."""
-        asyncio.get_running_loop().add_reader(self._place.pings.fileno(), self._pong)
+        """Start loading, and answer the parent; sockets are taken from the first tick on."""
+        asyncio.get_running_loop().add_reader(self._place.pulse.fileno(), self._answer)
         self._commands.begin(self._place.board, self._place.number)
         await super().startup(sockets=[])
+        self._tell()
 
     async def on_tick(self, counter: int) -> bool:
         """Look what there is to do, and whether it is time to leave."""
-        if self._service_ends:
+        if self._place.service_ends:
             self.should_exit = True
         if not self.should_exit:
             await self._take(self._wanted())
-            if self._has_begun:
+            if self._has_loaded or (self._is_alone and self._taken):
                 await super()._open_other_doors()
+            if self._has_loaded:
                 self._commands.carry_on()
+        if self._told != self._state():  # a worker that hangs right after loading has no longer time than another
+            self._tell()
         if counter % _TICKS_BETWEEN_NOTES == 0:
             self._post(self._app.figures.snapshot())
         return await super().on_tick(counter)
@@ -92,7 +80,7 @@ class WorkerServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Leave the rest to the other workers; where all leave, drain every socket."""
         self._place.board.mark(self._place.number, is_serving=False)
-        if self._service_ends:
+        if self._place.service_ends:
             # one that hangs drains nothing; what waits for it is not lost, since the others take it
             await self._take(set(range(len(self._place.listeners))))
             for listener in self._place.listeners:
@@ -107,33 +95,47 @@ class WorkerServer(Server):
                  if other != self._place.number)  # fmt: skip
         return [orjson.loads(note) for note in notes if note]
 
-    def _pong(self) -> None:
-        try:
-            self._place.pings.recv()
-            self._place.pings.send(True)
-        except (OSError, EOFError):  # the parent has hung up
-            asyncio.get_running_loop().remove_reader(self._place.pings.fileno())
+    def _answer(self) -> None:
+        if pulse.hear(self._place.pulse):
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = self._state()
+        pulse.answer(self._place.pulse, self._told)
+
+    def _state(self) -> pulse.Answer:
+        """Return how long this worker may be silent, and whether it should be replaced."""
+        health = self._app.health
+        patience_s = max(self._hung_s, health.longest_on_the_loop_s())
+        if self._is_loading:
+            patience_s = max(patience_s, _LOADING_S)
+        return {"patience_s": patience_s, "wants_out": health.wants_out}
 
     async def _open_other_doors(self) -> None:
-        """Wait with gRPC until the models are loaded: its socket cannot be left to another worker for that long."""
+        """Wait with what else listens until connections are taken: it cannot be left to another worker meanwhile."""
 
     def _left_listeners(self) -> list[socket.socket]:
         # the filter stays with a socket, which belongs to the next worker where only this one leaves
-        return super()._left_listeners() if self._service_ends else []
+        return super()._left_listeners() if self._place.service_ends else []
 
     def _wanted(self) -> set[int]:
         """Return the numbers of the sockets to take connections from."""
         own, board = self._place.number, self._place.board
         down = {number for number, is_serving in enumerate(board.serving()) if not is_serving}
-        if not self._has_begun and self._is_loading:
+        if not self._has_loaded and self._is_loading:
             is_another_up = len(down | {own}) < board.places
-            return set() if is_another_up else {own}
-        self._has_begun = True
+            is_soon_there = not self._place.is_first and time.monotonic() - self._started_at < _PATIENCE_S
+            return set() if is_another_up or is_soon_there else {own}
+        self._has_loaded = True
         if own in down:
             self._commands.begun()
             board.mark(own, is_serving=True)
             logger.info("worker %d serves", own)
         return down | {own}
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._place.board.places == 1
 
     @property
     def _is_loading(self) -> bool:
@@ -156,16 +158,24 @@ class WorkerServer(Server):
 
 
 def serve(settings: Settings, place: Place) -> int:
-    """Serve until the end; return the exit status."""
+    """Serve until the end; return the exit status.
+
+    Raises:
+        SettingsError: The models folder is not what the settings say, and this is the one worker's first start.
+    """
     memory.return_large_blocks()
     try:
-        app = create_app(settings, worker=place.number)
+        with memory.without_collections():
+            app = create_app(settings, worker=place.number)
+            app.health.expects_proven = not place.is_first
+            server = WorkerServer(app, settings, place)
     except SettingsError as exc:
+        if place.is_first and place.board.places == 1:
+            raise
         logger.error("worker %d cannot start: %s", place.number, exc)
         return EXIT_BAD_SETTINGS
     if left_behind := place.board.read(place.number):
         app.figures.absorb(orjson.loads(left_behind))  # by the worker that was here before: counters only rise
     app.admission.share_rates(Table(place.board.rates))
-    server = WorkerServer(app, settings, place)
     app.figures.share(server.exchange)
     return run(server)

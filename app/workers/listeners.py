@@ -11,22 +11,20 @@ import contextlib
 import logging
 import socket
 
-from uvicorn.config import STARTUP_FAILURE
-
-# uvicorn's own number
+# uvicorn's own numbers, without importing it
+STARTUP_FAILURE = 3
 _BACKLOG = 2048
 
 logger = logging.getLogger("app.workers")
 
 
-def listen(host: str, port: int, count: int, *, scheme: str = "http") -> list[socket.socket]:
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
     """Open the sockets.
 
     Args:
         host: An IPv4 or IPv6 address, or a name.
         port: 0 takes a free one, the same for all.
         count: How many.
-        scheme: For the log.
 
     Raises:
         SystemExit: The port is taken or the address is not here; the log says so.
@@ -48,10 +46,14 @@ def listen(host: str, port: int, count: int, *, scheme: str = "http") -> list[so
             logger.error("cannot listen on %s port %d: %s", host, port, exc)
             raise SystemExit(STARTUP_FAILURE) from exc
         opened.pop_all()
-    shown = f"[{host}]" if family == socket.AF_INET6 else host
-    # as uvicorn says it of a single process
-    logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, shown, address[1])
     return sockets
+
+
+def announce(listener: socket.socket, host: str, *, scheme: str = "http") -> None:
+    """Tell in the log where the service answers."""
+    shown = f"[{host}]" if listener.family == socket.AF_INET6 else host
+    # as uvicorn says it of a single process
+    logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, shown, listener.getsockname()[1])
 
 
 def _bind(family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:

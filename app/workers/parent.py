@@ -1,257 +1,290 @@
-"""The parent: uvicorn's, which starts the workers, pings them and replaces them, with these differences.
+"""The parent: starts the workers, watches them, and replaces those that end or hang. It serves nothing itself.
 
-- A worker is dead at once when its process ends, and not at the next look; the reason is told.
+::
+
+    started ──▶ answers ──▶ told to leave ──▶ ended ──▶ started, at once or after a pause
+       │           └─ ends, is killed, hangs ───▲
+       └────────── never answers ───────────────┘
+
+- Workers are forked. With one, the parent has imported next to nothing by then, so that it costs little; with several,
+  it has imported what they serve with, so that they share it, and a new one is there soon. It never has a thread, and
+  never a runtime.
+- A worker is dead at once when its process ends; the reason is told.
 - What ends again and again is started after a growing pause. Where not one worker has ever served, the service ends,
-  as a single process would.
-- A ping is answered by the event loop itself and not by a thread beside it, and waiting for it blocks nothing.
+  as a process without a parent would.
+- A worker whose event loop does not turn is killed, see :mod:`app.workers.pulse`. One that asks to be replaced, or has
+  grown beyond ``ZTO_MAX_WORKER_BYTES``, is told to leave, finishes what it has taken, and is replaced.
 - At the end, the parent lets go of the sockets before the workers do, and waits for them no longer than they may take.
-- Only SIGTERM and SIGINT are handled; what others do to one process, they do here.
+- It may be the first process of a container, so it takes in every child that ends, also those of others.
 """
 
 import contextlib
+import gc
 import logging
 import os
+import select
 import signal
 import socket
-import sys
 import time
 from collections import Counter
-from multiprocessing import Pipe, connection, resource_tracker
-from typing import Any
+from pathlib import Path
 
-import uvicorn
-from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
-
-from app import logs
-from app.errors import SettingsError
 from app.ports import OPERATORS, reserve
-from app.protocols.grpc import ports
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
-from app.workers.listeners import listen
+from app.workers.listeners import announce, listen
 from app.workers.notes import without_gauges
+from app.workers.place import Place
+from app.workers.pulse import LOOK_S, Pulse, effort_of
 
 logger = logging.getLogger("app.workers")
 
-# a worker whose event loop has not turned for so long is replaced
-HUNG_S = 30
 # one that imports and reads manifests has no event loop yet; a busy machine takes its time
 START_S = 300.0
 # one that has not lived so long has failed at its start
 SHORT_LIFE_S = 10.0
 LONGEST_PAUSE_S = 30.0
-_LOOK_S = 1.0
+# between two workers that are told to leave: one is back before the next goes. What does not help for long is done ever
+# less often
+RENEW_AFTER_S, LONGEST_RENEWAL_S = 30.0, 1800.0
 # beyond draining and finishing: stopping to open, lingering, cutting, and leaving where a runtime hangs
 _END_S = 4.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+_HEARD = (*_ENDING, signal.SIGCHLD)
 
 
-class Worker(Process):
-    """One worker, seen from both sides; what is set here goes to the process.
+class Worker:
+    """One worker, seen from the parent.
 
     Args:
-        settings: Of the service.
-        config: Uvicorn's, for the parent.
         number: Among the workers.
-        listeners: The socket of each worker.
-        board: What they share.
-        lifeline: The end that the worker reads.
+        pid: Of its process.
+        channel: The parent's end of its pulse.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        config: uvicorn.Config,
-        number: int,
-        listeners: list[socket.socket],
-        board: Board,
-        lifeline: "connection.Connection[Any, Any]",
-    ) -> None:
-        super().__init__(config, listeners)
+    def __init__(self, number: int, pid: int, channel: socket.socket) -> None:
+        self.number = number
+        self.pid = pid
         self.started_at = time.monotonic()
-        self._asked_at: float | None = None
-        self.has_answered = False
-        self._settings = settings
-        self._number = number
-        self._board = board
-        self._lifeline = lifeline
+        self.ends_by: float | None = None  # once it was told to leave
+        self.pulse = Pulse(channel, patience_s=START_S, effort=lambda: effort_of(pid))
 
-    def target(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve; runs in the worker's process."""
-        for number in _ENDING:  # until the server has its own handlers
-            signal.signal(number, lambda number, frame: os._exit(0))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        logs.configure(self._settings.log_level, log_format=self._settings.log_format, several_processes=True)
-        self.parent_conn.close()
-        if sys.stdin is not None:  # uvicorn hands it on for debuggers; nobody reads it, and Python complains at the end
-            sys.stdin.close()
-            sys.stdin = None  # what it is where there is none
-            os.open(os.devnull, os.O_RDONLY)  # lest a socket becomes number 0
-        from app.workers import child
+    def send(self, number: int) -> None:
+        """Send a signal; the process has not been waited for, so the id is still its own."""
+        os.kill(self.pid, number)
 
-        assert sockets is not None
-        place = child.Place(
-            number=self._number,
-            board=self._board,
-            listeners=sockets,
-            pings=self.child_conn,
-            lifeline=self._lifeline,
-        )
-        sys.exit(child.serve(self._settings, place))
-
-    def start(self) -> None:
-        """Start the process, which hears of SIGTERM and SIGINT when it is ready to."""
-        resource_tracker.ensure_running()  # which would unblock the signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    def resident_bytes(self) -> int:
+        """Return the memory that its process holds; 0 where the system does not tell."""
         try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def _healthcheck(self, timeout: float) -> bool | None:
-        """Return whether the last ping was answered, or may still be; None where it was not in time. Never waits."""
-        now = time.monotonic()
-        try:
-            if self.parent_conn.poll():
-                self.has_answered = bool(self.parent_conn.recv())
-                self._asked_at = None
-            if self._asked_at is None:
-                self.parent_conn.send(b"ping")
-                self._asked_at = now
-        except (OSError, EOFError):
-            return None
-        is_late = now - self._asked_at > (timeout if self.has_answered else START_S)
-        return None if is_late else self.has_answered
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except OSError:
+            return 0
 
 
-class Workers(Multiprocess):
+class Parent:
     """Keeps the workers alive until a signal comes.
 
     Args:
         settings: Of the service.
-
-    Raises:
-        SystemExit: It cannot listen.
+        listeners: The socket of each worker.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        config = uvicorn.Config(
-            "app.main:create_app",
-            workers=settings.workers,
-            log_config=None,
-            timeout_worker_healthcheck=HUNG_S,
-        )
-        scheme = "http" if settings.tls_cert is None else "https"
-        super().__init__(config, listen(settings.host, settings.port, settings.workers, scheme=scheme))
-        for number in SIGNALS:
-            if number not in _ENDING:
-                signal.signal(number, signal.SIG_DFL)
+    def __init__(self, settings: Settings, listeners: list[socket.socket]) -> None:
         self._settings = settings
+        self._listeners = listeners
         self._board = Board(settings.workers)
-        self._lifeline, self._lifeline_end = Pipe(duplex=False)
-        self._restart_at: dict[int, float] = {}
+        self._workers: dict[int, Worker] = {}  # by process id
+        self._start_at = dict.fromkeys(range(settings.workers), 0.0)  # by number, of those that are not there
         self._short_lives: Counter[int] = Counter()
+        self._started: set[int] = set()
         self._has_served = False
+        self._is_announced = False
+        self._renewed_at = float("-inf")
+        self._renew_after_s = RENEW_AFTER_S
+        self._is_ending = False
         self._status = 0
+        self._heard: list[int] = []
+        self._lifeline, self._lifeline_end = os.pipe()
         self._signals, self._signaled = socket.socketpair()
+        self._signals.setblocking(False)
         self._signaled.setblocking(False)
-        signal.set_wakeup_fd(self._signaled.fileno())
+        for number in _HEARD:
+            signal.signal(number, lambda number, frame: self._heard.append(number))
+        signal.set_wakeup_fd(self._signaled.fileno(), warn_on_full_buffer=False)
 
-    def serve(self) -> int:
-        """Run until a signal comes; return the exit status."""
-        self.run()
-        return self._status
+    def run(self) -> Place | int:
+        """Look after the workers until a signal comes, and end them.
 
-    def init_processes(self) -> None:
-        """Start every worker."""
-        self.processes = [self._start(number) for number in range(self.processes_num)]
+        Returns:
+            The exit status; or, in the process of a worker, where it stands.
+        """
+        while not self._is_told_to_end:
+            now = time.monotonic()
+            for number in [number for number, at in self._start_at.items() if at <= now]:
+                if (place := self._start(number)) is not None:
+                    return place
+            self._rest(min([now + LOOK_S, *self._start_at.values()]))
+            self._take_in()
+            self._watch()
+        self._is_ending = True
+        return self._end()
 
-    def run(self) -> None:
-        """Start the workers, look after them, end them."""
-        self.init_processes()
-        while not self.should_exit.is_set():
-            watched = [worker for number, worker in enumerate(self.processes) if number not in self._restart_at]
-            self._rest(watched, min([time.monotonic() + _LOOK_S, *self._restart_at.values()]))
-            self.handle_signals()
-            self.keep_subprocess_alive()
-        self._end()
+    @property
+    def _is_told_to_end(self) -> bool:
+        return self._is_ending or any(number in _ENDING for number in self._heard)
 
-    def keep_subprocess_alive(self) -> None:
-        """Replace every worker that has ended or hangs."""
+    def _start(self, number: int) -> Place | None:
+        """Fork a worker; return its place in the worker's process, and None in this one."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        is_first = number not in self._started
+        gc.freeze()  # lest a collection in the worker copies the pages that it shares with this process
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._forget()
+                return Place(
+                    number=number,
+                    board=self._board,
+                    listeners=self._listeners,
+                    pulse=theirs,
+                    lifeline=self._lifeline,
+                    is_first=is_first,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        del self._start_at[number]
+        self._started.add(number)
+        self._workers[pid] = Worker(number, pid, ours)
+        return None
+
+    def _forget(self) -> None:
+        """Let go, in a worker, of all that is the parent's."""
+        signal.set_wakeup_fd(-1)
+        for number in _ENDING:  # until the server has its own handlers
+            signal.signal(number, lambda number, frame: os._exit(0))
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(self._lifeline_end)
+        for worker in self._workers.values():
+            worker.pulse.close()
+        self._signals.close()
+        self._signaled.close()
+
+    def _rest(self, until: float) -> None:
+        """Wait until a worker ends or tells something, a signal comes, or the time is over."""
+        channels = [worker.pulse.fileno() for worker in self._workers.values()]
+        left_s = max(0.0, until - time.monotonic())
+        if self._signals.fileno() in select.select([self._signals.fileno(), *channels], [], [], left_s)[0]:
+            self._signals.recv(4096)
+
+    def _take_in(self) -> None:
+        """Wait for every child that has ended."""
+        with contextlib.suppress(ChildProcessError):  # there is none
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if (worker := self._workers.get(ended[0])) is not None:
+                    self._bury(worker, _tell(ended[1]), os.waitstatus_to_exitcode(ended[1]))
+
+    def _watch(self) -> None:
+        """Look at every worker; kill those that hang, tell those to leave that should."""
+        now = time.monotonic()
         self._has_served = self._has_served or any(self._board.serving())
-        for number, worker in enumerate(self.processes):
-            if self.should_exit.is_set():
-                return
-            if number in self._restart_at:
-                if time.monotonic() >= self._restart_at[number]:
-                    del self._restart_at[number]
-                    self.processes[number] = self._start(number)
-            elif not worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
-                self._bury(number, worker)
+        for worker in list(self._workers.values()):
+            pulse = worker.pulse
+            pulse.look(now)
+            if pulse.has_answered and not (self._is_announced or self._is_ending):
+                scheme = "http" if self._settings.tls_cert is None else "https"
+                announce(self._listeners[0], self._settings.host, scheme=scheme)
+                self._is_announced = True
+            if pulse.has_stopped and (self._settings.watchdog or not pulse.has_answered):
+                self._kill(worker, f"gave no sign of life for {pulse.silent_s:g} s")
+            elif worker.ends_by is not None:
+                if now >= worker.ends_by:
+                    self._kill(worker, "was told to leave, and did not end in time")
+            elif (because := self._reason_to_leave(worker)) and self._may_renew(now):
+                self._count_renewal(now)
+                worker.ends_by = now + self._settings.drain_s + self._settings.shutdown_s + _END_S
+                logger.warning("worker %d (process %d) %s; it is replaced", worker.number, worker.pid, because)
+                worker.send(signal.SIGTERM)
 
-    def _start(self, number: int) -> Worker:
-        worker = Worker(self._settings, self.config, number, self.sockets, self._board, self._lifeline)
-        worker.start()
-        return worker
+    def _reason_to_leave(self, worker: Worker) -> str:
+        most = self._settings.max_worker_bytes
+        if most is not None and (held := worker.resident_bytes()) > most:
+            return f"holds {held / 2**20:.0f} MiB of memory, ZTO_MAX_WORKER_BYTES allows {most / 2**20:.0f} MiB"
+        return worker.pulse.wants_out
 
-    def _bury(self, number: int, worker: Process) -> None:
+    def _may_renew(self, now: float) -> bool:
+        """Whether all workers serve, and none was told to leave just now."""
+        return not self._is_ending and all(self._board.serving()) and now - self._renewed_at >= self._renew_after_s
+
+    def _count_renewal(self, now: float) -> None:
+        has_helped = now - self._renewed_at > 4 * self._renew_after_s
+        self._renew_after_s = RENEW_AFTER_S if has_helped else min(2 * self._renew_after_s, LONGEST_RENEWAL_S)
+        self._renewed_at = now
+
+    def _kill(self, worker: Worker, reason: str) -> None:
+        worker.send(signal.SIGKILL)
+        os.waitpid(worker.pid, 0)
+        self._bury(worker, reason, 1)
+
+    def _bury(self, worker: Worker, reason: str, exitcode: int) -> None:
         """Note the end of a worker, and when the next is to start."""
-        assert isinstance(worker, Worker)
-        is_hung = worker.process.is_alive()
-        worker.kill()
-        worker.join()
+        number = worker.number
+        del self._workers[worker.pid]
+        worker.pulse.close()
         self._has_served = self._has_served or any(self._board.serving())
         self._board.mark(number, is_serving=False)
         with contextlib.suppress(OSError):  # no memory for a second note: its last gauges stand a moment longer
             self._board.post(number, without_gauges(self._board.read(number)))
-        reason = (
-            f"gave no sign of life for {HUNG_S if worker.has_answered else START_S:g} s"
-            if is_hung
-            else _tell(worker.exitcode)
-        )
+        if self._is_ending:
+            return
         if not self._has_served:
-            logger.error("worker %d (process %d) %s, and none has served yet", number, worker.pid, reason)
-            self._status = worker.exitcode if worker.exitcode and worker.exitcode > 0 else 1
-            self.should_exit.set()
+            if exitcode != EXIT_BAD_SETTINGS:  # which it has told itself
+                logger.error("worker %d (process %d) %s, and none has served yet", number, worker.pid, reason)
+            self._status = exitcode if exitcode > 0 else 1
+            self._is_ending = True
             return
         lived_s = time.monotonic() - worker.started_at
-        self._short_lives[number] = self._short_lives[number] + 1 if lived_s < SHORT_LIFE_S else 0
+        is_short = lived_s < SHORT_LIFE_S and worker.ends_by is None
+        self._short_lives[number] = self._short_lives[number] + 1 if is_short else 0
         pause_s = pause_after(self._short_lives[number])
-        self._restart_at[number] = time.monotonic() + pause_s
-        logger.error(
+        self._start_at[number] = time.monotonic() + pause_s
+        logger.log(
+            logging.INFO if worker.ends_by is not None and exitcode == 0 else logging.ERROR,
             "worker %d (process %d) %s after %.1f s; the next starts %s",
             number, worker.pid, reason, lived_s, f"in {pause_s:g} s" if pause_s else "now",
         )  # fmt: skip
 
-    def _end(self) -> None:
-        """End all workers, and wait for them."""
-        for listener in self.sockets:
+    def _end(self) -> int:
+        """End all workers, and wait for them; return the exit status."""
+        for listener in self._listeners:
             listener.close()  # a worker must be the last to, since it takes what still waits
-        self._lifeline_end.close()
-        self.terminate_all()
+        os.close(self._lifeline_end)
+        self._heard.clear()
+        self._send_all(signal.SIGTERM)
         ends_at = time.monotonic() + self._settings.drain_s + self._settings.shutdown_s + _END_S
-        self.signal_queue.clear()
-        while alive := [process for process in self.processes if process.process.is_alive()]:
-            self._rest(alive, ends_at)
-            for number in self.signal_queue:
-                for process in alive:
-                    _send(process, number)
-            self.signal_queue.clear()
-            if time.monotonic() >= ends_at:
-                logger.error("processes %s did not end in time, and are killed", [process.pid for process in alive])
+        while self._workers:
+            self._rest(min(time.monotonic() + LOOK_S, ends_at))
+            self._take_in()
+            self._watch()  # one that hangs drains nothing
+            for number in self._heard:
+                if number in _ENDING:
+                    self._send_all(number)
+            self._heard.clear()
+            if self._workers and time.monotonic() >= ends_at:
+                logger.error("processes %s did not end in time, and are killed", sorted(self._workers))
                 self._status = 1
-                for process in alive:
-                    process.process.kill()
-        self.join_all()
+                self._send_all(signal.SIGKILL)
         signal.set_wakeup_fd(-1)
         self._signals.close()
         self._signaled.close()
+        os.close(self._lifeline)
+        return self._status
 
-    def _rest(self, watched: list[Process], until: float) -> None:
-        """Wait until one of the workers ends or has ended, a signal comes, or the time is over."""
-        sentinels = [worker.process.sentinel for worker in watched]
-        if self._signals in connection.wait([self._signals, *sentinels], max(0.0, until - time.monotonic())):
-            self._signals.recv(4096)
+    def _send_all(self, number: int) -> None:
+        for worker in self._workers.values():
+            worker.send(number)
 
 
 def pause_after(short_lives: int) -> float:
@@ -260,15 +293,18 @@ def pause_after(short_lives: int) -> float:
 
 
 def serve(settings: Settings) -> int:
-    """Serve with several workers until a signal comes; return the exit status.
+    """Serve with a parent and its workers until a signal comes; return the exit status, in whichever process.
 
     Raises:
-        SettingsError: The port of gRPC is taken, or gRPC is not installed.
+        SettingsError: The models folder is not what the settings say, the port of gRPC is taken, or gRPC is not
+            installed.
     """
-    if (status := _check_models(settings)) != 0:
-        return status
     with contextlib.ExitStack() as opened:
+        if settings.workers > 1:
+            _prepare(settings)
         if settings.grpc_port is not None:
+            from app.protocols.grpc import ports
+
             # imports nothing of gRPC; each worker opens the port for itself
             ports.expect_installed()
             held = opened.enter_context(ports.reserve(settings.host, settings.grpc_port))
@@ -276,37 +312,38 @@ def serve(settings: Settings) -> int:
         if settings.admin_port is not None:
             held = opened.enter_context(reserve(settings.admin_host, settings.admin_port, OPERATORS))
             settings = settings.model_copy(update={"admin_port": held.getsockname()[1]})
-        return Workers(settings).serve()
+        place = Parent(settings, listen(settings.host, settings.port, settings.workers)).run()
+        if isinstance(place, int):
+            return place
+    return _work(settings, place)
 
 
-def _check_models(settings: Settings) -> int:
-    """Return 0, or the exit status where the models folder is not what the settings say; stderr tells it once.
+def _prepare(settings: Settings) -> None:
+    """Import what several workers serve with, once for all; and find out what keeps them all from starting.
 
-    In a process of its own: reading manifests imports what the parent never needs again, 17 MB.
+    Raises:
+        SettingsError: The models folder is not what the settings say.
     """
-    pid = os.fork()
-    if pid == 0:
-        status = 0
-        try:
-            from app.bundle.signing import read_keys
-            from app.serving.versions import read_manifests
+    from app import memory
 
-            read_manifests(settings, read_keys(settings.signing_key))
-        except SettingsError as exc:
-            sys.stderr.write(f"error: {exc}\n")
-            sys.stderr.flush()
-            status = EXIT_BAD_SETTINGS
-        finally:  # whatever else it is, the workers will tell
-            os._exit(status)
-    return EXIT_BAD_SETTINGS if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == EXIT_BAD_SETTINGS else 0
+    with memory.without_collections():
+        from app.bundle.signing import read_keys
+        from app.serving.versions import read_manifests
+        from app.workers import child  # noqa: F401  for the workers
+    read_manifests(settings, read_keys(settings.signing_key))
 
 
-def _send(process: Process, number: int) -> None:
-    if process.process.is_alive() and process.pid is not None:  # not yet waited for, so the id is still its own
-        os.kill(process.pid, number)
+def _work(settings: Settings, place: Place) -> int:
+    """Serve, in the process of a worker."""
+    # the stack has been unwound to here, so that it ends as any other program does
+    from app.workers import child
+
+    try:
+        return child.serve(settings, place)
+    finally:
+        place.close()
 
 
-def _tell(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"was ended by {signal.Signals(-exitcode).name}"
-    return f"ended with status {exitcode}"
+def _tell(status: int) -> str:
+    exitcode = os.waitstatus_to_exitcode(status)
+    return f"was ended by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended with status {exitcode}"

@@ -303,6 +303,18 @@ def _() -> str:
     return f"the same {len(a)} labels, {difference:.1e} apart; {resident}"
 
 
+@check("`docker compose --profile observability` adds Prometheus and Grafana, published on the loopback alone")
+def _() -> str:
+    added = set(compose("--profile", "observability", "config", "--services").split())
+    added -= set(compose("config", "--services").split())
+    assert added == {"prometheus", "grafana"}, added
+    whole = compose("--profile", "observability", "config")
+    assert whole.count("published:") == whole.count("host_ip: 127.0.0.1") == 3, whole
+    for folder in ("prometheus", "grafana/provisioning", "grafana/dashboards"):
+        assert f"source: {ROOT / 'deploy/observability' / folder}\n" in whole, whole
+    return "as far as an engine without these images can tell"
+
+
 @check("`docker run IMAGE serve` is SageMaker's container: port 8080, healthy, ended by SIGTERM with 0")
 def _() -> str:
     container = start(SERVICE, arguments=("serve",), port=8080)

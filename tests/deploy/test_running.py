@@ -55,10 +55,11 @@ def test_probes_ask_paths_that_answer_on_the_port_that_is_listened_on(
     names = {entry.get("name"): entry["containerPort"] for entry in container["ports"]}
     assert port in names.values()
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
-    assert {"livenessProbe", "readinessProbe"} <= set(probes)
+    assert set(probes) == {"startupProbe", "livenessProbe", "readinessProbe"}
     for probe in probes.values():
         assert names.get(probe["port"], probe["port"]) == port
         assert httpx.get(service.url + probe["path"]).status_code == 200
+    assert probes["startupProbe"]["path"] == "/startupz"
     assert probes["livenessProbe"]["path"] == "/livez"
 
 

@@ -44,7 +44,7 @@ class Plan:
 
 
 FULL = Plan(of_each=OF_EACH, clients=32)
-SHORT = Plan(of_each=1, clients=4)
+SHORT = Plan(of_each=1, clients=1)
 
 
 def run(setting: Setting) -> Found:

@@ -100,8 +100,21 @@ def service(setting: Setting, models: Path = MODELS, **settings: Any) -> Iterato
     """Start the service, on its core unless in short; see :func:`tests.support.server.serve`."""
     with contextlib.ExitStack() as stack:
         with contextlib.nullcontext() if setting.is_short else servers.pinned(setting.server_core):
-            running = stack.enter_context(serve(models, **settings))
+            # as it is out of the box: other tests ask no golden rows but their own
+            running = stack.enter_context(serve(models, **{"canary_s": 2.0} | settings))
         yield running
+
+
+def models_for(setting: Setting, *names: str) -> Path:
+    """Return the models of the repository; in short only those that are named, since the others take their time."""
+    if not setting.is_short:
+        return MODELS
+    folder = SAVED / "-".join(("models", *names))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with contextlib.suppress(FileExistsError):
+            (folder / name).symlink_to(MODELS / name)
+    return folder
 
 
 def port_of(running: RunningService) -> int:

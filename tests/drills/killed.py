@@ -46,7 +46,7 @@ class Plan:
 
 
 FULL = Plan(times=10, clients=32, fresh=8, pause_s=0.05, between_s=11.0)
-SHORT = Plan(times=1, clients=8, fresh=2, pause_s=0.01, between_s=0.1)
+SHORT = Plan(times=1, clients=8, fresh=2, pause_s=0.05, between_s=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def run(setting: Setting) -> Found:
     plan = SHORT if setting.is_short else FULL
     manner = Manner(clients=plan.clients, fresh=plan.fresh, pause_s=plan.pause_s)
     kills = []
-    with drill.service(setting, workers=2) as running:
+    with drill.service(setting, drill.models_for(setting, "cnn"), workers=2) as running:
         wait_until_serving(running, times=2)
         with Crowd(drill.port_of(running), questions.of_pictures(), manner) as crowd:
             for number in range(plan.times):

@@ -43,7 +43,7 @@ class Plan:
 
 
 FULL = Plan(times=5, clients=64, fresh=16, between_s=2.0)
-SHORT = Plan(times=1, clients=8, fresh=2, between_s=0.5)
+SHORT = Plan(times=1, clients=4, fresh=1, between_s=0.2)
 
 
 def run(setting: Setting) -> Found:
@@ -107,7 +107,7 @@ class _Replica:
 
     def _start(self) -> None:
         self._running = self._stack.enter_context(
-            drill.service(self._setting, port=self.port, drain_s=DRAIN_S, required_models="cnn")
+            drill.service(self._setting, drill.models_for(self._setting, "cnn"), port=self.port, drain_s=DRAIN_S)
         )
 
     def restart(self) -> int:

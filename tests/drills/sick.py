@@ -157,7 +157,9 @@ def _faults(course: Course, *, is_short: bool) -> list[str]:
 
 def _course(plan: Plan, setting: Setting, illness: Illness) -> Course:
     """Let a service of its own fall ill, and see it well again."""
-    settings = {"workers": 2, "backend": "dummy", "run_on": illness.runs_on, "max_worker_bytes": _MOST_WORKER_BYTES}
+    settings = {
+        "workers": 2, "backend": "dummy", "run_on": illness.runs_on, "max_worker_bytes": _MOST_WORKER_BYTES,
+    }  # fmt: skip
     manner = Manner(clients=plan.clients, pause_s=0.005)
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = dummy_bundle(Path(name), SICK, behavior={"heeds_faults": True}, rows=4)

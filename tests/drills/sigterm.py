@@ -27,7 +27,6 @@ class Plan:
         clients: All of them.
         fresh: Of these, with a connection for every request.
         under_load_s: From the first answers to the signal.
-        model: Asked.
     """
 
     times: int
@@ -71,7 +70,7 @@ def _once(plan: Plan, setting: Setting, *, workers: int) -> tuple[Books, int, fl
     """Start, load and end one service; return the clients' books, its exit status and the seconds that it took."""
     manner = Manner(clients=plan.clients, fresh=plan.fresh, ends_when_refused=True)
     with (
-        drill.service(setting, workers=workers, drain_s=0.5, required_models="cnn") as running,
+        drill.service(setting, drill.models_for(setting, "cnn"), workers=workers, drain_s=0.5) as running,
         Crowd(drill.port_of(running), questions.of_pictures(), manner) as crowd,
     ):
         time.sleep(plan.under_load_s)

@@ -30,6 +30,7 @@ def test_a_service_that_is_ended_loses_no_request(setting: Setting) -> None:
     assert figures["exit_statuses"] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(nginx.executable() is None, reason="nginx is not installed")
 def test_replicas_behind_nginx_are_restarted_without_a_loss(setting: Setting) -> None:
     figures = found("rolling", setting).figures
@@ -55,6 +56,13 @@ def test_broken_bundles_are_refused_with_their_reasons(setting: Setting) -> None
     figures = found("broken", setting).figures
     assert figures["offered"] == 10
     assert set(figures["versions"]) == {"2"}
+
+
+def test_a_model_that_breaks_in_one_worker_is_out_there_and_comes_back(setting: Setting) -> None:
+    (course,) = found("sick", setting).figures["courses"]
+    assert course["name"] == "raises"
+    assert course["touched"] == 0
+    assert course["untouched"] > 0
 
 
 def test_hostile_requests_cause_no_fault(setting: Setting) -> None:

@@ -64,8 +64,8 @@ PAGE = {page.path.relative_to(ROOT).as_posix(): page for page in PAGES}
 
 LOCAL = "localhost:8000"
 LOCAL_GRPC = "localhost:8001"
-CHANGING = ROOT / "docs" / "guides" / "versions.md"
-ADMIN_KEY = "change-me-please"  # on that page
+CHANGING = tuple(ROOT / "docs" / "guides" / name for name in ("shadow.md", "versions.md"))
+ADMIN_KEY = "change-me-please"  # on those pages
 PROBLEM = "urn:zero-to-one:problem:"
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 FOLDER_OF_PLATFORMS = ROOT / "docs" / "deploy"
@@ -112,7 +112,7 @@ def service() -> Iterator[RunningService]:
 
 @pytest.fixture(scope="session")
 def changeable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service of one model, for the page that changes what is served: the other pages tell of what they find."""
+    """A service of one model, for the pages that change what is served: the other pages tell of what they find."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "models" / "rnn", folder / "rnn")
     with serve(folder, admin_key=ADMIN_KEY) as running:
@@ -129,7 +129,7 @@ def card(service: RunningService) -> Any:
 
 @on_each("bash")
 def test_commands_run(place: Place, request: pytest.FixtureRequest, card: Any) -> None:
-    service = request.getfixturevalue("changeable" if place.page.path == CHANGING else "service")
+    service = request.getfixturevalue("changeable" if place.page.path in CHANGING else "service")
     printed = "".join(run(command, place.block, service) for command in commands(place.block.text))
     shown = place.shown
     if shown is None:
@@ -265,7 +265,7 @@ def output(words: list[str], environ: Mapping[str, str] | None = None, *, status
 def check_environ(environ: Mapping[str, str]) -> None:
     Settings.from_environ(environ)
     others = {"DATA_DIR", "PORT", *re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())}
-    others |= set(vars(environment_variables).values()) if any("OTEL" in name for name in environ) else set()
+    others |= {name for name in vars(environment_variables) if name.startswith("OTEL_")}
     assert [name for name in environ if not name.startswith(PREFIX) and name not in others] == []
 
 
@@ -516,13 +516,15 @@ def test_first_picture_of_the_test_set_is_what_it_is_called() -> None:
 # Names
 
 
-PATH = re.compile(r"\b(?:app|training|tests|models|docs|benchmarks|clients|requirements)/[\w./-]*\w")
+PATH = re.compile(r"\b(?:app|training|tests|models|docs|deploy|benchmarks|clients|requirements)/[\w./-]*\w")
 FILE = re.compile(r"[\w./-]+\.(?:py|md|json|toml|yml|txt|html|npz|onnx|safetensors)")
 
 
 @cache
 def file_names() -> set[str]:
-    folders = [ROOT / name for name in ("app", "training", "tests", "models", "docs", "benchmarks", "clients")]
+    folders = [
+        ROOT / name for name in ("app", "training", "tests", "models", "docs", "deploy", "benchmarks", "clients")
+    ]
     return {path.name for folder in folders for path in folder.rglob("*")} | {path.name for path in ROOT.iterdir()}
 
 

@@ -33,13 +33,8 @@ CALLS: dict[str, tuple[str, object] | None] = {
     "exec": None,
 }
 
-PIPE = "a pipe between a parent and the child that it has forked: nobody else holds an end of it"
 REASONS = {
     ("app/workers/board.py", "multiprocessing"): "open files that a parent hands to the worker that it starts",
-    ("app/workers/child.py", "multiprocessing"): PIPE,
-    ("app/workers/child.py", "recv()"): PIPE,
-    ("app/workers/parent.py", "multiprocessing"): PIPE,
-    ("app/workers/parent.py", "recv()"): PIPE,
     ("app/backends/torch_export.py", "export.load"): "is given only what app.bundle.pt2 has read and written anew",
     (
         "app/backends/torchscript.py",

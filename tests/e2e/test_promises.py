@@ -213,6 +213,6 @@ def test_service_without_torch_is_small_and_stays_so(few: Questions) -> None:
             for name in PICTURE_MODELS:
                 ask_all(running, name, few.instances)
             sizes.append(running.rss_bytes())
-        assert "libtorch" not in Path(f"/proc/{running.process.pid}/maps").read_text()
+        assert "libtorch" not in Path(f"/proc/{running.pid}/maps").read_text()
         assert sizes[0] < 180e6  # with 32 requests of up to 100 pictures at a time
         assert sizes[2] - sizes[0] < 4e6

@@ -26,6 +26,7 @@ OUTBOUND = {
     "xmlrpc",
     "websockets",
 }
+OUTBOUND |= {"opentelemetry.exporter"}
 # one that ends with a star is the beginning of several names
 PROGRAMS = {"subprocess", "os.system", "os.popen", "os.exec*", "os.spawn*", "os.posix_spawn*", "pty"}
 PROGRAMS |= {"asyncio.create_subprocess*"}
@@ -34,6 +35,7 @@ REASONS = {
     "app/__main__.py": "`python -m app health` asks the service of this machine",
     "app/admin/client.py": "`python -m app admin` asks the service that it is told",
     "app/bench/": "`python -m app bench` puts a service under load, and starts one where it is told none",
+    "app/tracing/": "spans and metrics go to the collector that the operator names, and nowhere without one",
     "app/predict/ask.py": "`python -m app predict` asks the service that it is told",
 }
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import grpc
 import httpx
@@ -48,98 +49,101 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 # Keys, rates and a port for operators; two workers count together
 
 
+class Guarded(NamedTuple):
+    """A service with keys; some of them were there at its start."""
+
+    running: RunningService
+    file: Path
+    operator: str
+    seldom: str
+
+
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def guarded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     file = tmp_path_factory.mktemp("keys") / "keys.json"
-    make_key(file, "first", "admin")
-    return file
-
-
-@pytest.fixture(scope="module")
-def guarded(models: Path, keys: Path) -> Iterator[RunningService]:
+    operator = make_key(file, "operator", "admin")
+    seldom = make_key(file, "seldom", "predict", rate="3 per 10 hours")
     with serve(
-        models, workers=2, api_keys_file=keys, admin_port=0, grpc_port=0, rate_limit="1000/hour", client_header="x-from"
-    ) as running:
+        models, workers=2, api_keys_file=file, admin_port=0, grpc_port=0, rate_limit="4000000/hour"
+    ) as running:  # fmt: skip
         wait_for(lambda: running.log().count("operators ask on") == 2, running)
-        yield running
+        yield Guarded(running, file, operator, seldom)
         assert running.stop() == 0
 
 
-def ask(running: RunningService, key: str, **headers: str) -> httpx.Response:
+def request(method: str, url: str, *, key: str = "", **more: Any) -> httpx.Response:
     """Ask over a connection of its own, so that any worker may answer."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.post(f"{running.url}/predict/dummy", content=BODY, headers=JSON | {"x-api-key": key} | named)
+    headers = JSON | ({"x-api-key": key} if key else {}) | more.pop("headers", {})
+    return httpx.request(method, url, headers=headers, timeout=PATIENCE_S, **more)
 
 
-def statuses(running: RunningService, key: str) -> set[int]:
-    return {ask(running, key).status_code for _ in range(12)}
+def statuses(guarded: Guarded, key: str) -> set[int]:
+    url = f"{guarded.running.url}/predict/dummy"
+    return {request("POST", url, key=key, content=BODY).status_code for _ in range(10)}
 
 
-def test_new_key_is_good_and_a_revoked_one_is_not_in_every_worker_without_a_restart(
-    guarded: RunningService, keys: Path
-) -> None:
-    key = make_key(keys, "late", "predict")
-    wait_for(lambda: statuses(guarded, key) == {200}, guarded)
-    key_file.change(keys, lambda old: KeyFile(keys=tuple(entry for entry in old.keys if entry.name != "late")))
-    wait_for(lambda: statuses(guarded, key) == {401}, guarded)
+def replace(path: Path, content: bytes) -> None:
+    """Write a file anew, in one step."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
 
 
-def test_broken_file_leaves_the_keys_good_and_is_told(guarded: RunningService, keys: Path) -> None:
-    key = make_key(keys, "steady", "predict", "read")
-    wait_for(lambda: statuses(guarded, key) == {200}, guarded)
-    whole = keys.read_bytes()
-    keys.write_text("{")
+def test_new_key_is_good_and_a_revoked_one_is_not_in_every_worker_without_a_restart(guarded: Guarded) -> None:
+    key = make_key(guarded.file, "late", "predict")
+    wait_for(lambda: statuses(guarded, key) == {200}, guarded.running)
+    key_file.change(guarded.file, lambda old: KeyFile(keys=tuple(each for each in old.keys if each.name != "late")))
+    wait_for(lambda: statuses(guarded, key) == {401}, guarded.running)
+
+
+def test_broken_file_leaves_the_keys_good_and_is_told(guarded: Guarded) -> None:
+    whole = guarded.file.read_bytes()
+    replace(guarded.file, b"{")
     try:
-        told = 'zto_key_reads_total{outcome="broken"} 2.0'
-        wait_for(lambda: told in httpx.get(f"{guarded.url}/metrics", headers={"x-api-key": key}).text, guarded)
-        assert statuses(guarded, key) == {200}
+        url, told = f"{guarded.running.url}/metrics", 'zto_key_reads_total{outcome="broken"} 2.0'
+        wait_for(lambda: told in request("GET", url, key=guarded.operator).text, guarded.running)
+        assert statuses(guarded, guarded.operator) == {200}
     finally:
-        keys.write_bytes(whole)
-    assert "the keys that were read before stay good" in guarded.log()
+        replace(guarded.file, whole)
+    assert guarded.running.log().count("the keys that were read before stay good") == 2
 
 
-def test_rate_of_a_key_is_that_of_all_workers_and_is_told_with_each_answer(guarded: RunningService, keys: Path) -> None:
-    key = make_key(keys, "seldom", "predict", rate="3 per 10 hours")
-    wait_for(lambda: httpx.get(f"{guarded.url}/docs", headers={"x-api-key": key}).status_code != 401, guarded)
-    key_file.change(keys, lambda old: old)
-    make_key(keys, "counted", "predict", rate="30 per 10 hours")
-    answers = []
-    wait_for(lambda: 429 in [answers.append(ask(guarded, key)) or answers[-1].status_code], guarded)  # type: ignore[func-returns-value]
-    good = [answer for answer in answers if answer.status_code == 200]
-    assert all(answer.headers["ratelimit-policy"] == '"10-hours";q=3;w=36000' for answer in good)
-    assert [answer.headers["ratelimit"].split(";")[1] for answer in good] == sorted(
-        (answer.headers["ratelimit"].split(";")[1] for answer in good), reverse=True
-    )
+def test_rate_of_a_key_is_that_of_all_workers_and_is_told_with_each_answer(guarded: Guarded) -> None:
+    url = guarded.running.url
+    answers = [request("POST", f"{url}/predict/dummy", key=guarded.seldom, content=BODY) for _ in range(12)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 9
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"10-hours";q=3;w=36000'}
+    assert [answer.headers["ratelimit"].partition(";t=")[0] for answer in answers[:4]] == [
+        f'"10-hours";r={left}' for left in (2, 1, 0, 0)
+    ]
     refused = answers[-1]
     assert refused.json()["code"] == "rate_limited"
     assert refused.headers["content-type"] == "application/problem+json"
     assert int(refused.headers["retry-after"]) > 0
-    assert refused.headers["ratelimit"].startswith('"10-hours";r=0;t=')
-    infer = httpx.post(f"{guarded.url}/v2/models/dummy/infer", content=b"{}", headers=JSON | {"x-api-key": key})
+    infer = request("POST", f"{url}/v2/models/dummy/infer", key=guarded.seldom, content=b"{}")
     assert (infer.status_code, set(infer.json())) == (429, {"error"})
-    with grpc.insecure_channel(guarded.grpc_target) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"/{SERVICE}/ModelInfer")(b"", metadata=(("x-api-key", key),), timeout=30)
+    with grpc.insecure_channel(guarded.running.grpc_target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{SERVICE}/ModelInfer")(b"", metadata=(("x-api-key", guarded.seldom),), timeout=30)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert int(dict(caught.value.trailing_metadata())["retry-after"]) > 0
 
 
-def test_operators_have_a_port_of_their_own_and_ask_nowhere_else(guarded: RunningService, keys: Path) -> None:
-    key = make_key(keys, "operator", "admin")
-    headers = {"authorization": f"Bearer {key}"}
-    port = guarded.admin_url.rpartition(":")[2]
+def test_operators_have_a_port_of_their_own_and_ask_nowhere_else(guarded: Guarded) -> None:
+    key, url, admin_url = guarded.operator, guarded.running.url, guarded.running.admin_url
+    port = admin_url.rpartition(":")[2]
     index = "/v2/repository/index"
-    wait_for(lambda: httpx.post(guarded.admin_url + index, headers=headers).status_code == 200, guarded)
+    assert request("POST", admin_url + index, key=key, content=b"").status_code == 200
     for path in (index, "/admin/models/dummy", "/v2/repository/models/dummy/load"):
-        for sent in ({}, headers):
-            answer = httpx.post(guarded.url + path, headers=sent)
+        for sent in ("", key):
+            answer = request("POST", url + path, key=sent)
             assert (answer.status_code, f"port {port}" in answer.text) == (403, True), answer.text
-        assert httpx.post(guarded.admin_url + path).status_code == 401
+        assert request("POST", admin_url + path).status_code == 401
     for method, path in (("POST", "/predict/dummy"), ("GET", "/models"), ("GET", "/metrics"), ("GET", "/nowhere")):
-        answer = httpx.request(method, guarded.admin_url + path, headers=headers | JSON, content=BODY)
+        answer = request(method, admin_url + path, key=key, content=BODY)
         assert (answer.status_code, "for operators alone" in answer.text) == (403, True), path
-    assert httpx.get(f"{guarded.admin_url}/readyz").status_code == 200
-    with grpc.insecure_channel(guarded.grpc_target) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"/{SERVICE}/RepositoryIndex")(b"", metadata=tuple(headers.items()), timeout=30)
+    assert request("GET", f"{admin_url}/readyz").status_code == 200
+    with grpc.insecure_channel(guarded.running.grpc_target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{SERVICE}/RepositoryIndex")(b"", metadata=(("x-api-key", key),), timeout=30)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -169,7 +173,7 @@ def encrypted(models: Path, folder: Path) -> Iterator[RunningService]:
 
 def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folder: Path) -> None:
     assert encrypted.url.startswith("https://")
-    with httpx.Client(verify=encrypted.verify) as client:
+    with httpx.Client(verify=encrypted.verify, timeout=PATIENCE_S) as client:
         answer = client.post(f"{encrypted.url}/predict/dummy", content=BODY, headers=JSON)
         assert answer.status_code == 200
         operators = {"authorization": "Bearer a-long-admin-key"}
@@ -181,7 +185,7 @@ def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folde
         channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=30)
     for target in (encrypted.url, encrypted.admin_url):
         with pytest.raises(httpx.TransportError):
-            httpx.get(target.replace("https", "http") + "/livez")
+            request("GET", target.replace("https", "http") + "/livez")
 
 
 def test_health_command_knows_tls_and_needs_no_key(encrypted: RunningService, folder: Path) -> None:
@@ -194,7 +198,7 @@ def test_health_command_knows_tls_and_needs_no_key(encrypted: RunningService, fo
 def preflight(running: RunningService, origin: str, method: str = "POST") -> httpx.Response:
     headers = {"origin": origin, "access-control-request-method": method,
                "access-control-request-headers": "content-type,x-api-key"}  # fmt: skip
-    return httpx.options(f"{running.url}/predict/dummy", headers=headers, verify=running.verify)
+    return request("OPTIONS", f"{running.url}/predict/dummy", headers=headers, verify=running.verify)
 
 
 def test_pages_of_origins_that_are_named_may_ask_and_of_others_may_not(encrypted: RunningService) -> None:
@@ -211,7 +215,7 @@ def test_pages_of_origins_that_are_named_may_ask_and_of_others_may_not(encrypted
 
 
 def test_every_door_tells_a_browser_whose_page_may_read_the_answer(encrypted: RunningService) -> None:
-    with httpx.Client(base_url=encrypted.url, verify=encrypted.verify) as client:
+    with httpx.Client(base_url=encrypted.url, verify=encrypted.verify, timeout=PATIENCE_S) as client:
         for origin, told in (("https://good.example", "https://good.example"), ("https://evil.example", None)):
             headers = JSON | {"origin": origin}
             answers = [
@@ -267,7 +271,7 @@ def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(en
         assert beyond.recv(1) == b""
         assert all(map(lives, kept))
     told = 'zto_refusals_total{code="too_many_connections"}'
-    wait_for(lambda: told in httpx.get(f"{encrypted.url}/metrics", verify=encrypted.verify).text, encrypted)
+    wait_for(lambda: told in request("GET", f"{encrypted.url}/metrics", verify=encrypted.verify).text, encrypted)
 
 
 def test_certificate_that_is_renewed_is_taken_and_one_that_is_no_good_is_not(
@@ -278,14 +282,14 @@ def test_certificate_that_is_renewed_is_taken_and_one_that_is_no_good_is_not(
 
     def is_new() -> bool:
         try:
-            return httpx.get(f"{encrypted.url}/livez", verify=new).status_code == 200
+            return request("GET", f"{encrypted.url}/livez", verify=new).status_code == 200
         except httpx.ConnectError:
             return False
 
     assert not is_new()
     (folder / "serving.pem").write_bytes(cert.read_bytes())  # of another key
     wait_for(lambda: "is no good, so the one before serves on" in encrypted.log(), encrypted)
-    assert httpx.get(f"{encrypted.url}/livez", verify=encrypted.verify).status_code == 200
+    assert request("GET", f"{encrypted.url}/livez", verify=encrypted.verify).status_code == 200
     (folder / "serving.key").write_bytes(key.read_bytes())
     wait_for(is_new, encrypted)
     trusted = grpc.ssl_channel_credentials(cert.read_bytes())

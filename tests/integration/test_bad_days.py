@@ -124,6 +124,8 @@ def test_sigterm_ends_a_service_whose_runtime_hangs_and_everybody_is_answered(tm
         for thread in threads:
             thread.start()
             time.sleep(0.1)
+        while 'zto_queue_rows{model="stuck",version="1"} 2.0' not in httpx.get(f"{running.url}/metrics").text:
+            time.sleep(0.02)
         running.process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()

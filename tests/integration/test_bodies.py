@@ -96,7 +96,7 @@ def read_answer(sock: socket.socket) -> tuple[HTTPResponse, Any]:
 
 
 def peak_bytes(service: RunningService) -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{service.process.pid}/status").read_text())
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{service.pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
 

@@ -141,8 +141,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 # the paths that anybody may ask
 PROBES = {
-    "/livez", "/readyz", "/ping", "/healthy", "/v2/health/live", "/v2/health/ready", "/v2/models/dummy/ready",
-    "/v2/models/dummy/versions/1/ready",
+    "/livez", "/startupz", "/readyz", "/ping", "/healthy", "/v2/health/live", "/v2/health/ready",
+    "/v2/models/dummy/ready", "/v2/models/dummy/versions/1/ready",
 }  # fmt: skip
 
 

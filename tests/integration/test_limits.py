@@ -226,10 +226,14 @@ def hold(running: RunningService, address: str, opened: ExitStack) -> None:
     """Keep a connection open that is answered; those that were closed just now may still be counted."""
 
     def is_let_in() -> bool:
-        sock = opened.enter_context(connected(running, address))
-        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        status, _ = answer_of(sock)
-        return status == 200
+        with ExitStack() as tried:
+            sock = tried.enter_context(connected(running, address))
+            sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            status, _ = answer_of(sock)
+            if status != 200:
+                return False
+            opened.push(tried.pop_all())
+            return True
 
     wait_for(is_let_in, running)
 

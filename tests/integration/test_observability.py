@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -320,11 +321,13 @@ def test_no_payload_is_ever_logged_unless_it_is_asked_for(service: RunningServic
 
 @pytest.fixture(scope="module")
 def payloads(models: Path) -> Iterator[RunningService]:
-    # nobody listens there: port 9 discards, where it is open at all
-    dead = {"ZTO_OTEL": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_SCHEDULE_DELAY": "50",
-            "OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4"}  # fmt: skip
-    with served(models, ZTO_LOG_PAYLOADS="1", ZTO_LOG_PAYLOAD_BYTES="24", **dead) as running:
-        yield running
+    # which takes connections and never answers: worse than none, since whoever sends has to wait
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hung = {"ZTO_OTEL": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+                "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_BSP_MAX_QUEUE_SIZE": "8",
+                "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4", "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}  # fmt: skip
+        with served(models, ZTO_LOG_PAYLOADS="1", ZTO_LOG_PAYLOAD_BYTES="24", **hung) as running:
+            yield running
 
 
 def test_payloads_that_are_asked_for_are_cut(payloads: RunningService) -> None:
@@ -344,7 +347,7 @@ def test_payloads_that_are_asked_for_are_cut(payloads: RunningService) -> None:
     assert not [line for line in lines(payloads) if line["event"] == "request"]  # lines of requests are not asked for
 
 
-def test_a_dead_collector_costs_its_spans_and_nothing_else(payloads: RunningService) -> None:
+def test_a_collector_that_hangs_costs_its_spans_and_nothing_else(payloads: RunningService) -> None:
     with httpx.Client(base_url=payloads.url) as client:
         for _ in range(200):
             assert client.post("/predict/dummy", json=BODY).status_code == 200
@@ -355,6 +358,8 @@ def test_a_dead_collector_costs_its_spans_and_nothing_else(payloads: RunningServ
 
         wait_for(lambda: client.post("/predict/dummy", json=BODY).status_code == 200 and dropped() > 0, payloads)
     assert payloads.stop() == 0
+    assert "takes nothing; what was not sent is lost" in payloads.log()
+    assert "leaving while" not in payloads.log()
 
 
 # A reader who is slow

@@ -287,7 +287,7 @@ def test_version_changed_in_place_replaces_the_one_that_serves(models: Path) -> 
         assert predict(running).status_code == 200
         # what its doors were set up for cannot change
         edit_manifest(models / "dummy" / "1", lambda document: document["task"]["labels"].reverse())
-        assert "its task are not those of version 1" in refusal(lambda: client.load_model("dummy", headers=ADMIN))[1]
+        assert "its task is not that of version 1" in refusal(lambda: client.load_model("dummy", headers=ADMIN))[1]
         assert predict(running).status_code == 200
 
 

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.cpus import num_cores
 from tests.container.load import Client
-from tests.support.bundles import dummy_bundle
+from tests.support.bundles import dummy_bundle, fault
 from tests.support.server import RunningService, serve, start
 from tests.support.workers import owner, wait_for, wait_until_serving, workers_of
 
@@ -78,12 +78,24 @@ def owners_of_a_burst(running: RunningService) -> Counter[int | None]:
     return owners
 
 
-def test_one_worker_is_the_same_single_process_as_ever(tmp_path: Path) -> None:
+def test_one_worker_is_watched_by_a_parent_that_has_imported_next_to_nothing(tmp_path: Path) -> None:
     dummy_bundle(tmp_path)
     with serve(tmp_path, workers=1) as running:
-        pid = running.process.pid
-        assert Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""
+        (worker,) = workers_of(running)
+        assert worker != running.process.pid
         assert ask(running.url).status_code == 200
+        loaded = Path(f"/proc/{running.process.pid}/maps").read_text()
+        assert "numpy" not in loaded
+        assert "uvloop" not in loaded
+        assert "numpy" in Path(f"/proc/{worker}/maps").read_text()
+
+
+def test_one_worker_without_a_watchdog_is_a_single_process(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path)
+    with serve(tmp_path, workers=1, watchdog=0) as running:
+        assert workers_of(running) == []
+        assert ask(running.url).status_code == 200
+        assert running.stop() == 0
 
 
 def test_every_worker_tells_the_sum_of_all_to_the_request(tmp_path: Path) -> None:
@@ -104,6 +116,9 @@ def test_every_worker_tells_the_sum_of_all_to_the_request(tmp_path: Path) -> Non
             assert 'zto_batch_rows_bucket{le="1.0",model="dummy"} 8.0' in text
             assert 'zto_queue_rows{model="dummy",version="1"} 0.0' in text
             assert 'zto_model_ready{model="dummy",version="1"} 1.0' in text  # the least of both, not the sum
+            assert 'zto_model_state{model="dummy",state="ready",version="1"} 1.0' in text
+            for worker in (0, 1):
+                assert f'zto_process_resident_memory_bytes{{worker="{worker}"}} ' in text
         for client in clients:
             client.close()
 
@@ -354,15 +369,16 @@ def test_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
             assert "address already in use" in second.log().lower()
 
 
-def test_service_whose_workers_never_come_up_ends_with_their_status(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_service_whose_workers_never_come_up_ends_with_their_status(tmp_path: Path, workers: int) -> None:
     dummy_bundle(tmp_path / "models")
-    broken = tmp_path / "fastapi.py"  # stands before the real one on the path of every process
-    broken.write_text("raise ImportError('broken on purpose')\n")
+    broken = tmp_path / "httptools.py"  # which uvicorn imports when it starts, before the real one on every path
+    broken.write_text("raise RuntimeError('broken on purpose')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    with start({"ZTO_MODELS_DIR": str(tmp_path / "models"), "WORKERS": "2", "PYTHONPATH": path}) as running:
+    environ = {"ZTO_MODELS_DIR": str(tmp_path / "models"), "WORKERS": str(workers), "PYTHONPATH": path}
+    with start(environ) as running:
         assert running.process.wait(30) == 1
         assert "broken on purpose" in running.log()
-        assert "none has served yet" in running.log()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -376,17 +392,74 @@ def test_more_threads_than_cores_are_cut_down_and_told(tmp_path: Path, workers: 
         assert (told in running.log()) == (workers == 2)
 
 
-@pytest.mark.slow
-def test_worker_whose_event_loop_hangs_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_whose_event_loop_hangs_is_replaced(tmp_path: Path, workers: int) -> None:
     dummy_bundle(tmp_path, behavior={"hangs_on": 254.5})
     poison = {"instances": [{"image": [[1, 2, 3], [4, 5, 254.5]]}]}
-    with serve(tmp_path, workers=2, run_on="loop") as running:
-        wait_until_serving(running, times=2)
-        hung, survivor = workers_of(running)
+    with serve(tmp_path, workers=workers, run_on="loop", hung_s=2) as running:
+        wait_until_serving(running, times=workers)
+        hung, *survivors = workers_of(running)
         with closing(client_of(running, hung)) as client, pytest.raises(httpx.TransportError):
-            client.post("/predict/dummy", json=poison, timeout=120)
-        wait_for(lambda: "gave no sign of life for 30 s" in running.log(), running)
-        wait_until_serving(running, times=3)
-        assert survivor in workers_of(running)
+            client.post("/predict/dummy", json=poison, timeout=50)
+        wait_for(lambda: f"(process {hung}) gave no sign of life for 2 s" in running.log(), running)
+        wait_until_serving(running, times=workers + 1)
+        assert len(workers_of(running)) == workers
+        assert set(survivors) <= set(workers_of(running))
         assert hung not in workers_of(running)
         assert ask(running.url).status_code == 200
+        assert running.stop() == 0
+
+
+def test_worker_that_is_stopped_is_replaced_and_one_that_was_stopped_for_a_moment_is_not(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path)
+    with serve(tmp_path, workers=1, hung_s=3) as running:
+        (pid,) = workers_of(running)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.7)  # more than a look, and far less than six
+        os.kill(pid, signal.SIGCONT)
+        assert ask(running.url).status_code == 200
+        assert workers_of(running) == [pid]
+        os.kill(pid, signal.SIGSTOP)
+        assert ask(running.url).status_code == 200  # it waits for the next worker, and is not reset
+        assert pid not in workers_of(running)
+
+
+def test_requests_that_come_while_the_one_worker_is_replaced_wait_for_the_next(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path)
+    with serve(tmp_path, workers=1) as running:
+        assert ask(running.url).status_code == 200
+        for _ in range(2):
+            os.kill(running.pid, signal.SIGKILL)
+            assert ask(running.url).status_code == 200  # of the worker that is not there yet, its model loaded
+        wait_for(lambda: "zto_requests_total" in httpx.get(f"{running.url}/metrics").text, running)
+        assert running.log().count("was ended by SIGKILL") == 2
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_that_grows_too_large_is_replaced_and_loses_no_request(tmp_path: Path, workers: int) -> None:
+    folder = dummy_bundle(tmp_path, behavior={"heeds_faults": True})
+    most = 256 * 2**20
+    with serve(tmp_path, workers=workers, max_worker_bytes=most, drain_s=0.3) as running:
+        wait_until_serving(running, times=workers)
+        statuses: Counter[object] = Counter()
+        stop = threading.Event()
+
+        def keep_asking() -> None:
+            with httpx.Client(base_url=running.url, timeout=60) as client:
+                while not stop.is_set():
+                    statuses[client.post("/predict/dummy", json=BODY).status_code] += 1
+
+        threads = [threading.Thread(target=keep_asking) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with fault(folder, fault="leak", leak_bytes=2**18):
+            wait_for(lambda: "it is replaced" in running.log(), running)
+        wait_until_serving(running, times=workers + 1)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200}
+        assert "ZTO_MAX_WORKER_BYTES allows 256 MiB" in running.log()
+        assert "ended with status 0" in running.log()
+        assert running.stop() == 0

@@ -54,8 +54,21 @@ class RunningService:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
 
+    def workers(self) -> list[int]:
+        """Return the ids of the processes that serve: the children of the parent, or itself where it has none."""
+        parent = self.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [int(child) for child in children] or [parent]
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that serves, of a service of one worker."""
+        (pid,) = self.workers()
+        return pid
+
     def rss_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        """Return the memory of the process that serves, of a service of one worker."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) * 1024
@@ -64,6 +77,7 @@ class RunningService:
         """Ask /readyz until it answers with the status, and no model is on its way any more."""
         ends_at = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends_at:
+            # several workers listen before any of them is there to answer
             response = httpx.get(f"{self.url}/readyz", verify=self.verify, timeout=START_TIMEOUT_S)
             states = {v["state"] for model in response.json()["models"].values() for v in model["versions"].values()}
             if response.status_code == wanted and not states & {"loading", "proving"}:
@@ -97,8 +111,9 @@ def serve(
 
 
 COMMAND = (sys.executable, "-W", "error", "-m", "app", "serve")
-# a free port, an end without waiting for a load balancer, and a log that reads as its messages do
-DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1", "ZTO_LOG_FORMAT": "text"}
+# a free port, an end without waiting for a load balancer, a log that reads as its messages do, and no calls of the
+# backend but those that a test makes
+DEFAULTS = {"ZTO_PORT": "0", "ZTO_DRAIN_S": "0.1", "ZTO_LOG_FORMAT": "text", "ZTO_CANARY_S": "0"}
 
 
 @contextmanager

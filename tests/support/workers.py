@@ -22,9 +22,7 @@ def wait_for(is_so: Callable[[], bool], running: RunningService) -> None:
 
 def workers_of(running: RunningService) -> list[int]:
     """Return the process ids of the workers that live."""
-    parent = running.process.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if "spawn_main" in _command_line(child)]
+    return [pid for pid in running.workers() if pid != running.process.pid]
 
 
 def wait_until_serving(running: RunningService, *, times: int) -> None:
@@ -53,10 +51,3 @@ def _open_files(pid: int) -> set[str]:
         except OSError:  # closed meanwhile
             continue
     return found
-
-
-def _command_line(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""

@@ -94,7 +94,8 @@ class GrpcServer:
         """
         if self._server is not None:
             return
-        settings, is_shared = self._settings, self._settings.workers > 1
+        settings = self._settings
+        is_shared = settings.workers > 1 or settings.watchdog  # a parent holds the port
         assert settings.grpc_port is not None
         server = grpc.aio.server(
             options=(

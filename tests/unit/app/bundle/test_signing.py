@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_signing import _cli
 
+from app.__main__ import main
 from app.bundle.loader import Bundle, BundleRef, open_bundle
 from app.bundle.signing import SIGNATURE_FILE, read_keys, read_signature
 from app.errors import BundleError, BundleNotSigned, SettingsError
@@ -308,3 +309,16 @@ def test_no_mutation_of_a_signature_says_anything_else_than_was_signed(
     except BundleNotSigned:
         return
     assert digests == read_signature(folder, keys)
+
+
+@pytest.mark.parametrize(
+    "tool", [["tune", "dummy"], ["predict", "dummy", "row.png", "--local"]], ids=lambda tool: tool[0]
+)
+def test_tools_that_load_a_bundle_ask_for_its_signature_too(
+    folder: Path, pair: KeyPair, tool: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / SIGNATURE_FILE).unlink()
+    monkeypatch.setenv("ZTO_MODELS_DIR", str(folder.parent.parent))
+    monkeypatch.setenv("ZTO_SIGNING_KEY", str(pair.public))
+    assert main(tool) == 2
+    assert "error: model.sig is missing, and ZTO_SIGNING_KEY asks for it" in capsys.readouterr().err

@@ -431,16 +431,16 @@ def test_where_nothing_can_be_kept_a_command_works_and_says_so(folder: Path) -> 
     run(folder, scenario)
 
 
-def test_a_batch_that_comes_back_sick_fails_what_serves_and_not_what_was_unloaded(folder: Path) -> None:
+def test_a_batch_that_comes_back_sick_takes_out_what_serves_and_not_what_was_unloaded(folder: Path) -> None:
     async def scenario(_: Service, one: Worker, two: Worker) -> None:
         version = one.catalog.models["dummy"].versions[0]
         await one.repository.unload("dummy", within_s=WITHIN_S)
-        version.fail("its golden rows fail")
+        version.sicken("its golden rows fail")
         assert (version.state, version.reason) == (State.UNLOADED, "")
         await one.repository.load("dummy", within_s=WITHIN_S)
         serving = two.catalog.models["dummy"].versions[0]
-        serving.fail("its golden rows fail")
-        assert (serving.state, serving.reason) == (State.FAILED, "its golden rows fail")
+        serving.sicken("its golden rows fail")
+        assert (serving.state, serving.reason) == (State.SICK, "its golden rows fail")
         await until(lambda: one.repository.standing("dummy").reached[1].ready == ("2",))
 
     run(folder, scenario)

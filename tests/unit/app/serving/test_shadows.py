@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from app.bundle.manifest import Tolerance
@@ -21,19 +20,12 @@ from app.serving.policy import Shadow as Wish
 from app.serving.shadows import Standing
 from app.serving.versions import Model
 from app.settings import Settings
-from app.tensors import Tensors
-from tests.support.bundles import INPUT_NAME, dummy_bundle
+from tests.support.bundles import dummy_bundle
 from tests.support.jobs import FOREVER
+from tests.support.shadowed import ODD, pictures
 
-ODD = 7.0
 # what is computed here takes no time that a budget would miss
 WISH = {"version": 2, "cpu_share": 1.0}
-
-
-def pictures(*firsts: float) -> Tensors:
-    images_BHW = np.ones((len(firsts), 2, 3), np.float32)
-    images_BHW[:, 0, 0] = firsts
-    return {INPUT_NAME: images_BHW}
 
 
 class Scene:
@@ -141,10 +133,10 @@ def test_what_keeps_a_shadow_from_beginning_is_told(tmp_path: Path) -> None:
         scene.model.versions[1].release()
         scene.adopt()
         assert scene.standing.waits_because == "dummy/2 is unloaded"
-        scene.model.versions[2].fail("it is broken")
-        scene.model.versions[0].fail("it is broken too")
+        scene.model.versions[2].sicken("it is broken")
+        scene.model.versions[0].sicken("it is broken too")
         scene.model.adopt(Policy(shadow=Wish(version=3)))
-        assert scene.standing.waits_because == "dummy/3 is failed: it is broken"
+        assert scene.standing.waits_because == "dummy/3 is sick: it is broken"
 
     play(tmp_path, act)
 
@@ -155,12 +147,12 @@ def test_a_shadow_that_goes_out_ends_the_comparison_and_its_figures_stay(tmp_pat
         scene.catalog.shadows.settle()
         await scene.ask(1, ODD)
         await scene.wait_until(lambda: scene.standing.comparison.compared == 2)
-        scene.model.versions[1].fail("it is broken")
+        scene.model.versions[1].sicken("it is broken")
         batcher = scene.model.versions[0].batcher
         assert batcher is not None
         await scene.wait_until(lambda: batcher.tap is None)
         assert scene.standing.comparison.compared == 2
-        assert scene.standing.waits_because == "dummy/2 is failed: it is broken"
+        assert scene.standing.waits_because == "dummy/2 is sick: it is broken"
         with pytest.raises(NotPromotable, match="it is broken"):
             scene.catalog.shadows.expect_promotable("dummy", min_rows=1, min_agreement=0)
 
@@ -178,7 +170,7 @@ def test_it_waits_until_nobody_else_has_anything_to_do(tmp_path: Path) -> None:
         with ThreadPoolExecutor(1) as thread:
             free = threading.Event()
             thread.submit(free.wait)
-            other.move_to(thread)  # on which its batch cannot begin
+            other.executor = thread  # on which its batch cannot begin
             busy = other.submit(pictures(1), deadline=FOREVER)
             await scene.wait_until(lambda: other.waiting_rows == 0)
             await scene.ask(1)
