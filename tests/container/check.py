@@ -134,7 +134,9 @@ def process_status(container: str) -> dict[str, str]:
 
 
 def resident_mb(container: str) -> float:
-    return int(process_status(container)["VmRSS"].removesuffix(" kB")) * 1024 / 1e6
+    """Return the memory of all processes of a container; what they share counts once."""
+    script = "cat /proc/[0-9]*/smaps_rollup | awk '/^Pss:/ {sum += $2} END {print sum}'"
+    return int(docker("exec", container, "sh", "-c", script)) * 1024 / 1e6
 
 
 def megabytes(image: str) -> float:

@@ -93,19 +93,21 @@ def test_an_interrupt_reports_what_was_measured_and_ends_the_service_too(models:
         [sys.executable, "-m", "app", "bench", "dummy", "--seconds", "600", "--warm-up", "0"],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    child = served_by(process.pid)
-    while b"bench" not in Path(f"/proc/{process.pid}/cmdline").read_bytes() or connections(child) < 20:
+    parent = child_of(process.pid)
+    worker = child_of(parent)
+    while b"bench" not in Path(f"/proc/{process.pid}/cmdline").read_bytes() or connections(worker) < 20:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode in (0, 1), stderr  # 1 where no answer had come yet
     assert "stopped after" in stdout
     assert "answered with 200" in stdout
-    assert not Path(f"/proc/{child}").exists()
+    assert not Path(f"/proc/{parent}").exists()
+    assert not Path(f"/proc/{worker}").exists()
 
 
-def served_by(pid: int) -> int:
-    """Wait for the service that a process starts, and return its id."""
+def child_of(pid: int) -> int:
+    """Wait for the process that a process starts, and return its id."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     while not (children := path.read_text().split()):
         time.sleep(0.02)
