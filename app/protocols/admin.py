@@ -3,10 +3,12 @@
 A call is answered once every worker that serves has carried it out, and says what each of them has come to.
 """
 
+import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Path, Request, Security
+from fastapi import APIRouter, HTTPException, Path, Request, Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,7 +18,7 @@ from app.protocols.health import VersionState
 from app.protocols.openapi import REF, TIMEOUT, problems
 from app.serving.catalog import Catalog
 from app.serving.orders import Outcome
-from app.serving.policy import MAX_LABELS, Policy, Shadow
+from app.serving.policy import MAX_LABELS, Number, Policy, Shadow
 from app.serving.repository import Repository
 from app.serving.versions import Model
 from app.tasks.decoding.faults import expect_few_members, invalid_input
@@ -24,6 +26,7 @@ from app.tasks.decoding.strict_json import JsonLimits, parse_json
 
 _LIMITS = JsonLimits(arrays=4, objects=8, members=4 * MAX_LABELS, values=4 * MAX_LABELS)
 Body = TypeVar("Body", bound=BaseModel)
+_NEITHER = ["GET", "HEAD", "OPTIONS", "PATCH", "POST", "TRACE"]
 _TOLD = problems(401, 403, 404, 503)
 
 
@@ -38,11 +41,11 @@ class Promotion(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int | None = Field(default=None, ge=1, strict=True, description="The shadow; null for the one there is.")
+    version: Number | None = Field(default=None, description="The shadow; null for the one there is.")
     min_agreement: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="In place of that of the policy."
     )
-    min_rows: int | None = Field(default=None, ge=1, strict=True, description="Likewise.")
+    min_rows: Number | None = Field(default=None, description="Likewise.")
 
 
 class WorkerAnswer(BaseModel):
@@ -195,6 +198,11 @@ def _add_shadows(routes: APIRouter, door: _Door) -> None:
         )
         return door.answer(outcome)
 
+    # of two routes on a path, the first alone would tell what is allowed
+    @routes.api_route("/{model}/shadow", methods=_NEITHER, include_in_schema=False)
+    async def neither() -> None:
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "DELETE, PUT"})
+
     @routes.put(
         "/{model}/shadow", summary="Give a version a copy of the traffic", openapi_extra=_body(Shadow),
         responses=_TOLD | problems(400, 422, 504),
@@ -254,7 +262,8 @@ def _read(body: bytes, kind: type[Body]) -> Body:
     if not isinstance(document, dict):
         raise InvalidInput(Fault(pointer="#", code="wrong_type", message="expected an object"))
     try:
-        return kind.model_validate(document)
+        # as JSON, or true would pass for 1
+        return kind.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as exc:
         raise invalid_input(exc) from exc
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from app.bundle.manifest import Tolerance
 
 # of labels and of weights: a policy is carried along with every report
 MAX_LABELS = 16
+# what a version's folder may be called
+MAX_NUMBER = 999_999_999
 # a label stands where a number may, in paths and in queries
 LABEL_PATTERN = "[a-z][a-z0-9_-]{0,31}"
 LATEST: Final = "latest"
@@ -30,9 +32,31 @@ def _label(text: str) -> str:
     return text
 
 
+def whole(value: object) -> object:
+    """Take 2.0 for the whole number that it is to JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _by_label(value: dict[str, object]) -> WithJsonSchema:
+    """Document an object whose members are labels."""
+    names = {"type": "string", "pattern": f"^(?!{LATEST}$){LABEL_PATTERN}$"}
+    members = {"propertyNames": names, "additionalProperties": value, "maxProperties": MAX_LABELS}
+    return WithJsonSchema({"type": "object", **members})
+
+
 Label: TypeAlias = Annotated[str, AfterValidator(_label)]
-Number: TypeAlias = Annotated[int, Field(ge=1, strict=True)]
+Number: TypeAlias = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True), BeforeValidator(whole)]
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Labels: TypeAlias = Annotated[
+    dict[Label, Number],
+    Field(max_length=MAX_LABELS),
+    _by_label({"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}),
+]
+Weights: TypeAlias = Annotated[
+    dict[Label, Share],
+    Field(max_length=MAX_LABELS),
+    _by_label({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+]
 
 
 class _Part(BaseModel):
@@ -75,8 +99,8 @@ class Policy(_Part):
     """
 
     default: Literal["latest"] | Number = LATEST
-    labels: Annotated[dict[Label, Number], Field(max_length=MAX_LABELS)] = {}
-    weights: Annotated[dict[Label, Share], Field(max_length=MAX_LABELS)] = {}
+    labels: Labels = {}
+    weights: Weights = {}
     keep: Literal["all", "served"] = "all"
     shadow: Shadow | None = None
 

@@ -16,7 +16,7 @@ from tests.support.server import RunningService, serve
 pytestmark = pytest.mark.slow
 
 PREDICT = [f"POST /predict/{name}" for name in NAMES]
-OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /metrics"]
+OTHERS = ["GET /models", "GET /models/{model}", "GET /livez", "GET /readyz", "GET /startupz", "GET /metrics"]
 OTHERS += ["GET /ping", "GET /v1/models", "GET /v1/models/{model}"]
 OTHERS += [
     f"GET /v2{path}"
@@ -26,6 +26,14 @@ OTHERS += [
     ))
 ]  # fmt: skip
 REPOSITORY = [f"POST /v2/repository{path}" for path in ("/index", "/models/{model}/load", "/models/{model}/unload")]
+
+ADMIN = ["GET /admin/models"] + [
+    f"{method} /admin/models/{{model}}{path}"
+    for method, path in (
+        ("GET", ""), ("PUT", "/policy"), ("POST", "/load"), ("POST", "/unload"), ("POST", "/rollback"),
+        ("POST", "/promote"), ("PUT", "/shadow"), ("DELETE", "/shadow"),
+    )
+]  # fmt: skip
 
 
 def platforms_of(names: Iterable[str]) -> list[str]:
@@ -73,7 +81,7 @@ def test_document_is_valid_and_every_operation_of_it_is_asked_here(client: httpx
     document = client.get("/openapi.json").json()
     schemathesis.openapi.from_dict(document).validate()
     asked = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    assert asked == {"POST /predict", *PREDICT, *INFER, *platforms_of(NAMES), *OTHERS, *REPOSITORY}
+    assert asked == {"POST /predict", *PREDICT, *INFER, *platforms_of(NAMES), *OTHERS, *REPOSITORY, *ADMIN}
 
 
 @pytest.mark.parametrize("label", [*PREDICT, "POST /predict"])
@@ -117,6 +125,17 @@ def test_commands_are_as_documented(kinds: RunningService, label: str) -> None:
     for kind in KINDS:
         response = httpx.post(f"{kinds.url}/v2/repository/models/{kind}/load", headers=KEY)
         assert response.status_code == 200, response.text
+
+
+# those with bodies of their own; the others differ in nothing from commands
+@pytest.mark.parametrize("label", [label for label in ADMIN if label.startswith("PUT") or "promote" in label])
+def test_admin_calls_are_as_documented(kinds: RunningService, label: str) -> None:
+    schema = load(kinds.url, FEWEST_EXAMPLES, headers=KEY)
+    expect_good(run(schema.include(name=label)), least_cases=1, least_good=0, most_excused=1.0)
+    for kind in KINDS:  # as they were, for those that come after
+        url = f"{kinds.url}/admin/models/{kind}"
+        assert httpx.put(f"{url}/policy", headers=KEY, json={}, timeout=60).status_code == 200
+        assert httpx.post(f"{url}/load", headers=KEY, timeout=60).status_code == 200
 
 
 def test_answers_in_bytes_are_as_documented(service: RunningService) -> None:
