@@ -160,7 +160,11 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
                 except httpx.TransportError as exc:
                     fresh[type(exc).__name__] += 1
 
-        threads = [threading.Thread(target=keep_asking, args=(pid,), daemon=True) for pid in (victim, survivor) for _ in range(3)]
+        threads = [
+            threading.Thread(target=keep_asking, args=(pid,), daemon=True)
+            for pid in (victim, survivor)
+            for _ in range(3)
+        ]
         threads.append(threading.Thread(target=keep_coming, daemon=True))
         for thread in threads:
             thread.start()
