@@ -39,8 +39,8 @@ PREDICTION_DOORS = re.compile(
 )
 # the beginnings of all paths that are ours
 _OURS = (
-    "/docs", "/invocations", "/livez", "/metrics", "/models", "/openapi.json", "/ping", "/predict", "/readyz", "/redoc",
-    "/score", "/startupz", "/v1/models", "/v2",
+    "/admin", "/docs", "/invocations", "/livez", "/metrics", "/models", "/openapi.json", "/ping", "/predict", "/readyz",
+    "/redoc", "/score", "/startupz", "/v1/models", "/v2",
 )  # fmt: skip
 
 

@@ -46,7 +46,9 @@ def told(answer: dict[str, Any]) -> str:
         share = policy["weights"].get(label)
         lines.append(f"  {label} = version {number}" + ("" if share is None else f", {share:.4g} of the requests"))
     if shadow := policy["shadow"]:
-        lines.append(f"  version {shadow['version']} is the shadow, of {shadow['share']:.4g} of the requests")
+        lines.append(f"  version {shadow['version']} is the shadow, of {shadow['share']:.4g} of the batches")
+    if (compared := answer["comparison"]) is not None:
+        lines.append(f"    {_told_of_shadow(compared)}")
     for number, version in answer["versions"].items():
         lines.append(
             f"  version {number}: {version['state']}" + (f": {version['reason']}" if version["reason"] else "")
@@ -61,6 +63,14 @@ def told(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _told_of_shadow(compared: dict[str, Any]) -> str:
+    if compared["agreement"] is None:
+        return f"nothing is compared yet: {compared['waits_because'] or 'no traffic has come by'}"
+    rows = compared["rows"]["agreed"] + compared["rows"]["disagreed"]
+    missing = compared["not_promotable_because"]
+    return f"{compared['agreement']:.4%} of {rows} rows agree; {missing or 'it may be promoted'}"
+
+
 def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.command == "status":
         return [client.call("GET", options.model, "")] if options.model else client.models()
@@ -72,7 +82,8 @@ def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.command == "shadow":
         if options.version is None:
             raise BadUse("say which version is to be the shadow, or --off")
-        asked = {"version": options.version, "share": options.share, "cpu_share": options.cpu_share}
+        names = ("version", "share", "cpu_share", "min_agreement", "min_rows", "tolerance")
+        asked = {name: getattr(options, name) for name in names}
         return [client.call("PUT", options.model, "shadow", _given(asked))]
     if options.command == "promote":
         asked = {"version": options.version, "min_agreement": options.min_agreement, "min_rows": options.min_rows}
@@ -104,7 +115,8 @@ def _url(options: argparse.Namespace) -> str:
     is_apart = settings.admin_port is not None
     host, port = (settings.admin_host, settings.admin_port) if is_apart else (settings.host, settings.port)
     host = _ANY_ADDRESS.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _key(options: argparse.Namespace) -> str | None:
@@ -144,8 +156,11 @@ def parser() -> argparse.ArgumentParser:
     shadow = commands.add_parser("shadow", help="give a version a copy of the traffic")
     shadow.add_argument("model")
     shadow.add_argument("version", type=int, nargs="?")
-    shadow.add_argument("--share", type=float, help="of the requests")
+    shadow.add_argument("--share", type=float, help="of the batches that are answered")
     shadow.add_argument("--cpu-share", type=float, help="of the time of one core")
+    shadow.add_argument("--min-agreement", type=float, help="share of rows that have to agree before it is promoted")
+    shadow.add_argument("--min-rows", type=int, help="rows that have to be compared before")
+    shadow.add_argument("--tolerance", type=float, help="between two numbers that count as the same")
     shadow.add_argument("--off", action="store_true", help="end it")
     promote = commands.add_parser("promote", help="let the shadow answer, if it has earned it")
     promote.add_argument("model")

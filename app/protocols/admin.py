@@ -16,10 +16,12 @@ from app.admission import TICKET, Admission, Ticket
 from app.errors import Fault, InvalidInput
 from app.protocols.health import VersionState
 from app.protocols.openapi import REF, TIMEOUT, problems
+from app.protocols.shadow_card import ShadowCard, shadow_card
 from app.serving.catalog import Catalog
 from app.serving.orders import Outcome
 from app.serving.policy import MAX_LABELS, Number, Policy, Shadow
 from app.serving.repository import Repository
+from app.serving.shadows import Standing
 from app.serving.versions import Model
 from app.tasks.decoding.faults import expect_few_members, invalid_input
 from app.tasks.decoding.strict_json import JsonLimits, parse_json
@@ -71,6 +73,7 @@ class ModelAnswer(BaseModel):
     policy: Policy
     history: list[Policy] = Field(description="What can be rolled back to; the last one is the next.")
     versions: dict[str, VersionAnswer]
+    comparison: ShadowCard | None = Field(description="How the shadow compares with what answers; null: there is none.")
     workers: list[WorkerAnswer]
     kept: bool = Field(description="Whether it outlives a restart of the service.")
     not_kept_because: str | None
@@ -123,7 +126,7 @@ class _Door:
 
     def answer(self, outcome: Outcome) -> "ModelAnswer":
         """Return what is answered to a call."""
-        return _answer(outcome, self._catalog.models[outcome.name])
+        return _answer(outcome, self._catalog.models[outcome.name], self._catalog.shadows.standing(outcome.name))
 
 
 def _add_models(routes: APIRouter, door: _Door) -> None:
@@ -220,7 +223,7 @@ def _add_shadows(routes: APIRouter, door: _Door) -> None:
         return door.answer(await repository.set_shadow(model, None, within_s=within_s))
 
 
-def _answer(outcome: Outcome, model: Model) -> ModelAnswer:
+def _answer(outcome: Outcome, model: Model, standing: Standing | None) -> ModelAnswer:
     desired = outcome.desired
     labels = desired.policy.labels
     return ModelAnswer(
@@ -236,6 +239,7 @@ def _answer(outcome: Outcome, model: Model) -> ModelAnswer:
             )
             for version in model.versions
         },
+        comparison=shadow_card(standing),
         workers=[
             WorkerAnswer(
                 worker=each.worker,

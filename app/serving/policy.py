@@ -68,7 +68,7 @@ class Shadow(_Part):
 
     Attributes:
         version: Its number.
-        share: Of the requests that the model answers.
+        share: Of the batches that the default version answers.
         cpu_share: Of the time of one core in each worker, that computing the copies may take at most.
         min_agreement: The share of the rows compared on which both versions have to agree before it is promoted.
         min_rows: How many rows have to be compared before.

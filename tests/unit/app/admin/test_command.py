@@ -19,6 +19,8 @@ ANSWER: dict[str, Any] = {
         "1": {"state": "ready", "reason": None, "labels": ["stable"]},
         "2": {"state": "failed", "reason": "its golden rows fail", "labels": ["canary"]},
     },
+    "comparison": {"agreement": 0.995, "rows": {"agreed": 199, "disagreed": 1}, "waits_because": None,
+                   "not_promotable_because": "200 rows are compared, and 1000 are asked for"},
     "workers": [{"worker": 0, "versions": ["1"], "default": "1", "error": None},
                 {"worker": 1, "versions": [], "default": None, "error": "cnn/2: its golden rows fail"}],
     "kept": False,
@@ -50,7 +52,8 @@ def test_an_answer_is_told_in_a_few_lines() -> None:
         "cnn: the latest version answers",
         "  stable = version 1",
         "  canary = version 2, 0.1 of the requests",
-        "  version 3 is the shadow, of 0.5 of the requests",
+        "  version 3 is the shadow, of 0.5 of the batches",
+        "    99.5000% of 200 rows agree; 200 rows are compared, and 1000 are asked for",
         "  version 1: ready",
         "  version 2: failed: its golden rows fail",
         "  worker 0: version 1 answers, loaded: 1",
@@ -58,6 +61,8 @@ def test_an_answer_is_told_in_a_few_lines() -> None:
         "  lasts until the restart: ZTO_STATE_DIR is not set",
     ]
     assert command.told(ANSWER | {"loaded": False}).startswith("cnn: unloaded\n")
+    idle = ANSWER["comparison"] | {"agreement": None}
+    assert "    nothing is compared yet: no traffic has come by" in command.told(ANSWER | {"comparison": idle})
 
 
 @pytest.mark.parametrize("words", [["policy", "cnn", "--label", "x"], ["policy", "cnn", "--default", "new"], []])
