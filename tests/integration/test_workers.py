@@ -431,7 +431,7 @@ def test_worker_that_is_stopped_is_replaced_and_one_that_was_stopped_for_a_momen
 def test_requests_that_come_while_the_one_worker_is_replaced_wait_for_the_next(tmp_path: Path) -> None:
     dummy_bundle(tmp_path)
     with serve(tmp_path, workers=1) as running:
-        assert ask(running.url).status_code == 200
+        wait_until_serving(running, times=1)  # which its parent has seen then: one that ends before is not replaced
         for _ in range(2):
             os.kill(running.pid, signal.SIGKILL)
             assert ask(running.url).status_code == 200  # of the worker that is not there yet, its model loaded
