@@ -223,7 +223,7 @@ def test_a_client_for_asyncio_is_answered(kinds: RunningService) -> None:
     async def ask() -> None:
         async with triton_aio.InferenceServerClient(kinds.grpc_target) as client:
             assert await client.is_server_ready()
-            found = await asyncio.gather(*(client.infer("dummy", inputs_of(PICTURE)) for _ in range(16)))
+            found = await asyncio.gather(*(client.infer("dummy", inputs_of(PICTURE)) for _ in range(8)))
             assert all(each.as_numpy("logits").shape == (1, 3) for each in found)
             with pytest.raises(InferenceServerException, match="no model named 'none'"):
                 await client.infer("none", inputs_of(PICTURE))
