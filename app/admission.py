@@ -27,6 +27,7 @@ from app.errors import (
     RequestError,
     code_of,
 )
+from app.header_lines import as_headers
 from app.incoming import Incoming, Share
 from app.metrics import Metrics
 from app.observer import Observer
@@ -122,7 +123,7 @@ class Admission:
                 read(ticket, value)
         if not ticket.request_id:
             ticket.request_id = self._id_prefix + b"%d" % next(self._id_counter)
-        if self.observer is not None:
+        if self.observer is not None and self.observer.keeps_traces:
             ticket.trace = self.observer.begin(ticket.trace)
         if role is not None and (self._is_guarded or role is Role.ADMIN):
             self._guard(ticket, role)
@@ -232,9 +233,8 @@ class Admission:
     def receipts(self, ticket: Ticket) -> list[tuple[bytes, bytes]]:
         """Return the headers that every answer carries."""
         receipts = [(REQUEST_ID_HEADER, ticket.request_id)]
-        if ticket.usage is not None:
-            policy, left = ticket.usage
-            receipts += [(b"ratelimit-policy", policy), (b"ratelimit", left)]
+        if ticket.usage:
+            receipts += as_headers(ticket.usage)
         if self.origins:
             receipts += self.origins.answer(ticket.origin)
         if self.is_draining:
@@ -243,9 +243,7 @@ class Admission:
 
     def receipt_lines(self, ticket: Ticket) -> bytes:
         """Return the receipts as they are written."""
-        lines = b"x-request-id: %b\r\n" % ticket.request_id
-        if ticket.usage is not None:
-            lines += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % ticket.usage
+        lines = b"x-request-id: %b\r\n%b" % (ticket.request_id, ticket.usage)
         if self.origins:
             lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
         return lines + b"connection: close\r\n" if self.is_draining else lines

@@ -35,6 +35,7 @@ class Observer:
         tracer: Takes their spans; None for no traces.
 
     Attributes:
+        keeps_traces: Whether a request needs a place in a trace.
         with_payloads: Whether bodies are to be offered.
     """
 
@@ -43,6 +44,7 @@ class Observer:
         self._lines = log if log is not None and log.with_requests else None
         self._tracer = tracer
         self._told: dict[tuple[object, ...], bytes] = {}
+        self.keeps_traces = tracer is not None
         self.with_payloads = log is not None and log.with_payloads
 
     def begin(self, trace: Trace | None) -> Trace | None:
@@ -54,7 +56,7 @@ class Observer:
         if self._log is not None:
             self._log.offer(request, body)
 
-    def line(self, request: Request, told: bytes, *, seconds: float, rows: int) -> bool:
+    def line(self, request: Request, told: bytes, seconds: float, rows: int) -> bool:
         """Write the line of a request whose members are known, and nothing else.
 
         Returns:

@@ -1,10 +1,10 @@
 """One line for each request, and now and then a payload.
 
-structlog's processors and the standard library's records would take as long as a small model's whole request. So a line
-is put together here, in about a microsecond, from bytes that are prepared once; lines are kept until there are 64 KiB
-of them or a moment has passed, and are then written together, without ever waiting for whoever reads them
-(:mod:`app.outlet`). What is kept is written at the end of the service too; a process that is killed takes the lines of
-its last moment with it.
+structlog's processors and the standard library's records would take as long as a small model's whole request. So what
+is told of a request is only kept while its answer is under way. When there are enough of them, or a moment has passed,
+their lines are put together one after the other, which takes half as long as each at its own time, and are written
+together, without ever waiting for whoever reads them (:mod:`app.outlet`). What is kept is written at the end of the
+service too; a process that is killed takes the lines of its last moment with it.
 
 What a caller sends stands in a line in these forms only: an id of admission's alphabet, digits of a trace, and JSON
 strings, which hold no line break. A payload is told only where the operator asks for a share of them, and no more of it
@@ -16,7 +16,7 @@ import base64
 import itertools
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import orjson
 
@@ -24,6 +24,8 @@ from app.logs import escaped, one_line
 from app.outlet import Outlet
 from app.tracing.context import Trace
 
+# requests that are kept, whose lines take 0.1 ms; and bytes of payloads
+FLUSH_REQUESTS = 128
 FLUSH_BYTES = 64 * 1024
 FLUSH_S = 0.2
 # of clients, and of what is told alike of many requests; more than these are forgotten
@@ -44,6 +46,10 @@ class Request(Protocol):
 
     @property
     def trace(self) -> Trace | None: ...  # noqa: D102
+
+
+# when, id, trace, members, seconds, rows and client of a request
+_Told: TypeAlias = tuple[float, bytes, Trace | None, bytes, float, int, str]
 
 
 def text_of(told: Iterable[tuple[str, object]]) -> bytes:
@@ -91,8 +97,8 @@ class RequestLog:
         self._second = -1
         self._stamp = b""
         self._clients: dict[str, bytes] = {}
-        self._lines: list[bytes] = []
-        self._size = 0
+        self._kept: list[_Told | bytes] = []
+        self._payload_size = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self, request: Request, told: bytes, seconds: float, rows: int) -> None:
@@ -104,19 +110,7 @@ class RequestLog:
             seconds: From its head to its answer.
             rows: Of the model's input; 0 where no model has answered.
         """
-        now = self._clock()
-        second = int(now)
-        if second != self._second:
-            self._begin(second)
-        client = self._clients.get(request.client) or self._know(request.client)
-        trace = request.trace
-        self._keep(
-            self._form
-            % (
-                self._stamp, (now - second) * 1e6, request.request_id,
-                b"" if trace is None else b'"trace_id":"%b",' % trace.trace_id, told, seconds, rows, client,
-            )
-        )  # fmt: skip
+        self._keep((self._clock(), request.request_id, request.trace, told, seconds, rows, request.client))
 
     def offer(self, request: Request, body: bytes) -> None:
         """Tell the body of a request, as far as that is asked for, where it is one of those that are told."""
@@ -129,33 +123,41 @@ class RequestLog:
             payload: tuple[str, str] = ("payload", cut.decode() if len(cut) == len(body) else _whole_text(cut))
         except UnicodeDecodeError:
             payload = ("payload_base64", base64.b64encode(cut).decode())
-        now = self._clock()
-        self._begin(int(now))
         told = text_of(
             (
                 ("request_id", request.request_id.decode("ascii")), ("trace_id", request.trace_id.decode("ascii")),
                 ("bytes", len(body)), payload,
             )
         )  # fmt: skip
-        self._keep(self._payload_form % (self._stamp, now % 1 * 1e6, told))
+        now = self._clock()
+        line = self._payload_form % (_stamp_of(int(now)), now % 1 * 1e6, told)
+        self._payload_size += len(line)
+        self._keep(line)
 
     def flush(self) -> None:
         """Write what is kept."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lines, self._lines, self._size = self._lines, [], 0
-        if lines:
-            self._outlet.write(lines)
+        kept, self._kept, self._payload_size = self._kept, [], 0
+        if kept:
+            self._outlet.write([each if isinstance(each, bytes) else self._line_of(each) for each in kept])
 
     def close(self) -> None:
         """Write what is kept, and let go of the outlet."""
         self.flush()
         self._outlet.close()
 
-    def _begin(self, second: int) -> None:
-        self._second = second
-        self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+    def _line_of(self, kept: _Told) -> bytes:
+        at, request_id, trace, told, seconds, rows, client = kept
+        second = int(at)
+        if second != self._second:
+            self._second, self._stamp = second, _stamp_of(second)
+        in_trace = b"" if trace is None else b'"trace_id":"%b",' % trace.trace_id
+        return self._form % (
+            self._stamp, (at - second) * 1e6, request_id, in_trace, told, seconds, rows,
+            self._clients.get(client) or self._know(client),
+        )  # fmt: skip
 
     def _know(self, client: str) -> bytes:
         if len(self._clients) >= MAX_KEPT:
@@ -163,10 +165,9 @@ class RequestLog:
         known = self._clients[client] = orjson.dumps(escaped(client))
         return known
 
-    def _keep(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size >= FLUSH_BYTES:
+    def _keep(self, kept: _Told | bytes) -> None:
+        self._kept.append(kept)
+        if len(self._kept) >= FLUSH_REQUESTS or self._payload_size >= FLUSH_BYTES:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
@@ -181,6 +182,10 @@ _TEXT_REQUEST = (
 )
 _JSON_PAYLOAD = b'{"time":"%b.%06dZ","level":"info","logger":"app.request_log","event":"payload",%b}\n'
 _TEXT_PAYLOAD = b"%b.%06dZ INFO    app.request_log: payload %b\n"
+
+
+def _stamp_of(second: int) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
 
 
 def _whole_text(cut: bytes) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app import encodings
-from app.access.rates import Usage
 from app.encodings import Acceptable
 from app.errors import DeadlineExceeded, Fault, InvalidInput, Limit, RequestError, UnsupportedEncoding
 from app.tracing import context
@@ -45,7 +44,7 @@ class Ticket:
         authorization: The header, where a key may be; empty where there is none.
         api_key: Likewise, ``X-API-Key``.
         key: Name of the key that it has; empty where none is needed.
-        usage: What is left of its limits; None where it has none.
+        usage: The header lines that tell what is left of its limits; empty where it has none.
         origin: Of the page that asks, where pages of other origins may; else empty.
         refusal: Why it is not let in; None where it is.
         trace: Where it stands in a trace; None where it stands in none.
@@ -64,7 +63,7 @@ class Ticket:
     authorization: bytes = field(default=b"", repr=False)  # secrets
     api_key: bytes = field(default=b"", repr=False)
     key: str = ""
-    usage: Usage | None = None
+    usage: bytes = b""
     is_default_deadline: bool = True
     origin: bytes = b""
     refusal: RequestError | None = None

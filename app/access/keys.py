@@ -121,6 +121,10 @@ class Keys:
             WrongKey: There is no key, or none that is good.
             NotAllowed: The key is not good for this, or no key of this service is.
         """
+        if not api_key:  # nearly always: a bearer who has asked before, as in holder(), without its calls
+            found = self._known_bearers.get(authorization)
+            if found is not None and role in found.roles and found.expires_at > self._clock():
+                return found
         if not self.are_needed:
             if role is not Role.ADMIN:
                 return None

@@ -127,20 +127,17 @@ class Table:
 
 
 class _Gauge:
-    """One limit of one caller."""
+    """One limit of one caller; ``window``, as a row holds it, and its end are those of the last look."""
 
-    __slots__ = ("amount", "fingerprint", "row", "window_s")
+    __slots__ = ("amount", "ends_at", "fingerprint", "row", "window", "window_s")
 
     def __init__(self, limit: Limit, fingerprint: int, row: int) -> None:
         self.amount = limit.amount
         self.window_s = limit.window_s
         self.fingerprint = fingerprint
         self.row = row
-
-
-# what a caller is told of its limits: the values of RateLimit-Policy and RateLimit, as in
-# draft-ietf-httpapi-ratelimit-headers-11; a plain pair, since each request makes one
-Usage: TypeAlias = tuple[bytes, bytes]
+        self.window = 0
+        self.ends_at = 0.0
 
 
 class Meter:
@@ -155,7 +152,7 @@ class Meter:
         told: The limits, for people.
     """
 
-    __slots__ = ("_gauges", "_left", "_policy", "_table", "_words", "told")
+    __slots__ = ("_gauges", "_lines", "_table", "_words", "told")
 
     def __init__(self, table: Table, who: str, limits: tuple[Limit, ...]) -> None:
         self._table = table
@@ -166,52 +163,79 @@ class Meter:
             for limit, fingerprint in zip(limits, fingerprints, strict=True)
         ]
         self.told = in_words(limits)
-        self._policy = b", ".join(b'"%b";q=%d;w=%d' % (limit.name.encode(), *limit[:2]) for limit in limits)
-        self._left = b", ".join(b'"%b";r=%%d;t=%%d' % limit.name.encode() for limit in limits)
+        # RateLimit-Policy and RateLimit, as in draft-ietf-httpapi-ratelimit-headers-11
+        policy = b", ".join(b'"%b";q=%d;w=%d' % (limit.name.encode(), *limit[:2]) for limit in limits)
+        left = b", ".join(b'"%b";r=%%d;t=%%d' % limit.name.encode() for limit in limits)
+        self._lines = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policy, left)
 
-    def hit(self, now: float) -> tuple[Usage, float]:
+    def hit(self, now: float) -> tuple[bytes, float]:
         """Count one request, where no limit forbids it.
 
         Args:
             now: Seconds, on a clock that all workers share.
 
         Returns:
-            What is left, and 0; or, where the request is refused, the seconds after which one may be let in.
+            The header lines that tell what is left, and 0; or, where the request is refused, the seconds after which
+            one may be let in.
         """
+        # every request comes by here; whatever is not as it was for the last one is looked at whole
         words = self._words
-        counted: list[int] = []  # by twos: the place of a count, and what it becomes
-        told: tuple[int, ...] = ()
+        told: list[int] = []
+        for gauge in self._gauges:
+            left_s = gauge.ends_at - now
+            state = words[gauge.row + 1]
+            if (
+                not 0 < left_s <= gauge.window_s
+                or state >> _WINDOW_SHIFT != gauge.window
+                or words[gauge.row] != gauge.fingerprint
+            ):
+                return self._look(now)
+            left = gauge.amount - (count := state & MAX_AMOUNT)
+            if state & _BEFORE_MASK:
+                left -= int((state >> _COUNT_BITS & MAX_AMOUNT) * left_s / gauge.window_s + count) - count
+            if left <= 0:
+                return self._look(now)
+            told += (left - 1, int(left_s) + 1)
+        for gauge in self._gauges:
+            words[gauge.row + 1] += 1
+        return self._lines % tuple(told), 0.0
+
+    def _look(self, now: float) -> tuple[bytes, float]:
+        """Count one request as :meth:`hit` does, whatever has changed since the last one."""
+        words = self._words
+        counted: list[tuple[int, int]] = []  # the place of a count, and what it becomes
+        told: list[int] = []
         wait_s = 0.0
-        for gauge in self._gauges:  # without helpers: every request comes by here
+        for gauge in self._gauges:
             row, window_s = gauge.row, gauge.window_s
             if words[row] != gauge.fingerprint:  # somebody else has the row now
                 row = gauge.row = self._table.find(gauge.fingerprint)
-            window = int(now // window_s)
-            left_s = (window + 1) * window_s - now
-            state = words[row + 1]
-            before, count = 0, state & MAX_AMOUNT
+            window, state = int(now // window_s), words[row + 1]
             age = (window - (state >> _WINDOW_SHIFT)) & _WINDOW_MASK
+            if age == _WINDOW_MASK:  # another worker has had a later request, and begun the next window
+                window, age = window + 1, 0
+            gauge.window, gauge.ends_at = window & _WINDOW_MASK, float((window + 1) * window_s)
+            left_s = min(gauge.ends_at - now, window_s)
+            before, count = state >> _COUNT_BITS & MAX_AMOUNT, state & MAX_AMOUNT
             if age:  # the first of its window
                 before, count = count if age == 1 else 0, 0
                 words[row + 2] = (window + 2) * window_s
-            elif state & _BEFORE_MASK:
-                before = state >> _COUNT_BITS & MAX_AMOUNT
             left = gauge.amount - count
             if before:
                 left -= int(before * left_s / window_s + count) - count
             if left > 0:
-                counted += (row + 1, ((window & _WINDOW_MASK) << _COUNT_BITS | before) << _COUNT_BITS | count + 1)
+                counted.append((row + 1, (gauge.window << _COUNT_BITS | before) << _COUNT_BITS | count + 1))
                 told += (left - 1, int(left_s) + 1)
             else:
                 until_s = _until_free(before, count, gauge.amount, window_s, left_s)
                 wait_s = max(wait_s, until_s)
                 told += (-1, int(until_s) + 1)
         if wait_s:  # nothing is counted, so one more is left of each
-            told = tuple(number + (at % 2 == 0) for at, number in enumerate(told))
+            told[::2] = [number + 1 for number in told[::2]]
         else:
-            for at in range(0, len(counted), 2):
-                words[counted[at]] = counted[at + 1]
-        return (self._policy, self._left % told), wait_s
+            for place, state in counted:
+                words[place] = state
+        return self._lines % tuple(told), wait_s
 
 
 def _until_free(before: int, count: int, amount: int, window_s: int, left_s: float) -> float:
@@ -222,7 +246,7 @@ def _until_free(before: int, count: int, amount: int, window_s: int, left_s: flo
     return left_s + max(window_s - amount * window_s / count, 1e-3)
 
 
-Counted: TypeAlias = tuple[Usage | None, RateLimited | None]
+Counted: TypeAlias = tuple[bytes, RateLimited | None]
 
 
 class Rates:
@@ -271,17 +295,18 @@ class Rates:
             address: Where it comes from, or what the operator's header says.
 
         Returns:
-            What is left, None where there is no limit; and why it is not let in, None where it is.
+            The header lines that tell what is left, none where there is no limit; and why it is not let in, None where
+            it is.
         """
         meter = self._of_addresses.get(address) if key is None else self._of_keys.get(key)
         if meter is None and (meter := self._meter(key, rate, address)) is None:
-            return None, None
-        usage, wait_s = meter.hit(now)
+            return b"", None
+        told, wait_s = meter.hit(now)
         if not wait_s:
-            return usage, None
+            return told, None
         by = "address" if key is None else "key"
         self._on_refusal(by)
-        return usage, RateLimited(meter.told, by=by, retry_after_s=wait_s)
+        return told, RateLimited(meter.told, by=by, retry_after_s=wait_s)
 
     def _meter(self, key: str | None, rate: str | None, address: str) -> Meter | None:
         limits = self._default if rate is None else parse(rate)

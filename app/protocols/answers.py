@@ -4,7 +4,6 @@ What can be worked out for a whole batch at once (labels, Python numbers out of 
 with the batch for the other requests in it.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
@@ -146,16 +145,6 @@ def head_of(written: Written, version: bytes, parse_s: float, answer: Timed) -> 
         written.media_type, len(written.body), written.lines, version,
         parse_s * 1e3, answer.queue_s * 1e3, answer.compute_s * 1e3, answer.batch_rows,
     )  # fmt: skip
-
-
-def as_headers(header_lines: bytes) -> list[tuple[bytes, bytes]]:
-    """Return header lines as ASGI has them."""
-    return [(name, value) for name, _, value in (line.partition(b": ") for line in header_lines.split(b"\r\n")[:-1])]
-
-
-def as_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return headers as they are written."""
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def count_numbers(batch: Batch) -> int:

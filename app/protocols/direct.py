@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 from app.admission import Admission, Ticket
 from app.errors import ModelNotReady, Overloaded, ServingError, code_of
+from app.header_lines import as_lines
 from app.logs import about
 from app.metrics import Metrics
 from app.observer import Observer
-from app.protocols.answers import Written, as_lines, head_of, is_large
+from app.protocols.answers import Written, head_of, is_large
 from app.protocols.compression import Compression
 from app.protocols.decoders import Decoders
 from app.protocols.targets import Target
@@ -242,7 +243,7 @@ class DirectDoor:
         if (observer := self._admission.observer) is not None:
             rows, took_s = answer.stop - answer.start, now - ticket.received_at
             told = receipts.told.get(ticket.key) or self._tell(receipts, target, ticket.key, observer)
-            if not observer.line(ticket, told, seconds=took_s, rows=rows):
+            if not observer.line(ticket, told, took_s, rows):
                 facts = self._facts_of(target, receipts.number, exchange.ticket, 200)
                 facts.answer(answer, rows=rows, parse_s=parse_s, at=answered_at, batch=answer.batch.trace)
                 observer.finish(ticket, facts, now=now)

@@ -23,9 +23,10 @@ from app.errors import (
     UnsupportedMedia,
     quoted,
 )
+from app.header_lines import as_headers
 from app.metrics import Metrics
 from app.protocols import parameters
-from app.protocols.answers import BYTES, JSON, Answers, Reply, Written, as_headers, head_of, is_large, parse_query
+from app.protocols.answers import BYTES, JSON, Answers, Reply, Written, head_of, is_large, parse_query
 from app.protocols.asgi import Send, hung_up, note, note_answer, refuse, send_reply
 from app.protocols.decoders import Decoders
 from app.protocols.manners import NOTHING, Asked, Manner, Way

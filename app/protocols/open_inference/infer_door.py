@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from app.admission import Admission, Receive, Ticket
 from app.errors import Fault, InvalidInput, UnsupportedMedia, quoted
+from app.header_lines import as_headers
 from app.metrics import Histogram, Metrics
 from app.protocols.answers import (
     BYTES,
@@ -19,7 +20,6 @@ from app.protocols.answers import (
     MAX_NUMBERS_ON_LOOP,
     Reply,
     Written,
-    as_headers,
     count_numbers,
     head_of,
     is_large,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.admission import Ticket
 from app.observer import Observer
 from app.outlet import Outlet
-from app.request_log import FLUSH_BYTES, RequestLog
+from app.request_log import FLUSH_BYTES, FLUSH_REQUESTS, RequestLog
 from app.tracing import context
 from app.tracing.facts import Facts
 
@@ -121,20 +121,33 @@ def test_lines_are_written_together_once_there_are_enough_of_them() -> None:
     async def tell() -> None:
         log = RequestLog(outlet, is_json=True)
         observer = Observer(log, None)
-        size = 0
-        while size < FLUSH_BYTES:
+        for _ in range(FLUSH_REQUESTS):
             assert outlet.writes == 0
             observer.finish(ticket(), ANSWERED, now=10.5)
-            size += 230
-        while not outlet.writes:
-            observer.finish(ticket(), ANSWERED, now=10.5)
-        assert outlet.writes == 1
+        assert (outlet.writes, len(outlet.lines)) == (1, FLUSH_REQUESTS)
         outlet.written.clear()
         written = len(outlet.lines)
         observer.finish(ticket(), ANSWERED, now=10.5)
         async with asyncio.timeout(30):
             await outlet.written.wait()  # the rest goes by itself after a moment
         assert len(outlet.lines) == written + 1
+        log.close()
+
+    asyncio.run(tell())
+
+
+def test_payloads_are_written_before_they_hold_much_memory() -> None:
+    outlet = Kept()
+
+    async def tell() -> None:
+        log = RequestLog(outlet, is_json=True, payload_share=1.0, payload_bytes=FLUSH_BYTES // 4)
+        for _ in range(3):
+            log.offer(ticket(), b"x" * FLUSH_BYTES)
+        assert outlet.writes == 0
+        log.offer(ticket(), b"x" * FLUSH_BYTES)
+        assert (outlet.writes, len(outlet.lines)) == (1, 4)
+        log.offer(ticket(), b"x" * FLUSH_BYTES)
+        assert outlet.writes == 1
         log.close()
 
     asyncio.run(tell())

@@ -40,7 +40,7 @@ def test_probes_are_asked_for_nothing_and_never_counted(file: Path) -> None:
     admission = Admission(Settings(api_keys_file=file, rate_limit="1/day"), Metrics())
     for _ in range(5):
         ticket = admit(admission, None, x_api_key="guess")
-        assert (ticket.refusal, ticket.usage) == (None, None)
+        assert (ticket.refusal, ticket.usage) == (None, b"")
 
 
 def test_key_counts_before_what_is_wrong_with_the_request(file: Path) -> None:

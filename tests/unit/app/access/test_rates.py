@@ -13,6 +13,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.access.rates import MAX_METERS, TABLE_BYTES, Limit, Meter, Rates, Table, network_of, parse
 from app.errors import SettingsError
+from app.header_lines import as_headers
 
 
 @pytest.fixture
@@ -78,14 +79,24 @@ def test_whoever_comes_when_it_was_told_is_let_in_and_not_before(table: Table, s
 
 def test_what_is_left_is_told_for_each_limit(table: Table) -> None:
     meter = Meter(table, "somebody", parse("3/second;100/minute"))
-    (policy, left), wait_s = meter.hit(600.25)
-    assert policy == b'"second";q=3;w=1, "minute";q=100;w=60'
-    assert (left, wait_s) == (b'"second";r=2;t=1, "minute";r=99;t=60', 0.0)
+    lines, wait_s = meter.hit(600.25)
+    policy, left = as_headers(lines)
+    assert policy == (b"ratelimit-policy", b'"second";q=3;w=1, "minute";q=100;w=60')
+    assert (left, wait_s) == ((b"ratelimit", b'"second";r=2;t=1, "minute";r=99;t=60'), 0.0)
     meter.hit(600.25)
-    assert meter.hit(600.25)[0][1] == b'"second";r=0;t=1, "minute";r=97;t=60'
-    (_, left), wait_s = meter.hit(600.25)
-    assert left == b'"second";r=0;t=1, "minute";r=97;t=60'  # one that is refused is not taken off
+    assert as_headers(meter.hit(600.25)[0])[1] == (b"ratelimit", b'"second";r=0;t=1, "minute";r=97;t=60')
+    lines, wait_s = meter.hit(600.25)
+    # one that is refused is not taken off
+    assert as_headers(lines)[1] == (b"ratelimit", b'"second";r=0;t=1, "minute";r=97;t=60')
     assert 0.75 < wait_s < 1
+
+
+def test_request_from_just_before_the_window_that_another_worker_has_begun_counts_in_it(table: Table) -> None:
+    ahead, behind = Meter(table, "somebody", parse("5/second")), Meter(table, "somebody", parse("5/second"))
+    assert [ahead.hit(9.5)[1], behind.hit(9.5)[1]] == [0, 0]
+    asked = [ahead.hit(10.9), behind.hit(9.999), ahead.hit(10.9), behind.hit(9.999)]
+    assert [wait_s > 0 for _, wait_s in asked] == [False, False, False, True]  # the two of the last second count too
+    assert [ahead.hit(10.95)[1] > 0 for _ in range(3)] == [False, False, True]
 
 
 def test_one_limit_that_is_reached_does_not_use_up_another(table: Table) -> None:
@@ -116,7 +127,7 @@ def test_callers_are_counted_apart_and_keys_with_their_own_rate() -> None:
 def test_key_whose_rate_has_changed_is_counted_by_the_new_one() -> None:
     rates = Rates()
     assert not rates.are_for_all
-    assert rates.count(5.0, key=None, rate=None, address="10.0.0.1") == (None, None)
+    assert rates.count(5.0, key=None, rate=None, address="10.0.0.1") == (b"", None)
     assert rates.count(5.0, key="a", rate="1/minute", address="")[1] is None
     assert rates.count(5.0, key="a", rate="1/minute", address="")[1] is not None
     rates.forget_keys()
