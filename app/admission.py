@@ -83,6 +83,7 @@ class Admission:
         self._keys = Keys(settings.api_keys_file, admin_key)
         self._rates = Rates(settings.rate_limit, on_refusal=self._count_limited)
         self.origins = Origins(settings)
+        self._has_origins = bool(self.origins)
         self.connections = Connections(settings)
         self._is_guarded = self._keys.are_needed or self._rates.are_for_all
         self._max_body_bytes = settings.max_body_bytes
@@ -235,7 +236,7 @@ class Admission:
         receipts = [(REQUEST_ID_HEADER, ticket.request_id)]
         if ticket.usage:
             receipts += as_headers(ticket.usage)
-        if self.origins:
+        if self._has_origins:
             receipts += self.origins.answer(ticket.origin)
         if self.is_draining:
             receipts.append(_CLOSE)
@@ -244,7 +245,7 @@ class Admission:
     def receipt_lines(self, ticket: Ticket) -> bytes:
         """Return the receipts as they are written."""
         lines = b"x-request-id: %b\r\n%b" % (ticket.request_id, ticket.usage)
-        if self.origins:
+        if self._has_origins:
             lines += b"".join(b"%b: %b\r\n" % header for header in self.origins.answer(ticket.origin))
         return lines + b"connection: close\r\n" if self.is_draining else lines
 

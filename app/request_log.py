@@ -110,7 +110,10 @@ class RequestLog:
             seconds: From its head to its answer.
             rows: Of the model's input; 0 where no model has answered.
         """
-        self._keep((self._clock(), request.request_id, request.trace, told, seconds, rows, request.client))
+        kept = self._kept
+        kept.append((self._clock(), request.request_id, request.trace, told, seconds, rows, request.client))
+        if self._timer is None or len(kept) >= FLUSH_REQUESTS:
+            self._flush_in_time()
 
     def offer(self, request: Request, body: bytes) -> None:
         """Tell the body of a request, as far as that is asked for, where it is one of those that are told."""
@@ -132,7 +135,8 @@ class RequestLog:
         now = self._clock()
         line = self._payload_form % (_stamp_of(int(now)), now % 1 * 1e6, told)
         self._payload_size += len(line)
-        self._keep(line)
+        self._kept.append(line)
+        self._flush_in_time()
 
     def flush(self) -> None:
         """Write what is kept."""
@@ -142,6 +146,12 @@ class RequestLog:
         kept, self._kept, self._payload_size = self._kept, [], 0
         if kept:
             self._outlet.write([each if isinstance(each, bytes) else self._line_of(each) for each in kept])
+
+    def _flush_in_time(self) -> None:
+        if len(self._kept) >= FLUSH_REQUESTS or self._payload_size >= FLUSH_BYTES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def close(self) -> None:
         """Write what is kept, and let go of the outlet."""
@@ -164,13 +174,6 @@ class RequestLog:
             self._clients.clear()
         known = self._clients[client] = orjson.dumps(escaped(client))
         return known
-
-    def _keep(self, kept: _Told | bytes) -> None:
-        self._kept.append(kept)
-        if len(self._kept) >= FLUSH_REQUESTS or self._payload_size >= FLUSH_BYTES:
-            self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
 
 _JSON_REQUEST = (

@@ -3,7 +3,7 @@
 The rule is that of its sliding window counter: of the requests of the window before this one, as many still count as
 its share of the last window's length; a request that would make it more than the limit is refused, and counts nothing.
 (A test holds this module against the library.) The counting is written anew because a request pays for it: there, a
-limit and what is left of it cost 15 us, here 1.5 us; and there each process counts for itself.
+limit and what is left of it cost 15 us, here 2 us, and 0.4 us where requests can be counted ahead; and there each process counts for itself.
 
 The counts lie in one table in memory that all workers share, of a fixed size, so a million addresses take no more than
 ten. A count is one aligned word, and is read and written whole, but two workers that count the same caller within the
@@ -16,7 +16,7 @@ import ipaddress
 import mmap
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
@@ -25,7 +25,6 @@ from app.errors import RateLimited, SettingsError
 # a count has so many bits of its word, and so has that of the window before
 _COUNT_BITS = 22
 MAX_AMOUNT = (1 << _COUNT_BITS) - 1
-_BEFORE_MASK = MAX_AMOUNT << _COUNT_BITS
 _WINDOW_SHIFT = 2 * _COUNT_BITS
 _WINDOW_MASK = (1 << (64 - _WINDOW_SHIFT)) - 1
 
@@ -127,9 +126,9 @@ class Table:
 
 
 class _Gauge:
-    """One limit of one caller; ``window``, as a row holds it, and its end are those of the last look."""
+    """One limit of one caller; ``window`` is that of the last look, as a row holds it."""
 
-    __slots__ = ("amount", "ends_at", "fingerprint", "row", "window", "window_s")
+    __slots__ = ("amount", "fingerprint", "row", "window", "window_s")
 
     def __init__(self, limit: Limit, fingerprint: int, row: int) -> None:
         self.amount = limit.amount
@@ -137,11 +136,21 @@ class _Gauge:
         self.fingerprint = fingerprint
         self.row = row
         self.window = 0
-        self.ends_at = 0.0
+
+
+_NONE: Iterator[tuple[int, ...]] = iter(())
+
+
+# what one limit has come to: the place of its state, what this is now, what is left, and for how many seconds
+_Look: TypeAlias = tuple[int, int, int, float]
 
 
 class Meter:
     """All limits of one caller.
+
+    Requests are counted ahead, at most 1 in 1024 of a limit and 1 in 64 of what is left of it, for a second at most;
+    those that did not come are given back. So one worker lets in just whom the rule lets in, and a limit below 2048 is
+    counted one by one. Of several workers, each may hold back as many for a moment.
 
     Args:
         table: Where it is counted.
@@ -152,7 +161,7 @@ class Meter:
         told: The limits, for people.
     """
 
-    __slots__ = ("_gauges", "_lines", "_table", "_words", "told")
+    __slots__ = ("_ahead", "_form", "_fresh_until", "_gauges", "_last", "_lines", "_table", "_words", "told")
 
     def __init__(self, table: Table, who: str, limits: tuple[Limit, ...]) -> None:
         self._table = table
@@ -165,8 +174,13 @@ class Meter:
         self.told = in_words(limits)
         # RateLimit-Policy and RateLimit, as in draft-ietf-httpapi-ratelimit-headers-11
         policy = b", ".join(b'"%b";q=%d;w=%d' % (limit.name.encode(), *limit[:2]) for limit in limits)
-        left = b", ".join(b'"%b";r=%%d;t=%%d' % limit.name.encode() for limit in limits)
+        left = b", ".join(b'"%b";r=%%b;t=%%d' % limit.name.encode() for limit in limits)
         self._lines = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (policy, left)
+        self._form = b""  # the lines, but for what is left
+        # what is left after each request that is counted ahead, and after the last of them
+        self._ahead: Iterator[tuple[int, ...]] = _NONE
+        self._last = 0
+        self._fresh_until = 0.0
 
     def hit(self, now: float) -> tuple[bytes, float]:
         """Count one request, where no limit forbids it.
@@ -178,63 +192,72 @@ class Meter:
             The header lines that tell what is left, and 0; or, where the request is refused, the seconds after which
             one may be let in.
         """
-        # every request comes by here; whatever is not as it was for the last one is looked at whole
-        words = self._words
-        told: list[int] = []
+        # every request comes by here
+        if now < self._fresh_until and (left := next(self._ahead, None)) is not None:
+            return self._form % left, 0.0
+        return self._count(now)
+
+    def _count(self, now: float) -> tuple[bytes, float]:
+        """Count this request, and some ahead where there is room."""
+        rest = next(self._ahead, None)
+        unused = 0 if rest is None else rest[0] - self._last + 1
+        self._ahead = _NONE
+        looks: list[_Look] = []
+        told: list[bytes | int] = []
+        ahead, fresh_s = MAX_AMOUNT, 1.0
         for gauge in self._gauges:
-            left_s = gauge.ends_at - now
-            state = words[gauge.row + 1]
-            if (
-                not 0 < left_s <= gauge.window_s
-                or state >> _WINDOW_SHIFT != gauge.window
-                or words[gauge.row] != gauge.fingerprint
-            ):
-                return self._look(now)
-            left = gauge.amount - (count := state & MAX_AMOUNT)
-            if state & _BEFORE_MASK:
-                left -= int((state >> _COUNT_BITS & MAX_AMOUNT) * left_s / gauge.window_s + count) - count
-            if left <= 0:
-                return self._look(now)
-            told += (left - 1, int(left_s) + 1)
-        for gauge in self._gauges:
-            words[gauge.row + 1] += 1
+            look = self._look(gauge, now, unused)
+            looks.append(look)
+            _, _, left, left_s = look
+            told += (b"%d" % (left - 1), int(left_s) + 1)
+            ahead = min(ahead, left, max(1, min(left >> 6, gauge.amount >> 10)))
+            fresh_s = min(fresh_s, left_s % 1)
+        if ahead <= 0:
+            return self._refuse(looks)
+        for place, state, _, _ in looks:
+            self._words[place] = state + ahead
+        if ahead > 1:
+            self._form = self._lines % tuple(b"%d" if at % 2 == 0 else each for at, each in enumerate(told))
+            self._ahead = zip(*(range(left - 2, left - 1 - ahead, -1) for _, _, left, _ in looks), strict=True)
+            self._last = looks[0][2] - ahead
+            self._fresh_until = now + fresh_s
         return self._lines % tuple(told), 0.0
 
-    def _look(self, now: float) -> tuple[bytes, float]:
-        """Count one request as :meth:`hit` does, whatever has changed since the last one."""
-        words = self._words
-        counted: list[tuple[int, int]] = []  # the place of a count, and what it becomes
-        told: list[int] = []
+    def _look(self, gauge: _Gauge, now: float, unused: int) -> _Look:
+        """Return how a limit stands, once the requests that were counted ahead and never came are given back."""
+        words, row, window_s = self._words, gauge.row, gauge.window_s
+        if words[row] != gauge.fingerprint:  # somebody else has the row now
+            row, unused = self._table.find(gauge.fingerprint), 0
+            gauge.row = row
+        state = words[row + 1]
+        counted_in, before, count = state >> _WINDOW_SHIFT, state >> _COUNT_BITS & MAX_AMOUNT, state & MAX_AMOUNT
+        if counted_in == gauge.window:
+            count = max(0, count - unused)
+        elif counted_in == (gauge.window + 1) & _WINDOW_MASK:
+            before = max(0, before - unused)
+        window = int(now // window_s)
+        age = (window - counted_in) & _WINDOW_MASK
+        if age == _WINDOW_MASK:  # another worker has had a later request, and begun the next window
+            window, age = window + 1, 0
+        if age:  # the first of its window
+            before, count = count if age == 1 else 0, 0
+            words[row + 2] = (window + 2) * window_s
+        gauge.window = window & _WINDOW_MASK
+        left_s = min((window + 1) * window_s - now, window_s)
+        left = gauge.amount - (int(before * left_s / window_s + count) if before else count)
+        return row + 1, (gauge.window << _COUNT_BITS | before) << _COUNT_BITS | count, left, left_s
+
+    def _refuse(self, looks: list[_Look]) -> tuple[bytes, float]:
+        """Return what is left, nothing being counted, and the seconds after which one more is let in."""
+        told: list[bytes | int] = []
         wait_s = 0.0
-        for gauge in self._gauges:
-            row, window_s = gauge.row, gauge.window_s
-            if words[row] != gauge.fingerprint:  # somebody else has the row now
-                row = gauge.row = self._table.find(gauge.fingerprint)
-            window, state = int(now // window_s), words[row + 1]
-            age = (window - (state >> _WINDOW_SHIFT)) & _WINDOW_MASK
-            if age == _WINDOW_MASK:  # another worker has had a later request, and begun the next window
-                window, age = window + 1, 0
-            gauge.window, gauge.ends_at = window & _WINDOW_MASK, float((window + 1) * window_s)
-            left_s = min(gauge.ends_at - now, window_s)
-            before, count = state >> _COUNT_BITS & MAX_AMOUNT, state & MAX_AMOUNT
-            if age:  # the first of its window
-                before, count = count if age == 1 else 0, 0
-                words[row + 2] = (window + 2) * window_s
-            left = gauge.amount - count
-            if before:
-                left -= int(before * left_s / window_s + count) - count
-            if left > 0:
-                counted.append((row + 1, (gauge.window << _COUNT_BITS | before) << _COUNT_BITS | count + 1))
-                told += (left - 1, int(left_s) + 1)
-            else:
-                until_s = _until_free(before, count, gauge.amount, window_s, left_s)
+        for gauge, (_, state, left, left_s) in zip(self._gauges, looks, strict=True):
+            until_s = left_s
+            if left <= 0:
+                before, count = state >> _COUNT_BITS & MAX_AMOUNT, state & MAX_AMOUNT
+                until_s = _until_free(before, count, gauge.amount, gauge.window_s, left_s)
                 wait_s = max(wait_s, until_s)
-                told += (-1, int(until_s) + 1)
-        if wait_s:  # nothing is counted, so one more is left of each
-            told[::2] = [number + 1 for number in told[::2]]
-        else:
-            for place, state in counted:
-                words[place] = state
+            told += (b"%d" % max(0, left), int(until_s) + 1)
         return self._lines % tuple(told), wait_s
 
 

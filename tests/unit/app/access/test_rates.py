@@ -37,17 +37,25 @@ def test_what_is_no_rate_is_told_with_the_setting(text: str) -> None:
         Rates(text)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_who_is_let_in_is_whom_the_library_would_let_in(table: Table, seed: int) -> None:
-    text = "7/second;30 per 10 seconds"
+@pytest.mark.parametrize(
+    ("seed", "text", "number", "rates"),
+    [
+        (0, "7/second;30 per 10 seconds", 1000, (2, 12, 60)),
+        (1, "7/second;30 per 10 seconds", 1000, (2, 12, 60)),
+        (2, "2100/second;2500 per 4 seconds", 4000, (700, 1500, 9000)),  # some of which are counted ahead
+    ],
+)
+def test_who_is_let_in_is_whom_the_library_would_let_in(
+    table: Table, seed: int, text: str, number: int, rates: tuple[int, ...]
+) -> None:
     meter = Meter(table, "somebody", parse(text))
     limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
     items = sorted(parse_many(text), key=lambda item: item.get_expiry())
     rng = random.Random(seed)
     now = 4e9  # in the future: a thread of the library's forgets what is over by the real clock
     admitted = refused = 0
-    for _ in range(1000):
-        now += rng.expovariate(rng.choice((2, 12, 60)))
+    for _ in range(number):
+        now += rng.expovariate(rng.choice(rates))
         with patch("limits.storage.memory.time.time", return_value=now):
             theirs = all(limiter.test(item, "somebody") for item in items)
             if theirs:
@@ -97,6 +105,34 @@ def test_request_from_just_before_the_window_that_another_worker_has_begun_count
     asked = [ahead.hit(10.9), behind.hit(9.999), ahead.hit(10.9), behind.hit(9.999)]
     assert [wait_s > 0 for _, wait_s in asked] == [False, False, False, True]  # the two of the last second count too
     assert [ahead.hit(10.95)[1] > 0 for _ in range(3)] == [False, False, True]
+
+
+def test_of_many_requests_each_is_told_one_less_left(table: Table) -> None:
+    meter = Meter(table, "somebody", parse("4000/minute;100000/hour"))
+    told = [as_headers(meter.hit(7200.5)[0])[1][1] for _ in range(4000)]
+    assert told == [b'"minute";r=%d;t=60, "hour";r=%d;t=3600' % (left, left + 96_000) for left in range(3999, -1, -1)]
+    lines, wait_s = meter.hit(7200.5)
+    assert as_headers(lines)[1][1].startswith(b'"minute";r=0;')
+    assert wait_s > 0
+
+
+def test_requests_that_were_counted_ahead_and_never_came_are_given_back(table: Table) -> None:
+    meter = Meter(table, "somebody", parse("4000000/minute"))
+    for second in range(50):  # each time some thousands are counted ahead for the rest of the second
+        assert as_headers(meter.hit(6000.5 + second)[0])[1][1] == b'"minute";r=%d;t=%d' % (
+            3999999 - second,
+            60 - second,
+        )
+    # in the next minute, the fifty of this one fade as they should
+    assert as_headers(meter.hit(6060.0)[0])[1][1] == b'"minute";r=3999949;t=61'
+
+
+def test_of_two_workers_each_holds_back_a_thousandth_at_most(table: Table) -> None:
+    busy, idle = Meter(table, "somebody", parse("20000/minute")), Meter(table, "somebody", parse("20000/minute"))
+    assert idle.hit(6000.5)[1] == 0
+    admitted = 1 + sum(busy.hit(6000.5)[1] == 0 for _ in range(20_100))
+    assert 20_000 - 20 <= admitted <= 20_000
+    assert sum(idle.hit(6000.5)[1] == 0 for _ in range(100)) == 20_000 - admitted
 
 
 def test_one_limit_that_is_reached_does_not_use_up_another(table: Table) -> None:
