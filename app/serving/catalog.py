@@ -58,6 +58,7 @@ class Catalog:
     Attributes:
         models: By name.
         shadows: Follow the policies of the models by themselves.
+        on_ready: Called whenever a version has become ready, before anybody can ask it.
         keys: One of which must have signed every bundle; None where no signature is asked for.
 
     Raises:
@@ -80,6 +81,7 @@ class Catalog:
         self.keys = read_keys(settings.signing_key)
         self.models = read_manifests(settings, self.keys)
         self.shadows = Shadows(self.models, metrics, clock=clock)
+        self.on_ready: Callable[[], None] = lambda: None
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._queue_memory = QueueMemory(settings.max_queue_bytes)
@@ -199,6 +201,7 @@ class Catalog:
                     logger.exception("%s: unexpected failure while loading", version.label)
                 version.fail(str(exc) or type(exc).__name__)
             else:
+                self.on_ready()
                 logger.info(
                     "%s ready in %.0f ms: %s on the %s, batches on the %s%s",
                     version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.device,
