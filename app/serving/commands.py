@@ -74,6 +74,9 @@ class Commands:
         self._base = {name: self._newest(name, desired) for name, desired in self._state.read().items()}
         self._register()
         self._look()
+        for name in [name for name in self._swap.models if self._read and name not in self._commands]:
+            logger.warning("%s has come to the models folder since the start; it waits until it is loaded", name)
+            self._swap.forget(name)
         for name, command in self._commands.items():
             self._swap.begin(name, command.settled, command.known)
         self._have_read = {
@@ -183,18 +186,20 @@ class Commands:
         return report.model_copy(update={"trying": before.trying, "tries": before.tries})
 
     def _register(self) -> None:
-        """Write down what is wished at the start, where no other worker has: all begin with the same."""
+        """Write down what is wished at the start, where no other worker has: all begin with the same.
+
+        A model that is not among that has come to the folder since, and is none that this worker may begin with alone.
+        """
 
         def add(text: bytes) -> bytes:
-            commands = parse(text)
+            if text:
+                return text
+            commands: dict[str, Command] = {}
             for name in self._swap.models:
                 base = self._base_of(name)
-                commands.setdefault(
-                    name,
-                    Command(
-                        number=0, read_number=0, desired=base, settled=base, is_done=True,
-                        known=self._swap.numbers(name), place=self._place,
-                    ),
+                commands[name] = Command(
+                    number=0, read_number=0, desired=base, settled=base, is_done=True,
+                    known=self._swap.numbers(name), place=self._place,
                 )  # fmt: skip
             return dump(commands)
 

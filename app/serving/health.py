@@ -114,7 +114,7 @@ class Health:
     @property
     def wants_out(self) -> str:
         """Why this process should be replaced; empty where it need not."""
-        hung = [label for calls, label in self._hung.items() if calls.is_under_way]  # some come back after all
+        hung = [label for calls, label in self._hung.items() if calls.is_under_way]
         if len(hung) < MOST_HUNG:
             return ""
         return f"has {len(hung)} threads that hang in the runtime of {', '.join(sorted(set(hung)))}"
@@ -143,7 +143,10 @@ class Health:
     def look(self) -> None:
         """Look at every version once."""
         now = self._clock()
-        versions = [*self._catalog.versions(), *self._fresh]
+        self._hung = {calls: label for calls, label in self._hung.items() if calls.is_under_way}  # some come back
+        # what is to replace another under its number stands in no list yet, and may hang all the same
+        coming = self._catalog.coming
+        versions = list(dict.fromkeys([*self._catalog.versions(), *self._fresh, *([] if coming is None else [coming])]))
         self._watches = {version: self._watches.get(version) or self._new_watch(now) for version in versions}
         for version, watch in self._watches.items():
             self._look_at(version, watch)
@@ -191,7 +194,7 @@ class Health:
 
     def _is_known(self, version: Version) -> bool:
         """Whether it has been called before, in this process or in one before."""
-        return version in self._fresh or self.expects_proven
+        return version in self._fresh or (self.expects_proven and not self.has_started)
 
     def _ask(self, version: Version, watch: _Watch) -> None:
         if watch.canary is None:
@@ -264,6 +267,7 @@ class Health:
             ref=sick.ref,
             bundle=replace(sick.bundle, manifest=sick.manifest_read),  # without what was tuned, and still as signed
             manifest_read=sick.manifest_read,
+            stamp=sick.stamp,
         )
         self._fresh.add(fresh)
         try:

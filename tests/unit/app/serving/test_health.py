@@ -1,7 +1,9 @@
 """What no longer answers, or answers wrong, goes out of rotation, and comes back once it is well."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from app.metrics import Metrics
 from app.serving import health as module
 from app.serving.catalog import Catalog
 from app.serving.health import LOOK_S, MOST_HUNG, Health
-from app.serving.versions import State, Version
+from app.serving.versions import State, Version, read_version
 from app.settings import Settings
 from app.tensors import Tensors
 from tests.support.bundles import dummy_bundle, fault
@@ -264,3 +266,39 @@ def test_who_is_unloaded_is_not_brought_back(tmp_path: Path, folder: Path) -> No
         assert first.state is State.UNLOADED
 
     with_ward(tmp_path, scenario)
+
+
+def test_what_hangs_while_it_is_to_replace_another_is_given_up_and_has_the_time_of_what_is_new(
+    tmp_path: Path, folder: Path
+) -> None:
+    async def scenario(ward: Ward) -> None:
+        model, serving = ward.catalog.models["dummy"], ward.version
+        fresh = read_version(serving.ref, model, None)
+        with fault(folder, fault="hang"):
+            coming = asyncio.create_task(ward.catalog.bring_up(fresh, lambda manifest, golden: None))
+            await ward.look_until(coming.done)
+        assert fresh.state is State.FAILED
+        assert fresh.reason == "its backend has not answered for 30 s"  # also where another process stood here before
+        assert (ward.version, serving.state) == (serving, State.READY)
+        assert ward.catalog.coming is None
+
+    with_ward(tmp_path, scenario, is_successor=True, canary_s=0)
+
+
+def test_a_backend_that_comes_back_after_all_is_let_go(tmp_path: Path, folder: Path) -> None:
+    async def scenario(ward: Ward) -> None:
+        backend = ward.version.backend
+        assert backend is not None
+        hung = weakref.ref(backend)
+        del backend
+        with fault(folder, fault="hang"):
+            caller = asyncio.ensure_future(ward.ask())
+            await ward.look_until(lambda: ward.version.state is State.SICK)
+        await ward.look_until(lambda: ward.version.state is State.READY)
+        assert hung() is not None
+        dummy.NEVER.set()
+        await caller
+        await ward.look_until(lambda: not ward.health._hung)
+        await ward.look_until(lambda: gc.collect() >= 0 and hung() is None)
+
+    with_ward(tmp_path, scenario, canary_s=0)
