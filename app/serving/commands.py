@@ -11,6 +11,7 @@ ends in the middle, the one that takes its place brings the command to its end.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -234,7 +235,8 @@ class Commands:
                     update={"desired": finished, "settled": finished, "is_done": True, "known": known}
                 )  # fmt: skip
 
-        await self._change(settle, keeps=not is_back)
+        # what all have come to, and nobody had settled, would be undone by the next worker that starts
+        await self._change(settle, keeps=not is_back, insists=True)
         if is_back and back is not None:
             await self._all_reach(name, back)
         self._look()
@@ -266,8 +268,19 @@ class Commands:
         """Return the workers whose reports count: those that serve, and this one; others begin with what is wished."""
         return [place for place, serves in enumerate(self._slate.serving()) if serves or place == self._place]
 
-    async def _change(self, change: Callable[[dict[str, Command]], None], *, keeps: bool = False) -> None:
-        """Change the commands, one worker at a time; ``keeps`` writes what is settled to the state file meanwhile."""
+    async def _change(
+        self, change: Callable[[dict[str, Command]], None], *, keeps: bool = False, insists: bool = False
+    ) -> None:
+        """Change the commands, one worker at a time.
+
+        Args:
+            change: Changes them in place.
+            keeps: Whether what is settled is written to the state file meanwhile.
+            insists: Whether to wait for as long as another worker is at it: the parent kills one that is stopped.
+
+        Raises:
+            Overloaded: Another worker is at it for too long, and this one does not insist.
+        """
 
         def rewrite(text: bytes) -> bytes:
             commands = parse(text)
@@ -280,7 +293,7 @@ class Commands:
             return dump(commands)
 
         async with self._writing:
-            for _ in range(_TRIES):
+            for _ in itertools.count() if insists else range(_TRIES):
                 try:
                     # on a thread: a disk may take its time to keep it
                     await on_daemon_thread(partial(self._slate.wish, rewrite))

@@ -1,12 +1,15 @@
 """What is wished of the models reaches every worker, or none."""
 
 import asyncio
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.errors import NotLoaded
+from app.errors import NotLoaded, Overloaded
+from app.serving import commands as commands_module
 from app.serving.orders import Order
 from app.serving.policy import Policy
 from app.serving.slate import parse
@@ -161,5 +164,46 @@ def test_a_model_that_nobody_has_had_loaded_is_none_that_a_new_worker_serves_alo
         for worker in (successor, two):
             assert worker.catalog.resolve("other").state is State.READY
         await successor.end()
+
+    run(folder, scenario)
+
+
+def test_what_all_have_come_to_is_settled_however_long_another_worker_is_at_the_board(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_module, "_TRIES", 3)
+    monkeypatch.setattr(commands_module, "_TRY_AGAIN_S", 0.001)
+
+    async def scenario(service: Service, one: Worker, two: Worker) -> None:
+        wish, tries = service.board.wish, itertools.count()
+
+        def wish_late(change: Callable[[bytes], bytes]) -> None:
+            if 0 < next(tries) < 20:  # the first try wishes, the others settle
+                raise BlockingIOError
+            wish(change)
+
+        monkeypatch.setattr(service.board, "wish", wish_late)
+        outcome = await one.repository.set_policy("dummy", CANARY, within_s=WITHIN_S)
+        assert next(tries) > 20
+        assert outcome.desired.policy == CANARY
+        assert StateFile(service.settings.state_dir).read()["dummy"].policy == CANARY
+        assert (one.default, two.default) == (1, 1)
+
+    run(folder, scenario)
+
+
+def test_who_cannot_wish_because_another_worker_is_at_the_board_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_module, "_TRIES", 3)
+    monkeypatch.setattr(commands_module, "_TRY_AGAIN_S", 0.001)
+
+    async def scenario(service: Service, one: Worker, _: Worker) -> None:
+        def refuse(change: Callable[[bytes], bytes]) -> None:
+            raise BlockingIOError
+
+        monkeypatch.setattr(service.board, "wish", refuse)
+        with pytest.raises(Overloaded, match="another worker is changing what is served"):
+            await one.repository.set_policy("dummy", CANARY, within_s=WITHIN_S)
 
     run(folder, scenario)
