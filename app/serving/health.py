@@ -41,6 +41,8 @@ LOOK_S = 0.5
 MANY_BATCHES = 10
 # the first call of a backend may compile, or wait for a device
 FIRST_CALL_S = 30.0
+# to read a bundle and hand it to its runtime, from the slowest of disks
+LOAD_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_HUNG = 2
 # what is sick again sooner than this after it was back, waits as if it had never been
@@ -168,6 +170,9 @@ class Health:
     def _look_at(self, version: Version, watch: _Watch) -> None:
         """Count for how long the call that is under way has been; give it up where that is too long."""
         calls = version.calls
+        if calls is None and version is self._catalog.coming:
+            self._look_at_loading(version, watch)
+            return
         if calls is None or not calls.is_under_way or calls.number != watch.call:
             watch.call, watch.looks = (0 if calls is None else calls.number), 0
             return
@@ -185,6 +190,12 @@ class Health:
             return  # it was taken out already
         watch.looks = 0
         self._hung[calls] = version.label
+
+    def _look_at_loading(self, version: Version, watch: _Watch) -> None:
+        """Give up what has not been loaded for too long, by a disk that hangs: all others wait for their turn."""
+        watch.looks += 1
+        if watch.looks * LOOK_S >= LOAD_S and version.under_way is not None and not version.under_way.done():
+            version.under_way.set_exception(BundleNotProven(f"it could not be loaded within {LOAD_S:g} s"))
 
     def _bound_s(self, version: Version) -> float:
         if version.state in (State.LOADING, State.PROVING) and not self._is_known(version):

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app import backends
 from app.backends import dummy
 from app.errors import ModelNotReady
 from app.metrics import Metrics
 from app.serving import health as module
 from app.serving.catalog import Catalog
-from app.serving.health import LOOK_S, MOST_HUNG, Health
+from app.serving.health import LOAD_S, LOOK_S, MOST_HUNG, Health
 from app.serving.versions import State, Version, read_version
 from app.settings import Settings
 from app.tensors import Tensors
@@ -300,5 +301,29 @@ def test_a_backend_that_comes_back_after_all_is_let_go(tmp_path: Path, folder: P
         await caller
         await ward.look_until(lambda: not ward.health._hung)
         await ward.look_until(lambda: gc.collect() >= 0 and hung() is None)
+
+    with_ward(tmp_path, scenario, canary_s=0)
+
+
+def test_a_bundle_whose_loading_hangs_is_given_up_and_the_next_has_its_turn(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = backends.load
+
+    def hang(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(backends, "load", load)
+        dummy.NEVER.wait()
+
+    async def scenario(ward: Ward) -> None:
+        model = ward.catalog.models["dummy"]
+        stuck, waiting = (read_version(ward.version.ref, model, None) for _ in range(2))
+        monkeypatch.setattr(backends, "load", hang)
+        tasks = [asyncio.create_task(ward.catalog.bring_up(each, lambda *_: None)) for each in (stuck, waiting)]
+        await ward.look_until(lambda: stuck.under_way is not None)
+        for _ in range(int(LOAD_S / LOOK_S)):
+            ward.health.look()
+        await asyncio.gather(*tasks)
+        assert (stuck.state, stuck.reason) == (State.FAILED, "it could not be loaded within 600 s")
+        assert waiting.state is State.READY
 
     with_ward(tmp_path, scenario, canary_s=0)
