@@ -52,6 +52,7 @@ class WorkerServer(Server):
         self._place = place
         self._commands = app.repository.commands
         self._taken: dict[int, asyncio.Server] = {}
+        self._untaken: set[int] = set()  # those of them that it could not take, which it has told
         self._started_at = time.monotonic()
         self._has_loaded = False  # what is loaded later keeps it from nothing
         self._hung_s = settings.hung_s
@@ -153,8 +154,15 @@ class WorkerServer(Server):
     async def _take(self, wanted: set[int]) -> None:
         """Take connections from these sockets and from no others; those that were taken go on."""
         for number in wanted - self._taken.keys():
-            copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
-            self._taken[number] = await self._serve_on(copy)
+            try:
+                copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
+                self._taken[number] = await self._serve_on(copy)
+            except OSError as exc:  # connections hold all the files that there may be; the next tick tries again
+                if number not in self._untaken:
+                    logger.error("worker %d cannot take connections of worker %d: %s", self._place.number, number, exc)
+                self._untaken.add(number)
+            else:
+                self._untaken.discard(number)
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
         self.servers = list(self._taken.values())

@@ -1,6 +1,7 @@
 """Workers that are killed, hang, grow or leave are replaced, and nothing is lost but what a killed one held."""
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -126,6 +127,27 @@ def test_counters_stand_when_the_worker_that_counted_is_replaced(tmp_path: Path)
                 assert label in told(anew)
                 anew.post("/predict/dummy", json=BODY)
             wait_for(lambda: label.replace("7.0", "8.0") in told(client), running)
+
+
+def test_a_worker_that_has_no_file_left_outlives_its_sibling(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path)
+    with serve(tmp_path, workers=2) as running:
+        wait_until_serving(running, times=2)
+        _, survivor = workers_of(running)
+        limits = resource.prlimit(survivor, resource.RLIMIT_NOFILE)
+        resource.prlimit(survivor, resource.RLIMIT_NOFILE, (3, limits[1]))
+        for killed in range(1, 6):
+            time.sleep(0.5)  # what the survivor has not let go of yet, it need not take
+            (victim,) = set(workers_of(running)) - {survivor}
+            os.kill(victim, signal.SIGKILL)
+            wait_until_serving(running, times=2 + killed)
+            if "cannot take connections of worker" in running.log():
+                break
+        assert "cannot take connections of worker" in running.log()
+        resource.prlimit(survivor, resource.RLIMIT_NOFILE, limits)
+        assert survivor in workers_of(running)
+        with closing(client_of(running, survivor)) as client:
+            assert client.post("/predict/dummy", json=BODY).status_code == 200
 
 
 def test_connections_that_wait_for_a_killed_worker_are_served(tmp_path: Path) -> None:
