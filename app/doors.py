@@ -127,6 +127,19 @@ class Doors:
         """Make ready what the doors need for a model; see :class:`app.serving.swap.Doors`."""
         return partial(self._admit, bundle.manifest, tasks.create(bundle, self._limits))
 
+    def close(self, name: str) -> None:
+        """Close every door of a model; see :class:`app.serving.swap.Doors`."""
+        by_name: tuple[dict[str, Any], ...] = (
+            self.tasks, self.manifests, self._answers, self._models, self._infer_targets
+        )  # fmt: skip
+        for kept in by_name:
+            kept.pop(name, None)
+        infer_path = f"/v2/models/{name}/infer"
+        self.infer_paths.pop(infer_path, None)
+        for target in (infer_path, f"/predict/{name}"):
+            self.direct.targets.pop(target.encode(), None)
+        self._route()
+
     def check_contract(self, manifest: Manifest, golden: GoldenRows) -> None:
         """Hold a model's task against its golden rows; raises :class:`BundleError`."""
         tasks.check_contract(self.tasks[manifest.name], golden)

@@ -22,7 +22,7 @@ class Client:
         timeout_s: That the service may take for a call.
 
     Raises:
-        BadUse: It is none.
+        BadUse: It is none, or the key is none.
     """
 
     def __init__(self, url: str, key: str | None, *, timeout_s: float) -> None:
@@ -33,6 +33,8 @@ class Client:
             raise BadUse(f"{url!r} is no URL: {exc}") from exc
         if parts.scheme not in _PORTS or not parts.hostname:
             raise BadUse(f"{url!r} is no URL of a service; expected http://HOST:PORT or https://HOST:PORT")
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise BadUse("the key holds what no key does: it is one line of letters, digits and signs of ASCII")
         self._is_tls = parts.scheme == "https"
         self._host, self._port = parts.hostname, port or _PORTS[parts.scheme]
         self._path = parts.path.rstrip("/")
@@ -45,7 +47,7 @@ class Client:
         Raises:
             Refused: It is not told.
         """
-        return list(self._call("GET", "/admin/models", None)["models"])
+        return list(self._call("GET", "/admin/models", None, has="models")["models"])
 
     def call(self, method: str, name: str, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make one call about a model, and return its answer.
@@ -59,9 +61,9 @@ class Client:
         Raises:
             Refused: It was not done; the message is the service's.
         """
-        return self._call(method, f"/admin/models/{quote(name, safe='')}{action and '/' + action}", body)
+        return self._call(method, f"/admin/models/{quote(name, safe='')}{action and '/' + action}", body, has="policy")
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None, *, has: str) -> dict[str, Any]:
         headers = {"X-Request-Timeout-Ms": str(round(self._timeout_s * 1e3))}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -74,7 +76,7 @@ class Client:
             connection.request(method, self._path + path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             data = response.read(_MAX_BYTES)
-        except (OSError, http.client.HTTPException) as exc:
+        except (OSError, http.client.HTTPException, UnicodeError) as exc:  # the last of a host that no name can be
             raise Refused(f"no answer from {self._host}:{self._port}: {exc}") from exc
         finally:
             connection.close()
@@ -85,4 +87,6 @@ class Client:
         if response.status != http.HTTPStatus.OK or not isinstance(document, dict):
             told = document.get("detail") if isinstance(document, dict) else None
             raise Refused(f"{response.status}: {told or response.reason}")
+        if has not in document:
+            raise Refused(f"{self._host}:{self._port} answers {response.status}, and nothing of ours")
         return document

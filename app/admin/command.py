@@ -16,6 +16,8 @@ from app.admin.client import Client
 from app.admin.errors import AdminError, BadUse
 from app.settings import Settings
 
+# what the service takes for X-Request-Timeout-Ms
+MOST_WAIT_S = 3600.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 
 
@@ -82,8 +84,9 @@ def _ask(client: Client, options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.command == "shadow":
         if options.version is None:
             raise BadUse("say which version is to be the shadow, or --off")
-        names = ("version", "share", "cpu_share", "min_agreement", "min_rows", "tolerance")
+        names = ("version", "share", "cpu_share", "min_agreement", "min_rows")
         asked = {name: getattr(options, name) for name in names}
+        asked["tolerance"] = None if options.tolerance is None else {"atol": options.tolerance}
         return [client.call("PUT", options.model, "shadow", _given(asked))]
     if options.command == "promote":
         asked = {"version": options.version, "min_agreement": options.min_agreement, "min_rows": options.min_rows}
@@ -125,6 +128,8 @@ def _key(options: argparse.Namespace) -> str | None:
             return Path(options.key_file).read_text(encoding="utf-8").strip()
         except OSError as exc:
             raise BadUse(f"{options.key_file} cannot be read: {exc.strerror or exc}") from exc
+        except UnicodeDecodeError as exc:
+            raise BadUse(f"{options.key_file} holds no text, and so no key") from exc
     return os.environ.get("ZTO_ADMIN_KEY")
 
 
@@ -133,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m app admin", description=__doc__)
     top.add_argument("--url", help="of the service; default: that of ZTO_HOST and ZTO_PORT")
     top.add_argument("--key-file", metavar="FILE", help="holds the key; default: ZTO_ADMIN_KEY")
-    top.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the service; default: 60")
+    top.add_argument("--timeout-s", type=_seconds, default=60.0, help="seconds to wait for the service; default: 60")
     top.add_argument("--json", action="store_true", help="print what the service answers")
     commands = top.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="what is wished of a model, or of all, and what has come of it")
@@ -149,29 +154,43 @@ def parser() -> argparse.ArgumentParser:
     policy.add_argument("--default", type=_version, metavar="latest|N", help="who answers where nothing else is said")
     policy.add_argument("--label", type=_pair(int), action="append", default=[], metavar="NAME=N")
     policy.add_argument("--drop-label", action="append", default=[], metavar="NAME")
-    policy.add_argument("--weight", type=_pair(float), action="append", default=[], metavar="NAME=SHARE",
+    policy.add_argument("--weight", type=_pair(_share), action="append", default=[], metavar="NAME=SHARE",
                         help="share of the requests without a version; 0 takes it away")  # fmt: skip
     policy.add_argument("--no-weights", action="store_true", help="take all others away")
     policy.add_argument("--keep", choices=("all", "served"), help="which versions are held loaded")
     shadow = commands.add_parser("shadow", help="give a version a copy of the traffic")
     shadow.add_argument("model")
     shadow.add_argument("version", type=int, nargs="?")
-    shadow.add_argument("--share", type=float, help="of the batches that are answered")
-    shadow.add_argument("--cpu-share", type=float, help="of the time of one core")
-    shadow.add_argument("--min-agreement", type=float, help="share of rows that have to agree before it is promoted")
+    shadow.add_argument("--share", type=_share, help="of the batches that are answered")
+    shadow.add_argument("--cpu-share", type=_share, help="of the time of one core")
+    shadow.add_argument("--min-agreement", type=_share, help="share of rows that have to agree before it is promoted")
     shadow.add_argument("--min-rows", type=int, help="rows that have to be compared before")
-    shadow.add_argument("--tolerance", type=float, help="between two numbers that count as the same")
+    shadow.add_argument("--tolerance", type=float, help="largest difference of two numbers that count as the same")
     shadow.add_argument("--off", action="store_true", help="end it")
     promote = commands.add_parser("promote", help="let the shadow answer, if it has earned it")
     promote.add_argument("model")
     promote.add_argument("version", type=int, nargs="?")
-    promote.add_argument("--min-agreement", type=float, help="in place of that of the policy")
+    promote.add_argument("--min-agreement", type=_share, help="in place of that of the policy")
     promote.add_argument("--min-rows", type=int, help="likewise")
     return top
 
 
 def _version(text: str) -> str | int:
     return text if text == "latest" else int(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.001 <= seconds <= MOST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"expected 0.001 to {MOST_WAIT_S:g} seconds, found {text}")
+    return seconds
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError("expected a share from 0 to 1")
+    return share
 
 
 def _pair(kind: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:

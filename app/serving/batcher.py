@@ -19,10 +19,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from app.bundle.manifest import TensorSpec
-from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded, ServingError
+from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, Overloaded, ServingError
 from app.metrics import Statistics
 from app.serving.costs import CostModel
+from app.serving.deadlines import Deadlines
 from app.serving.forecast import Forecast, Room
+from app.serving.handing import hand_out
 from app.serving.isolation import BatchResult, run_isolated
 from app.serving.jobs import Answer, Batch, FutureJob, Job, Slice, join
 from app.serving.queue_memory import QueueMemory
@@ -106,8 +108,7 @@ class Batcher:
         self._running: list[Slice] = []
         self._is_turning = False  # a turn is scheduled, or a batch runs
         self._fill_timer: asyncio.TimerHandle | None = None
-        self._deadline_timer: asyncio.TimerHandle | None = None
-        self._next_deadline = float("inf")
+        self._deadlines = Deadlines(self._loop, clock)
         self._taken_at = 0.0  # the rows that run
         self._canary: Job | None = None  # not counted among the requests
         self._refuses_because: str | None = None
@@ -159,8 +160,8 @@ class Batcher:
             self._queue.push(job)
         else:
             self._push_under_load(job, now)
-        if job.deadline < self._next_deadline:
-            self._watch_deadline(job.deadline)
+        if job.deadline < self._deadlines.next:
+            self._deadlines.watch(job.deadline, self._expire)
         if not self._is_turning:
             self._schedule()
 
@@ -259,9 +260,10 @@ class Batcher:
         if self._is_closed:
             return
         self._is_closed, self._refuses_because = True, reason
-        for timer in (self._fill_timer, self._deadline_timer if not self._running else None):
-            if timer is not None:
-                timer.cancel()
+        if self._fill_timer is not None:
+            self._fill_timer.cancel()
+        if not self._running:
+            self._deadlines.cancel()
         now = self._clock()
         for job in self._queue.clear():
             self._refuse(job, ModelNotReady(reason), now)
@@ -377,65 +379,16 @@ class Batcher:
                 now - result.started_at - result.compute_s,
             )  # fmt: skip
             batch.trace = trace
-            self._give_out(slices, result, batch, now, is_counted=is_counted)
+            if is_counted:
+                self._statistics.batch(batch_rows, batch.input_s, batch.compute_s, batch.output_s)
+            hand_out(slices, result, batch, now, self._statistics, self._canary, self._refuse)
+            if self.tap is not None and is_counted:
+                self.tap(slices, result)
         if self._canary is not None and self._canary.is_done:
             self._canary = None
 
-    def _give_out(
-        self, slices: list[Slice], result: BatchResult, batch: Batch, now: float, *, is_counted: bool
-    ) -> None:  # fmt: skip
-        input_s, output_s = batch.input_s, batch.output_s
-        statistics = self._statistics
-        if is_counted:
-            statistics.batch(batch.rows, input_s, result.compute_s, output_s)
-        start = 0
-        answered, rows, answered_s, queue_s = 0, 0, 0.0, 0.0
-        for job, first, last in slices:  # of the job; start and stop are of the batch
-            stop = start + last - first
-            if result.rejected_rows and (rejected := [row for row in result.rejected_rows if start <= row < stop]):
-                self._reject(job, result, [row - start + first for row in rejected], now)
-            elif stop - start == job.rows:
-                if job.finish(Answer(batch, start, stop, job.queue_s)) and job is not self._canary:
-                    answered += 1
-                    rows += job.rows
-                    answered_s += now - job.enqueued_at
-                    queue_s += job.queue_s
-            elif not job.is_done and job.join(first, Answer(batch, start, stop, job.queue_s)):
-                seconds = now - job.enqueued_at, job.queue_s, job.input_s, job.compute_s, job.output_s
-                statistics.answer(1, job.rows, *seconds)
-            start = stop
-        if answered:
-            seconds = answered_s, queue_s, answered * input_s, answered * result.compute_s, answered * output_s
-            statistics.answer(answered, rows, *seconds)
-        if self.tap is not None and is_counted:
-            self.tap(slices, result)
-
-    def _reject(self, job: Job, result: BatchResult, rows: list[int], now: float) -> None:
-        told = f"the model fails on it: {result.rejected_because}"
-        self._refuse(job, ModelRejectedInput(told, rows=job.rows_of_caller(rows)), now)
-
-    def _watch_deadline(self, deadline: float) -> None:
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
-        self._next_deadline = deadline
-        self._deadline_timer = self._loop.call_later(max(0.0, deadline - self._clock()), self._expire)
-
     def _expire(self) -> None:
-        """Answer those whose deadline has passed, in the queue or in a batch that hangs; watch the next deadline.
-
-        One timer serves all: it is set to the earliest deadline, and looks around when it fires.
-        """
-        self._deadline_timer, self._next_deadline = None, float("inf")
-        now = self._clock()
+        """Answer those whose deadline has passed, in the queue or in a batch that hangs."""
         waiting = [job for job in self._queue if not job.is_done]
         running = [part.job for part in self._running if not part.job.is_done]
-        for jobs, message in (
-            (waiting, "the deadline passed while the request waited"),
-            (running, "the deadline passed while the model ran"),
-        ):
-            for job in jobs:
-                if job.deadline <= now:
-                    self._refuse(job, DeadlineExceeded(message), now)
-        upcoming = min((job.deadline for job in (*waiting, *running) if not job.is_done), default=float("inf"))
-        if upcoming < self._next_deadline:  # which a job may have set that a callback queued
-            self._watch_deadline(upcoming)
+        self._deadlines.expire(waiting, running, self._refuse, self._expire)

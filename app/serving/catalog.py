@@ -58,6 +58,7 @@ class Catalog:
     Attributes:
         models: By name.
         shadows: Follow the policies of the models by themselves.
+        on_ready: Called whenever a version has become ready, before anybody can ask it.
         keys: One of which must have signed every bundle; None where no signature is asked for.
 
     Raises:
@@ -80,9 +81,11 @@ class Catalog:
         self.keys = read_keys(settings.signing_key)
         self.models = read_manifests(settings, self.keys)
         self.shadows = Shadows(self.models, metrics, clock=clock)
+        self.on_ready: Callable[[], None] = lambda: None
         self._required = settings.required_models or tuple(self.models)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._queue_memory = QueueMemory(settings.max_queue_bytes)
+        self._coming: Version | None = None
         self._loading = asyncio.Lock()  # what the warm-up measures beside another one would not be the model's own
         one_version = ("model", "version")
         metrics.add_gauge("zto_queue_rows", "Rows that wait.", one_version, self._queue_rows)
@@ -158,6 +161,16 @@ class Catalog:
             raise UnknownModel(name, tuple(self.models))
         return model
 
+    @property
+    def coming(self) -> Version | None:
+        """The version that is being brought up; it may not be among those of its model yet."""
+        return self._coming
+
+    def forget(self, name: str) -> None:
+        """Serve no model of a name: it has come to the folder since the start, and nobody has had it loaded."""
+        del self.models[name]
+        self._required = tuple(required for required in self._required if required != name)
+
     def lock(self, name: str) -> asyncio.Lock:
         """Return what is held by whoever brings versions of a model up or down."""
         return self._locks[name]
@@ -190,6 +203,7 @@ class Catalog:
             started_at = self._clock()
             bundle = version.bundle
             assert bundle is not None
+            self._coming = version
             try:
                 version.under_way = on_daemon_thread(partial(self._load_and_prove, version, bundle, check_contract))
                 golden = await version.under_way
@@ -199,11 +213,14 @@ class Catalog:
                     logger.exception("%s: unexpected failure while loading", version.label)
                 version.fail(str(exc) or type(exc).__name__)
             else:
+                self.on_ready()
                 logger.info(
                     "%s ready in %.0f ms: %s on the %s, batches on the %s%s",
                     version.label, (self._clock() - started_at) * 1e3, version.backend_name, version.device,
                     version.runs_on, ", as tuned" if version.plan and version.plan.tuning else "",
                 )  # fmt: skip
+            finally:
+                self._coming = None
 
     def close(self) -> None:
         """Answer whoever still waits, and start nothing more. What hangs in a runtime is left to the process's end."""

@@ -11,6 +11,7 @@ ends in the middle, the one that takes its place brings the command to its end.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -74,6 +75,9 @@ class Commands:
         self._base = {name: self._newest(name, desired) for name, desired in self._state.read().items()}
         self._register()
         self._look()
+        for name in [name for name in self._swap.models if self._read and name not in self._commands]:
+            logger.warning("%s has come to the models folder since the start; it waits until it is loaded", name)
+            self._swap.forget(name)
         for name, command in self._commands.items():
             self._swap.begin(name, command.settled, command.known)
         self._have_read = {
@@ -183,18 +187,20 @@ class Commands:
         return report.model_copy(update={"trying": before.trying, "tries": before.tries})
 
     def _register(self) -> None:
-        """Write down what is wished at the start, where no other worker has: all begin with the same."""
+        """Write down what is wished at the start, where no other worker has: all begin with the same.
+
+        A model that is not among that has come to the folder since, and is none that this worker may begin with alone.
+        """
 
         def add(text: bytes) -> bytes:
-            commands = parse(text)
+            if text:
+                return text
+            commands: dict[str, Command] = {}
             for name in self._swap.models:
                 base = self._base_of(name)
-                commands.setdefault(
-                    name,
-                    Command(
-                        number=0, read_number=0, desired=base, settled=base, is_done=True,
-                        known=self._swap.numbers(name), place=self._place,
-                    ),
+                commands[name] = Command(
+                    number=0, read_number=0, desired=base, settled=base, is_done=True,
+                    known=self._swap.numbers(name), place=self._place,
                 )  # fmt: skip
             return dump(commands)
 
@@ -229,7 +235,8 @@ class Commands:
                     update={"desired": finished, "settled": finished, "is_done": True, "known": known}
                 )  # fmt: skip
 
-        await self._change(settle, keeps=not is_back)
+        # what all have come to, and nobody had settled, would be undone by the next worker that starts
+        await self._change(settle, keeps=not is_back, insists=True)
         if is_back and back is not None:
             await self._all_reach(name, back)
         self._look()
@@ -261,8 +268,19 @@ class Commands:
         """Return the workers whose reports count: those that serve, and this one; others begin with what is wished."""
         return [place for place, serves in enumerate(self._slate.serving()) if serves or place == self._place]
 
-    async def _change(self, change: Callable[[dict[str, Command]], None], *, keeps: bool = False) -> None:
-        """Change the commands, one worker at a time; ``keeps`` writes what is settled to the state file meanwhile."""
+    async def _change(
+        self, change: Callable[[dict[str, Command]], None], *, keeps: bool = False, insists: bool = False
+    ) -> None:
+        """Change the commands, one worker at a time.
+
+        Args:
+            change: Changes them in place.
+            keeps: Whether what is settled is written to the state file meanwhile.
+            insists: Whether to wait for as long as another worker is at it: the parent kills one that is stopped.
+
+        Raises:
+            Overloaded: Another worker is at it for too long, and this one does not insist.
+        """
 
         def rewrite(text: bytes) -> bytes:
             commands = parse(text)
@@ -275,7 +293,7 @@ class Commands:
             return dump(commands)
 
         async with self._writing:
-            for _ in range(_TRIES):
+            for _ in itertools.count() if insists else range(_TRIES):
                 try:
                     # on a thread: a disk may take its time to keep it
                     await on_daemon_thread(partial(self._slate.wish, rewrite))

@@ -41,6 +41,8 @@ LOOK_S = 0.5
 MANY_BATCHES = 10
 # the first call of a backend may compile, or wait for a device
 FIRST_CALL_S = 30.0
+# to read a bundle and hand it to its runtime, from the slowest of disks
+LOAD_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_HUNG = 2
 # what is sick again sooner than this after it was back, waits as if it had never been
@@ -114,7 +116,7 @@ class Health:
     @property
     def wants_out(self) -> str:
         """Why this process should be replaced; empty where it need not."""
-        hung = [label for calls, label in self._hung.items() if calls.is_under_way]  # some come back after all
+        hung = [label for calls, label in self._hung.items() if calls.is_under_way]
         if len(hung) < MOST_HUNG:
             return ""
         return f"has {len(hung)} threads that hang in the runtime of {', '.join(sorted(set(hung)))}"
@@ -143,7 +145,10 @@ class Health:
     def look(self) -> None:
         """Look at every version once."""
         now = self._clock()
-        versions = [*self._catalog.versions(), *self._fresh]
+        self._hung = {calls: label for calls, label in self._hung.items() if calls.is_under_way}  # some come back
+        # what is to replace another under its number stands in no list yet, and may hang all the same
+        coming = self._catalog.coming
+        versions = list(dict.fromkeys([*self._catalog.versions(), *self._fresh, *([] if coming is None else [coming])]))
         self._watches = {version: self._watches.get(version) or self._new_watch(now) for version in versions}
         for version, watch in self._watches.items():
             self._look_at(version, watch)
@@ -165,6 +170,9 @@ class Health:
     def _look_at(self, version: Version, watch: _Watch) -> None:
         """Count for how long the call that is under way has been; give it up where that is too long."""
         calls = version.calls
+        if calls is None and version is self._catalog.coming:
+            self._look_at_loading(version, watch)
+            return
         if calls is None or not calls.is_under_way or calls.number != watch.call:
             watch.call, watch.looks = (0 if calls is None else calls.number), 0
             return
@@ -183,6 +191,12 @@ class Health:
         watch.looks = 0
         self._hung[calls] = version.label
 
+    def _look_at_loading(self, version: Version, watch: _Watch) -> None:
+        """Give up what has not been loaded for too long, by a disk that hangs: all others wait for their turn."""
+        watch.looks += 1
+        if watch.looks * LOOK_S >= LOAD_S and version.under_way is not None and not version.under_way.done():
+            version.under_way.set_exception(BundleNotProven(f"it could not be loaded within {LOAD_S:g} s"))
+
     def _bound_s(self, version: Version) -> float:
         if version.state in (State.LOADING, State.PROVING) and not self._is_known(version):
             return max(FIRST_CALL_S, self._settings.hung_s)
@@ -191,7 +205,7 @@ class Health:
 
     def _is_known(self, version: Version) -> bool:
         """Whether it has been called before, in this process or in one before."""
-        return version in self._fresh or self.expects_proven
+        return version in self._fresh or (self.expects_proven and not self.has_started)
 
     def _ask(self, version: Version, watch: _Watch) -> None:
         if watch.canary is None:
@@ -264,6 +278,7 @@ class Health:
             ref=sick.ref,
             bundle=replace(sick.bundle, manifest=sick.manifest_read),  # without what was tuned, and still as signed
             manifest_read=sick.manifest_read,
+            stamp=sick.stamp,
         )
         self._fresh.add(fresh)
         try:

@@ -7,11 +7,24 @@ desired state. It names versions by number, and knows nothing of whether they ar
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from app.bundle.manifest import Tolerance
+from app.errors import quoted
 
 # of labels and of weights: a policy is carried along with every report
 MAX_LABELS = 16
@@ -24,12 +37,24 @@ LATEST: Final = "latest"
 _ROUNDING = 1e-9
 
 
-def _label(text: str) -> str:
-    if re.fullmatch(LABEL_PATTERN, text) is None or text == LATEST:
-        raise ValueError(
-            "a label is a small letter and up to 31 small letters, digits, - and _ after it, and is not 'latest'"
-        )
-    return text
+def _named_well(by_label: dict[str, Any]) -> dict[str, Any]:
+    for label in by_label:
+        if re.fullmatch(LABEL_PATTERN, label) is None or label == LATEST:
+            raise ValueError(
+                f"{quoted(label)!r} is no label: a label is a small letter and up to 31 small letters, digits, - and _ "
+                "after it, and is not 'latest'"
+            )
+    return by_label
+
+
+def _latest_or_number(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+    """Tell one fault of what is neither, and not one for each that it could have been."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise PydanticCustomError(
+            "version", "expected 'latest' or the number of a version, from 1 to {most}", {"most": MAX_NUMBER}
+        ) from None
 
 
 def whole(value: object) -> object:
@@ -44,17 +69,18 @@ def _by_label(value: dict[str, object]) -> WithJsonSchema:
     return WithJsonSchema({"type": "object", **members})
 
 
-Label: TypeAlias = Annotated[str, AfterValidator(_label)]
 Number: TypeAlias = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True), BeforeValidator(whole)]
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Labels: TypeAlias = Annotated[
-    dict[Label, Number],
+    dict[str, Number],
     Field(max_length=MAX_LABELS),
+    AfterValidator(_named_well),
     _by_label({"type": "integer", "minimum": 1, "maximum": MAX_NUMBER}),
 ]
 Weights: TypeAlias = Annotated[
-    dict[Label, Share],
+    dict[str, Share],
     Field(max_length=MAX_LABELS),
+    AfterValidator(_named_well),
     _by_label({"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
 ]
 
@@ -98,7 +124,7 @@ class Policy(_Part):
         shadow: Who gets a copy of the traffic; None where nobody does.
     """
 
-    default: Literal["latest"] | Number = LATEST
+    default: Annotated[Literal["latest"] | Number, WrapValidator(_latest_or_number)] = LATEST
     labels: Labels = {}
     weights: Weights = {}
     keep: Literal["all", "served"] = "all"

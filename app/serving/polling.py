@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Protocol
 
 from app.bundle.loader import BundleRef, find_bundles, open_bundle
-from app.bundle.manifest import FileRef, Manifest
-from app.errors import BundleError, ServingError
+from app.errors import BundleError, Overloaded, ServingError
 from app.serving.orders import Outcome
 from app.serving.threads import on_daemon_thread
+from app.serving.versions import files_of
 
 logger = logging.getLogger("app.polling")
 
@@ -90,12 +90,20 @@ class Poller:
                 self._handled[name] = _digest(prints)
 
     async def run(self, every_s: float) -> None:
-        """Look again and again, until cancelled."""
-        await self.begin()
+        """Look again and again, until canceled."""
+        has_begun = False
         while True:
+            try:
+                if not has_begun:
+                    await self.begin()
+                    has_begun = True
+                elif self._models.leads:
+                    await self.turn()
+            except BundleError as exc:
+                logger.warning("%s; it is looked at again", exc)
+            except Exception:  # a defect of ours, that must not end the looking
+                logger.exception("the models folder could not be looked at")
             await asyncio.sleep(every_s)
-            if self._models.leads:
-                await self.turn()
 
     async def turn(self) -> None:
         """Look once, and offer what has changed and stays as it is."""
@@ -119,13 +127,16 @@ class Poller:
             return
         if not all(ref in settled for ref in mine) or not self._models.is_wanted(name):
             return
-        self._handled[name] = digest
+        handled, self._handled[name] = self._handled.get(name), digest
         if not mine:
             logger.warning("the folder of %s holds no version any more; what is served of it goes on", name)
             return
         logger.info("%s has changed in the models folder", name)
         try:
             await self._models.load(name, within_s=_WITHIN_S, offered=digest)
+        except Overloaded as exc:  # nobody has tried it
+            logger.warning("what has changed of %s is offered again: %s", name, exc)
+            self._handled[name] = handled or ""
         except ServingError as exc:  # told where it belongs, and tried again once it changes
             logger.error("what has changed of %s is not served, or not all of it: %s", name, exc)
 
@@ -166,7 +177,7 @@ def lacking(ref: BundleRef) -> str | None:
         bundle = open_bundle(ref)
     except BundleError as exc:
         return str(exc)
-    for file in _files(bundle.manifest):
+    for file in files_of(bundle.manifest):
         try:
             size_bytes = (ref.folder / file.path).stat().st_size
         except OSError as exc:
@@ -174,12 +185,6 @@ def lacking(ref: BundleRef) -> str | None:
         if size_bytes != file.size_bytes:
             return f"{file.path} has {size_bytes} bytes, the manifest says {file.size_bytes}"
     return None
-
-
-def _files(manifest: Manifest) -> list[FileRef]:
-    own = [artifact.golden for artifact in manifest.artifacts if artifact.golden is not None]
-    settings = [value for _, value in manifest.task if isinstance(value, FileRef)]
-    return [*manifest.artifacts, manifest.golden, *own, *settings]
 
 
 def _print(folder: Path) -> str:

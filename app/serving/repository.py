@@ -15,6 +15,7 @@ from app.errors import (
     Fault,
     InvalidInput,
     NotLoaded,
+    NotPromotable,
     ServingError,
     UnknownModel,
     UnknownVersion,
@@ -233,12 +234,15 @@ class Repository:
             NotPromotable: There is no shadow, or it has not earned it.
         """
         self._expect_known(name)
+        judged = self._catalog.models[name].policy.shadow
         self.expect_promotable(name, min_agreement=min_agreement, min_rows=min_rows)
 
         def change(desired: Desired) -> Desired:
             shadow = desired.policy.shadow
             if shadow is None or number not in (None, shadow.version):
                 raise UnknownVersion(name, str(number), () if shadow is None else (str(shadow.version),))
+            if shadow != judged:  # by another call meanwhile
+                raise NotPromotable(f"the shadow of {name} has changed since it was looked at; ask again")
             return desired.with_policy(_promoted(desired.policy, shadow.version))
 
         return await self._try(name, change, "promotion", within_s)

@@ -45,6 +45,10 @@ class Doors(Protocol):
         """
         ...
 
+    def close(self, name: str) -> None:
+        """Let in no request for a model any more: there is none."""
+        ...
+
 
 class Swap:
     """Brings what is loaded here to what is wished, one change of a model after the other.
@@ -65,6 +69,7 @@ class Swap:
         self._doors = doors
         self._check_contract = check_contract
         self._metrics = metrics
+        self._is_unsettled = False  # something was loaded, or let go
 
     @property
     def models(self) -> Mapping[str, Model]:
@@ -101,6 +106,11 @@ class Swap:
             model.is_unloaded = True
             for version in model.versions:
                 version.release()
+
+    def forget(self, name: str) -> None:
+        """Begin without a model that the others do not serve; see :meth:`app.serving.catalog.Catalog.forget`."""
+        self._catalog.forget(name)
+        self._doors.close(name)
 
     def numbers(self, name: str) -> tuple[int, ...]:
         """Return the versions of a model that there are here, in whatever state."""
@@ -141,7 +151,9 @@ class Swap:
                     self._serve(name, desired.policy, known) if desired.loaded else self._unload(name, desired.policy)
                 )
             finally:
-                memory.settle()
+                if self._is_unsettled:  # it holds the event loop up
+                    self._is_unsettled = False
+                    memory.settle()
 
     async def _on_disk(self, name: str) -> list[BundleRef]:
         return sorted(await on_daemon_thread(partial(find_versions, self._settings.models_dir / name)))
@@ -198,12 +210,15 @@ class Swap:
     async def _bring(self, model: Model, ref: BundleRef) -> Version:
         """Bring up a version as it lies on the disk, unless just that serves; return what became of it.
 
-        What serves under its number is replaced once the new one is proven, and otherwise stays.
+        What serves under its number is replaced once the new one is proven, and otherwise stays. What was sick stays so
+        where it still does not prove: it has served, and is brought back by itself.
         """
         found = await on_daemon_thread(partial(read_version, ref, model, self._catalog.keys))
         current = model.numbered(ref.version)
         is_served = current is not None and current.state is State.READY
-        if current is not None and is_served and found.manifest_read == current.manifest_read:
+        was_sick = current is not None and current.state is State.SICK
+        is_same = current is not None and found.stamp == current.stamp and found.manifest_read == current.manifest_read
+        if current is not None and is_served and is_same:
             current.reason = ""
             return current
         if not is_served:  # seen from now on, in whatever state
@@ -214,7 +229,10 @@ class Swap:
         if found.state is not State.FAILED:
             await self._admit(model, found)
         if found.state is State.LOADING:
+            self._is_unsettled = True
             await self._catalog.bring_up(found, self._check_contract)
+        if is_same and was_sick and found.state is State.FAILED and found.bundle is not None:
+            found.become(State.SICK, found.reason)
         self._metrics.swaps[model.name, "loaded" if found.state is State.READY else "refused"] += 1
         if current is not None and is_served:
             if found.state is State.READY:
@@ -279,11 +297,14 @@ class Swap:
     async def _take_down(self, versions: Iterable[Version]) -> None:
         """Take versions out of rotation, let their queues run dry, and give back what they hold."""
         leaving = [version for version in versions if version.state is not State.UNLOADED]
+        self._is_unsettled |= bool(leaving)
+        # whoever is sick has nobody left to answer, and may hang
+        serving = [version for version in leaving if version.state is State.READY]
         for version in leaving:
             version.retire()
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._settings.shutdown_s
-        batchers = [version.batcher for version in leaving if version.batcher is not None]
+        batchers = [version.batcher for version in serving if version.batcher is not None]
         while not all(batcher.is_idle for batcher in batchers) and loop.time() < ends_at:  # noqa: ASYNC110  seldom asked
             await asyncio.sleep(_LOOK_S)
         for version in leaving:

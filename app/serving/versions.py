@@ -14,7 +14,7 @@ from typing import Any, Literal
 from app.backends import Backend
 from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
-from app.bundle.manifest import Manifest
+from app.bundle.manifest import FileRef, Manifest
 from app.bundle.signing import PublicKeys
 from app.errors import BundleError, SettingsError
 from app.metrics import Histogram
@@ -39,6 +39,7 @@ class Version:
         ref: Where its bundle lies.
         bundle: None where the manifest is not valid.
         manifest_read: As it lay on the disk; that of ``bundle`` may be batched as it was tuned.
+        stamp: Of each file that the manifest names its size and the time of its last change, when that was read.
         state: Where it stands; changed by :meth:`become` alone.
         reason: Why it failed, or is sick; of one that serves, why it goes on in place of what lies in its folder now;
             empty otherwise.
@@ -60,6 +61,7 @@ class Version:
     ref: BundleRef
     bundle: Bundle | None = None
     manifest_read: Manifest | None = None
+    stamp: tuple[tuple[int, int], ...] = ()
     state: State = State.LOADING
     reason: str = ""
     backend_name: str | None = None
@@ -305,11 +307,32 @@ def read_version(ref: BundleRef, model: Model, keys: PublicKeys | None) -> Versi
     try:
         version.bundle = open_bundle(ref, keys)
         version.manifest_read = version.bundle.manifest
+        version.stamp = _stamp(version.bundle)
         _expect_same_contract(version.bundle.manifest, model)
     except BundleError as exc:
         version.bundle = None
         version.fail(str(exc))
     return version
+
+
+def files_of(manifest: Manifest) -> list[FileRef]:
+    """Return all files that a manifest names."""
+    own = [artifact.golden for artifact in manifest.artifacts if artifact.golden is not None]
+    settings = [value for _, value in manifest.task if isinstance(value, FileRef)]
+    return [*manifest.artifacts, manifest.golden, *own, *settings]
+
+
+def _stamp(bundle: Bundle) -> tuple[tuple[int, int], ...]:
+    """Return what tells that a file was changed in place, without reading it; one that is missing has no time."""
+    found = []
+    for file in files_of(bundle.manifest):
+        try:
+            status = (bundle.folder / file.path).stat()
+        except OSError:
+            found.append((0, 0))
+        else:
+            found.append((status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def _expect_same_contract(manifest: Manifest, model: Model) -> None:

@@ -68,7 +68,7 @@ class Board:
         self.rates = _file_in_memory("zto-rates")
         Table.prepare(self.rates)
         self._serving = _file_in_memory("zto-serving")
-        os.pwrite(self._serving, bytes(places), 0)
+        os.pwrite(self._serving, bytes(places + 1), 0)  # the last is of all
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -138,10 +138,21 @@ class Board:
     def mark(self, place: int, *, is_serving: bool) -> None:
         """Tell whether the worker of a place takes requests, its models loaded."""
         os.pwrite(self._serving, bytes([is_serving]), place)
+        if is_serving:
+            self.note_served()
 
     def serving(self) -> tuple[bool, ...]:
         """Return which do."""
         return tuple(map(bool, os.pread(self._serving, self.places, 0)))
+
+    def note_served(self) -> None:
+        """Tell that a worker was ready: from now on whoever ends is replaced."""
+        os.pwrite(self._serving, b"\1", self.places)
+
+    @property
+    def has_served(self) -> bool:
+        """Whether any worker ever was ready."""
+        return os.pread(self._serving, 1, self.places) == b"\1"
 
     def close(self) -> None:
         """Let go of the files."""

@@ -7,8 +7,11 @@ a moment, where it stands in place of one that was lost: whoever comes then wait
 
 import asyncio
 import logging
+import math
 import os
+import select
 import socket
+import threading
 import time
 
 import orjson
@@ -22,7 +25,7 @@ from app.server import Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers import pulse
-from app.workers.place import Place
+from app.workers.place import END_S, Place
 
 logger = logging.getLogger("app.workers")
 
@@ -49,10 +52,12 @@ class WorkerServer(Server):
         self._place = place
         self._commands = app.repository.commands
         self._taken: dict[int, asyncio.Server] = {}
+        self._untaken: set[int] = set()  # those of them that it could not take, which it has told
         self._started_at = time.monotonic()
         self._has_loaded = False  # what is loaded later keeps it from nothing
         self._hung_s = settings.hung_s
         self._told: pulse.Answer | None = None
+        app.catalog.on_ready = self._note_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start loading, and answer the parent; sockets are taken from the first tick on."""
@@ -133,6 +138,11 @@ class WorkerServer(Server):
             logger.info("worker %d serves", own)
         return down | {own}
 
+    def _note_ready(self) -> None:
+        """Tell the parent in the very step in which the service is ready; by the next tick it may have been killed."""
+        if self._app.catalog.is_ready:
+            self._place.board.note_served()
+
     @property
     def _is_alone(self) -> bool:
         return self._place.board.places == 1
@@ -144,8 +154,15 @@ class WorkerServer(Server):
     async def _take(self, wanted: set[int]) -> None:
         """Take connections from these sockets and from no others; those that were taken go on."""
         for number in wanted - self._taken.keys():
-            copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
-            self._taken[number] = await self._serve_on(copy)
+            try:
+                copy = socket.socket(fileno=os.dup(self._place.listeners[number].fileno()))
+                self._taken[number] = await self._serve_on(copy)
+            except OSError as exc:  # connections hold all the files that there may be; the next tick tries again
+                if number not in self._untaken:
+                    logger.error("worker %d cannot take connections of worker %d: %s", self._place.number, number, exc)
+                self._untaken.add(number)
+            else:
+                self._untaken.discard(number)
         for number in self._taken.keys() - wanted:
             self._taken.pop(number).close()
         self.servers = list(self._taken.values())
@@ -164,6 +181,8 @@ def serve(settings: Settings, place: Place) -> int:
         SettingsError: The models folder is not what the settings say, and this is the one worker's first start.
     """
     memory.return_large_blocks()
+    # a second more than the parent allows, who says in the log what it does
+    _end_within(settings.drain_s + settings.shutdown_s + END_S + 1.0, place.lifeline)
     try:
         with memory.without_collections():
             app = create_app(settings, worker=place.number)
@@ -179,3 +198,20 @@ def serve(settings: Settings, place: Place) -> int:
     app.admission.share_rates(Table(place.board.rates))
     app.figures.share(server.exchange)
     return run(server)
+
+
+def _end_within(seconds: float, lifeline: int) -> None:
+    """See that this process ends so soon after the service, its event loop hanging or not.
+
+    The parent kills who does not end in time, but it may have been killed itself. The time is slept in short pieces, so
+    that a machine that was stopped meanwhile takes but one of them away.
+    """
+    own = os.dup(lifeline)
+
+    def wait() -> None:
+        select.select([own], [], [])
+        for _ in range(math.ceil(seconds / pulse.LOOK_S)):
+            time.sleep(pulse.LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

@@ -34,7 +34,7 @@ from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers.board import Board
 from app.workers.listeners import announce, listen
 from app.workers.notes import without_gauges
-from app.workers.place import Place
+from app.workers.place import END_S, Place
 from app.workers.pulse import LOOK_S, Pulse, effort_of
 
 logger = logging.getLogger("app.workers")
@@ -47,10 +47,9 @@ LONGEST_PAUSE_S = 30.0
 # between two workers that are told to leave: one is back before the next goes. What does not help for long is done ever
 # less often
 RENEW_AFTER_S, LONGEST_RENEWAL_S = 30.0, 1800.0
-# beyond draining and finishing: stopping to open, lingering, cutting, and leaving where a runtime hangs
-_END_S = 4.0
+# a process that was killed is gone as soon as the kernel lets it
+_KILLED_S = 5.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-_HEARD = (*_ENDING, signal.SIGCHLD)
 
 
 class Worker:
@@ -67,6 +66,7 @@ class Worker:
         self.pid = pid
         self.started_at = time.monotonic()
         self.ends_by: float | None = None  # once it was told to leave
+        self.killed_because = ""
         self.pulse = Pulse(channel, patience_s=START_S, effort=lambda: effort_of(pid))
 
     def send(self, number: int) -> None:
@@ -97,7 +97,6 @@ class Parent:
         self._start_at = dict.fromkeys(range(settings.workers), 0.0)  # by number, of those that are not there
         self._short_lives: Counter[int] = Counter()
         self._started: set[int] = set()
-        self._has_served = False
         self._is_announced = False
         self._renewed_at = float("-inf")
         self._renew_after_s = RENEW_AFTER_S
@@ -108,8 +107,10 @@ class Parent:
         self._signals, self._signaled = socket.socketpair()
         self._signals.setblocking(False)
         self._signaled.setblocking(False)
-        for number in _HEARD:
+        for number in _ENDING:
             signal.signal(number, lambda number, frame: self._heard.append(number))
+        # wakes the parent up and is not noted: as the first process of a container it may hear millions in a year
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._signaled.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> Place | int:
@@ -131,16 +132,19 @@ class Parent:
 
     @property
     def _is_told_to_end(self) -> bool:
-        return self._is_ending or any(number in _ENDING for number in self._heard)
+        return self._is_ending or bool(self._heard)
 
     def _start(self, number: int) -> Place | None:
         """Fork a worker; return its place in the worker's process, and None in this one."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         is_first = number not in self._started
         gc.freeze()  # lest a collection in the worker copies the pages that it shares with this process
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDING, signal.SIGCHLD))
         try:
-            pid = os.fork()
+            try:
+                pid, ours, theirs = _fork()
+            except OSError as exc:
+                self._put_off(number, exc)
+                return None
             if pid == 0:
                 ours.close()
                 self._forget()
@@ -159,6 +163,15 @@ class Parent:
         self._started.add(number)
         self._workers[pid] = Worker(number, pid, ours)
         return None
+
+    def _put_off(self, number: int, error: OSError) -> None:
+        """Try again later to start a worker for whom there is no memory, or no process: the others go on."""
+        self._short_lives[number] += 1
+        pause_s = pause_after(max(2, self._short_lives[number]))
+        self._start_at[number] = time.monotonic() + pause_s
+        logger.error("worker %d cannot be started: %s; it is tried again in %g s", number, error, pause_s)
+        if not self._board.has_served:
+            self._status, self._is_ending = 1, True
 
     def _forget(self) -> None:
         """Let go, in a worker, of all that is the parent's."""
@@ -184,13 +197,15 @@ class Parent:
         with contextlib.suppress(ChildProcessError):  # there is none
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if (worker := self._workers.get(ended[0])) is not None:
-                    self._bury(worker, _tell(ended[1]), os.waitstatus_to_exitcode(ended[1]))
+                    reason = worker.killed_because or _tell(ended[1])
+                    self._bury(worker, reason, os.waitstatus_to_exitcode(ended[1]))
 
     def _watch(self) -> None:
         """Look at every worker; kill those that hang, tell those to leave that should."""
         now = time.monotonic()
-        self._has_served = self._has_served or any(self._board.serving())
-        for worker in list(self._workers.values()):
+        for worker in self._workers.values():
+            if worker.killed_because:
+                continue
             pulse = worker.pulse
             pulse.look(now)
             if pulse.has_answered and not (self._is_announced or self._is_ending):
@@ -204,7 +219,7 @@ class Parent:
                     self._kill(worker, "was told to leave, and did not end in time")
             elif (because := self._reason_to_leave(worker)) and self._may_renew(now):
                 self._count_renewal(now)
-                worker.ends_by = now + self._settings.drain_s + self._settings.shutdown_s + _END_S
+                worker.ends_by = now + self._settings.drain_s + self._settings.shutdown_s + END_S
                 logger.warning("worker %d (process %d) %s; it is replaced", worker.number, worker.pid, because)
                 worker.send(signal.SIGTERM)
 
@@ -224,22 +239,22 @@ class Parent:
         self._renewed_at = now
 
     def _kill(self, worker: Worker, reason: str) -> None:
+        """End a worker. It is buried once the kernel lets go of it: a disk that hangs may keep it, and nobody else."""
+        worker.killed_because = reason
         worker.send(signal.SIGKILL)
-        os.waitpid(worker.pid, 0)
-        self._bury(worker, reason, 1)
+        self._board.mark(worker.number, is_serving=False)  # the others take what comes in meanwhile
 
     def _bury(self, worker: Worker, reason: str, exitcode: int) -> None:
         """Note the end of a worker, and when the next is to start."""
         number = worker.number
         del self._workers[worker.pid]
         worker.pulse.close()
-        self._has_served = self._has_served or any(self._board.serving())
         self._board.mark(number, is_serving=False)
         with contextlib.suppress(OSError):  # no memory for a second note: its last gauges stand a moment longer
             self._board.post(number, without_gauges(self._board.read(number)))
         if self._is_ending:
             return
-        if not self._has_served:
+        if not self._board.has_served:
             if exitcode != EXIT_BAD_SETTINGS:  # which it has told itself
                 logger.error("worker %d (process %d) %s, and none has served yet", number, worker.pid, reason)
             self._status = exitcode if exitcode > 0 else 1
@@ -263,28 +278,47 @@ class Parent:
         os.close(self._lifeline_end)
         self._heard.clear()
         self._send_all(signal.SIGTERM)
-        ends_at = time.monotonic() + self._settings.drain_s + self._settings.shutdown_s + _END_S
-        while self._workers:
-            self._rest(min(time.monotonic() + LOOK_S, ends_at))
-            self._take_in()
-            self._watch()  # one that hangs drains nothing
-            for number in self._heard:
-                if number in _ENDING:
-                    self._send_all(number)
-            self._heard.clear()
-            if self._workers and time.monotonic() >= ends_at:
-                logger.error("processes %s did not end in time, and are killed", sorted(self._workers))
-                self._status = 1
-                self._send_all(signal.SIGKILL)
+        if not self._all_end_within(self._settings.drain_s + self._settings.shutdown_s + END_S):
+            logger.error("processes %s did not end in time, and are killed", sorted(self._workers))
+            self._status = 1
+            self._send_all(signal.SIGKILL)
+            if not self._all_end_within(_KILLED_S):
+                logger.error("processes %s hang in the kernel, and are left behind", sorted(self._workers))
         signal.set_wakeup_fd(-1)
         self._signals.close()
         self._signaled.close()
         os.close(self._lifeline)
         return self._status
 
+    def _all_end_within(self, seconds: float) -> bool:
+        ends_at = time.monotonic() + seconds
+        while self._workers and time.monotonic() < ends_at:
+            self._rest(min(time.monotonic() + LOOK_S, ends_at))
+            self._take_in()
+            self._watch()  # one that hangs drains nothing
+            for number in self._heard:
+                self._send_all(number)
+            self._heard.clear()
+        return not self._workers
+
     def _send_all(self, number: int) -> None:
         for worker in self._workers.values():
             worker.send(number)
+
+
+def _fork() -> tuple[int, socket.socket, socket.socket]:
+    """Return the id of the new process, or 0 in it; and both ends of its pulse, the parent's first.
+
+    Raises:
+        OSError: There is no memory for it, or no process, or no file.
+    """
+    with contextlib.ExitStack() as opened:
+        ours, theirs = (
+            opened.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        )  # fmt: skip
+        pid = os.fork()
+        opened.pop_all()
+    return pid, ours, theirs
 
 
 def pause_after(short_lives: int) -> float:

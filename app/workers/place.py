@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from app.workers.board import Board
 
+# beyond draining and finishing: stopping to open, lingering, cutting, and leaving where a runtime hangs
+END_S = 4.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:

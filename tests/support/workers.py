@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.support.server import RunningService
 
 PATIENCE_S = 60.0
+BODY = {"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}
 
 
 def wait_for(is_so: Callable[[], bool], running: RunningService) -> None:
@@ -51,3 +55,40 @@ def _open_files(pid: int) -> set[str]:
         except OSError:  # closed meanwhile
             continue
     return found
+
+
+def ask(url: str) -> httpx.Response:
+    """Ask over a connection of its own."""
+    return httpx.post(f"{url}/predict/dummy", json=BODY, timeout=30)
+
+
+def figure(url: str, name: str, **labels: str) -> float:
+    """Return the sum of the samples of a name that have these labels, as one worker tells it."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def client_of(running: RunningService, pid: int) -> httpx.Client:
+    """Return a client whose kept connection a given worker has accepted."""
+    for _ in range(200):
+        client = httpx.Client(base_url=running.url, timeout=30)
+        stream = client.get("/livez").extensions["network_stream"]
+        port = stream.get_extra_info("client_addr")[1]
+        if owner(running, port) == pid:
+            return client
+        client.close()
+    raise AssertionError(f"process {pid} took none of 200 connections")
+
+
+def told(client: httpx.Client) -> str:
+    """Return the figures, each sample's labels in the order of the alphabet."""
+    lines = []
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            lines.append(f"{sample.name}{{{labels}}} {sample.value}")
+    return "\n".join(lines)

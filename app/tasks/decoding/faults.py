@@ -40,4 +40,5 @@ def expect_few_members(value: object, *place: str | int, most: int = MAX_MEMBERS
 def _fault(detail: ErrorDetails, place: Literal["body", "query"]) -> Fault:
     names = ".".join(str(part) for part in detail["loc"])
     where = pointer(*detail["loc"]) if place == "body" else f"query:{quoted(names)}"
-    return Fault(pointer=where, code=detail["type"], message=detail["msg"], limit=detail.get("ctx", {}).get("limit"))
+    message = detail["msg"].removeprefix("Value error, ")
+    return Fault(pointer=where, code=detail["type"], message=message, limit=detail.get("ctx", {}).get("limit"))

@@ -2,54 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded
-from app.serving.batcher import Answer, Batcher
-from app.tensors import Tensors
-
-POISON = 13.0
-FOREVER = float("inf")
-
-
-class Double:
-    """A backend that doubles its numbers, raises on poison, and remembers the rows of each call."""
-
-    def __init__(self) -> None:
-        self.rows_per_call: list[int] = []
-        self.is_broken = False
-        self.hold: threading.Event | None = None
-        self.entered = threading.Event()
-
-    def __call__(self, inputs: Tensors) -> Tensors:
-        x = inputs["x"]
-        self.rows_per_call.append(len(x))
-        self.entered.set()
-        if self.hold is not None:
-            assert self.hold.wait(10)
-        if self.is_broken or (x == POISON).any():
-            raise RuntimeError("poison")
-        return {"y": x * 2}
-
-
-def rows_of(*values: float) -> Tensors:
-    return {"x": np.array(values, np.float32)[:, None]}
-
-
-def make(run: Callable[[Tensors], Tensors], **changes: Any) -> Batcher:
-    return Batcher(run, **({"is_well": lambda: True, "max_rows": 4, "max_queue_rows": 100} | changes))
-
-
-def go(scenario: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(scenario, 30))
+from app.errors import DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded
+from app.serving.batcher import Answer
+from tests.support.doubling import POISON, Double, go, make, rows_of
+from tests.support.jobs import FOREVER
 
 
 def test_lone_request_is_answered_alone_and_at_once() -> None:
@@ -180,135 +143,6 @@ def test_caller_who_leaves_while_the_batch_runs_disturbs_nobody() -> None:
     go(scenario())
 
 
-def test_request_past_its_deadline_is_dropped_before_it_is_run() -> None:
-    async def scenario() -> None:
-        double = Double()
-        batcher = make(double, clock=lambda: 100.0)
-        late = batcher.submit(rows_of(1), deadline=99.0)
-        good = batcher.submit(rows_of(2), deadline=101.0)
-        with pytest.raises(DeadlineExceeded, match="waited"):
-            await late
-        assert (await good).outputs["y"].item() == 4
-        assert double.rows_per_call == [1]
-
-    go(scenario())
-
-
-def test_deadline_is_kept_while_the_backend_hangs() -> None:
-    async def scenario() -> None:
-        double = Double()
-        double.hold = threading.Event()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = make(double, executor=executor)
-            now = asyncio.get_running_loop().time
-            running = batcher.submit(rows_of(1), deadline=now() + 0.05)
-            await asyncio.to_thread(double.entered.wait, 10)
-            waiting = batcher.submit(rows_of(2), deadline=now() + 0.05)
-            patient = batcher.submit(rows_of(3), deadline=FOREVER)
-            with pytest.raises(DeadlineExceeded, match="ran"):
-                await running
-            with pytest.raises(DeadlineExceeded, match="waited"):
-                await waiting
-            double.hold.set()
-            assert (await patient).outputs["y"].item() == 6
-        assert double.rows_per_call == [1, 1]
-
-    go(scenario())
-
-
-def test_poison_row_fails_alone_and_is_named_by_its_place_in_the_request() -> None:
-    async def scenario() -> None:
-        batcher = make(Double(), max_rows=8)
-        good = batcher.submit(rows_of(1, 2), deadline=FOREVER)
-        bad = batcher.submit(rows_of(3, POISON, 4), deadline=FOREVER)
-        also_good = batcher.submit(rows_of(5), deadline=FOREVER)
-        with pytest.raises(ModelRejectedInput, match="poison") as rejected:
-            await bad
-        assert rejected.value.rows == (1,)
-        assert (await good).outputs["y"].ravel().tolist() == [2, 4]
-        assert (await also_good).outputs["y"].item() == 10
-
-    go(scenario())
-
-
-def test_poison_row_in_a_later_part_of_a_large_request_is_named_by_its_place() -> None:
-    async def scenario() -> None:
-        values = [1.0] * 11
-        values[9] = POISON
-        with pytest.raises(ModelRejectedInput) as rejected:
-            await make(Double()).submit(rows_of(*values), deadline=FOREVER)
-        assert rejected.value.rows == (9,)
-
-    go(scenario())
-
-
-def test_model_that_fails_its_golden_rows_leaves_and_answers_nobody() -> None:
-    async def scenario() -> None:
-        double, reasons = Double(), list[str]()
-        double.is_broken = True
-        batcher = make(double, is_well=lambda: False, on_sick=reasons.append)
-        futures = [batcher.submit(rows_of(i), deadline=FOREVER) for i in range(9)]
-        answers = await asyncio.gather(*futures, return_exceptions=True)
-        assert all(isinstance(answer, ModelNotReady) for answer in answers)
-        assert double.rows_per_call == [4]  # neither bisected nor tried again
-        assert len(reasons) == 1
-        with pytest.raises(ModelNotReady, match="golden rows fail"):
-            batcher.submit(rows_of(1), deadline=FOREVER)
-
-    go(scenario())
-
-
-@pytest.mark.parametrize("outputs", [{"y": np.zeros((1, 1))}, {"y": np.zeros((3, 1))}, {}, {"y": np.array(1.0)}, None])
-def test_wrong_number_of_rows_is_a_failure_and_never_somebody_elses_answer(outputs: Any) -> None:
-    async def scenario() -> None:
-        batcher = make(lambda inputs: outputs)
-        futures = [batcher.submit(rows_of(i, i), deadline=FOREVER) for i in range(2)]
-        answers = await asyncio.gather(*futures, return_exceptions=True)
-        # one row for one row is all that such a backend may be believed, and that is checked row by row
-        assert all(isinstance(a, ModelRejectedInput | Answer) for a in answers)
-        assert all(isinstance(a, ModelRejectedInput) for a in answers) or len(outputs["y"]) == 1
-
-    go(scenario())
-
-
-def test_numbers_that_are_not_finite_are_a_failure_of_their_row() -> None:
-    def run(inputs: Tensors) -> Tensors:
-        return {"y": np.where(inputs["x"] == POISON, np.nan, inputs["x"])}
-
-    async def scenario() -> None:
-        batcher = make(run)
-        good, bad = (batcher.submit(rows_of(v), deadline=FOREVER) for v in (1, POISON))
-        with pytest.raises(ModelRejectedInput, match="NaN"):
-            await bad
-        assert (await good).outputs["y"].item() == 1
-
-    go(scenario())
-
-
-def test_defect_of_ours_in_a_batch_is_answered_too() -> None:
-    def is_well() -> bool:
-        raise KeyError("ours")
-
-    async def scenario() -> None:
-        batcher = make(Double(), is_well=is_well)
-        with pytest.raises(BackendFailed, match="KeyError"):
-            await batcher.submit(rows_of(POISON), deadline=FOREVER)
-        assert (await batcher.submit(rows_of(1), deadline=FOREVER)).outputs["y"].item() == 2
-
-    go(scenario())
-
-
-def test_requests_that_cannot_be_joined_are_answered_and_the_next_is_served() -> None:
-    async def scenario() -> None:
-        batcher = make(Double())
-        odd = [batcher.submit({"x": np.zeros((1, columns))}, deadline=FOREVER) for columns in (1, 2)]
-        answers = await asyncio.gather(*odd, return_exceptions=True)
-        assert all(isinstance(answer, BackendFailed) for answer in answers)
-        assert (await batcher.submit(rows_of(1), deadline=FOREVER)).outputs["y"].item() == 2
-
-    go(scenario())
-
-
 def test_close_answers_what_waits_and_finishes_what_runs() -> None:
     async def scenario() -> None:
         double = Double()
@@ -326,16 +160,6 @@ def test_close_answers_what_waits_and_finishes_what_runs() -> None:
             double.hold.set()
             assert (await running).outputs["y"].item() == 2
             assert batcher.is_idle
-
-    go(scenario())
-
-
-def test_executor_that_was_shut_down_is_answered() -> None:
-    async def scenario() -> None:
-        executor = ThreadPoolExecutor(1)
-        executor.shutdown()
-        with pytest.raises(BackendFailed, match="shutdown"):
-            await make(Double(), executor=executor).submit(rows_of(1), deadline=FOREVER)
 
     go(scenario())
 

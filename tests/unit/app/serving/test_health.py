@@ -1,7 +1,9 @@
 """What no longer answers, or answers wrong, goes out of rotation, and comes back once it is well."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app import backends
 from app.backends import dummy
 from app.errors import ModelNotReady
 from app.metrics import Metrics
 from app.serving import health as module
 from app.serving.catalog import Catalog
-from app.serving.health import LOOK_S, MOST_HUNG, Health
-from app.serving.versions import State, Version
+from app.serving.health import LOAD_S, LOOK_S, MOST_HUNG, Health
+from app.serving.versions import State, Version, read_version
 from app.settings import Settings
 from app.tensors import Tensors
 from tests.support.bundles import dummy_bundle, fault
@@ -264,3 +267,63 @@ def test_who_is_unloaded_is_not_brought_back(tmp_path: Path, folder: Path) -> No
         assert first.state is State.UNLOADED
 
     with_ward(tmp_path, scenario)
+
+
+def test_what_hangs_while_it_is_to_replace_another_is_given_up_and_has_the_time_of_what_is_new(
+    tmp_path: Path, folder: Path
+) -> None:
+    async def scenario(ward: Ward) -> None:
+        model, serving = ward.catalog.models["dummy"], ward.version
+        fresh = read_version(serving.ref, model, None)
+        with fault(folder, fault="hang"):
+            coming = asyncio.create_task(ward.catalog.bring_up(fresh, lambda manifest, golden: None))
+            await ward.look_until(coming.done)
+        assert fresh.state is State.FAILED
+        assert fresh.reason == "its backend has not answered for 30 s"  # also where another process stood here before
+        assert (ward.version, serving.state) == (serving, State.READY)
+        assert ward.catalog.coming is None
+
+    with_ward(tmp_path, scenario, is_successor=True, canary_s=0)
+
+
+def test_a_backend_that_comes_back_after_all_is_let_go(tmp_path: Path, folder: Path) -> None:
+    async def scenario(ward: Ward) -> None:
+        backend = ward.version.backend
+        assert backend is not None
+        hung = weakref.ref(backend)
+        del backend
+        with fault(folder, fault="hang"):
+            caller = asyncio.ensure_future(ward.ask())
+            await ward.look_until(lambda: ward.version.state is State.SICK)
+        await ward.look_until(lambda: ward.version.state is State.READY)
+        assert hung() is not None
+        dummy.NEVER.set()
+        await caller
+        await ward.look_until(lambda: not ward.health._hung)
+        await ward.look_until(lambda: gc.collect() >= 0 and hung() is None)
+
+    with_ward(tmp_path, scenario, canary_s=0)
+
+
+def test_a_bundle_whose_loading_hangs_is_given_up_and_the_next_has_its_turn(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = backends.load
+
+    def hang(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(backends, "load", load)
+        dummy.NEVER.wait()
+
+    async def scenario(ward: Ward) -> None:
+        model = ward.catalog.models["dummy"]
+        stuck, waiting = (read_version(ward.version.ref, model, None) for _ in range(2))
+        monkeypatch.setattr(backends, "load", hang)
+        tasks = [asyncio.create_task(ward.catalog.bring_up(each, lambda *_: None)) for each in (stuck, waiting)]
+        await ward.look_until(lambda: stuck.under_way is not None)
+        for _ in range(int(LOAD_S / LOOK_S)):
+            ward.health.look()
+        await asyncio.gather(*tasks)
+        assert (stuck.state, stuck.reason) == (State.FAILED, "it could not be loaded within 600 s")
+        assert waiting.state is State.READY
+
+    with_ward(tmp_path, scenario, canary_s=0)

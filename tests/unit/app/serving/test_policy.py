@@ -102,9 +102,9 @@ def test_a_policy_survives_json() -> None:
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ({"default": 0}, "greater than or equal to 1"),
+        ({"default": 0}, "number of a version, from 1 to 999999999"),
         ({"default": "newest"}, "'latest'"),
-        ({"default": True}, "valid integer"),
+        ({"default": True}, "expected 'latest' or"),
         ({"labels": {"Canary": 1}}, "a label is"),
         ({"labels": {"latest": 1}}, "not 'latest'"),
         ({"labels": {"7": 1}}, "a label is"),

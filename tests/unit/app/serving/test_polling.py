@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from app.bundle.loader import MANIFEST_FILE, BundleRef
-from app.errors import NotLoaded
+from app.bundle.signing import SIGNATURE_FILE
+from app.errors import NotLoaded, Overloaded, ServingError
 from app.serving.orders import Outcome
 from app.serving.polling import PATIENCE_LOOKS, Poller, lacking
 from app.serving.state import Desired
+from app.serving.versions import State
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle
+from tests.support.fleet import Service, Worker, until
+from tests.support.fleet import run as run_two
+from tests.support.signatures import key_pair
 
 
 class Models:
@@ -24,7 +29,7 @@ class Models:
         self.unwanted: set[str] = set()
         self.shared: dict[str, str] = {}
         self.at_start = {"dummy": frozenset({1})}
-        self.error: NotLoaded | None = None
+        self.error: ServingError | None = None
 
     @property
     def leads(self) -> bool:
@@ -42,6 +47,8 @@ class Models:
     async def load(self, name: str, *, within_s: float, offered: str) -> Outcome:
         assert within_s > 0
         self.loads.append(name)
+        if isinstance(self.error, Overloaded):  # nothing was wished
+            raise self.error
         self.shared[name] = offered
         if self.error is not None:
             raise self.error
@@ -199,3 +206,77 @@ def test_what_a_bundle_lacks_is_told(models_dir: Path) -> None:
     assert lacking(ref) == "dummy.json: No such file or directory"
     (folder / MANIFEST_FILE).unlink()
     assert str(lacking(ref)).startswith("manifest.json cannot be read")
+
+
+def test_what_was_refused_for_the_moment_is_offered_again(models_dir: Path) -> None:
+    async def scenario(poller: Poller, models: Models) -> None:
+        models.error = Overloaded("another worker is changing what is served", retry_after_s=1.0)
+        dummy_bundle(models_dir, version=2)
+        await look(poller, 3)
+        models.error = None
+        await look(poller, 3)
+
+    assert run(models_dir, scenario).loads == ["dummy"] * 3  # at the second look, the third and the fourth
+
+
+def test_looking_goes_on_after_a_folder_that_was_not_there_at_first_and_after_a_defect(
+    models_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Defective(Models):
+        def offered(self, name: str) -> str:
+            if "no good" not in caplog.text:
+                raise ValueError("no good")
+            return super().offered(name)
+
+    async def scenario() -> None:
+        unmounted = models_dir.with_name("unmounted")
+        shutil.move(models_dir, unmounted)
+        models = Defective()
+        looking = asyncio.create_task(Poller(models_dir, models).run(0.001))
+        await until(lambda: "cannot be read" in caplog.text)
+        shutil.move(unmounted, models_dir)
+        dummy_bundle(models_dir, version=2)
+        await until(lambda: models.loads == ["dummy"])
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+
+    asyncio.run(scenario())
+    assert "the models folder could not be looked at" in caplog.text
+
+
+def test_a_version_that_arrives_unsigned_or_is_changed_afterwards_is_never_served_and_one_that_is_signed_is(
+    tmp_path: Path,
+) -> None:
+    pair = key_pair(tmp_path)
+    for version in (1, 2):
+        pair.sign(dummy_bundle(tmp_path / "models", version=version))
+
+    async def scenario(service: Service, one: Worker, two: Worker) -> None:
+        poller = Poller(service.models_dir, one.repository)
+        await poller.begin()
+        folder = dummy_bundle(tmp_path / "away", version=3)
+        (folder / "report.md").write_text("98%")
+        folder = folder.rename(service.models_dir / "dummy" / "3")
+        await look(poller, 4)
+        assert_refused(one, two, "model.sig is missing, and ZTO_SIGNING_KEY asks for it", times=1)
+        pair.sign(folder)
+        (folder / "report.md").write_text("99%")
+        await look(poller, 4)
+        assert_refused(one, two, "not what was signed: 'report.md'", times=2)
+        (folder / "report.md").write_text("98%")
+        await look(poller, 4)
+        assert (one.default, two.default) == (3, 3)
+        (folder / SIGNATURE_FILE).unlink()  # what serves goes on, and says that its folder is no good any more
+        await look(poller, 4)
+        assert (one.default, two.default) == (3, 3)
+        assert SIGNATURE_FILE in one.catalog.resolve("dummy").reason
+
+    def assert_refused(one: Worker, two: Worker, reason: str, *, times: int) -> None:
+        for worker in (one, two):
+            assert worker.default == 2
+            assert worker.states() == [State.READY, State.READY, State.FAILED]
+            assert reason in worker.catalog.models["dummy"].versions[2].reason
+            assert worker.metrics.swaps["dummy", "refused"] == times  # offered once for every change
+
+    run_two(tmp_path, scenario, signing_key=pair.public)

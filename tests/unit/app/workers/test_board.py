@@ -40,6 +40,14 @@ def test_marks_are_of_one_place_each(board: Board) -> None:
     assert board.serving() == (False, False, False)
 
 
+def test_that_somebody_has_served_stays_known(board: Board) -> None:
+    assert not board.has_served
+    board.mark(2, is_serving=True)
+    board.mark(2, is_serving=False)
+    assert board.has_served
+    assert board.serving() == (False, False, False)
+
+
 @pytest.mark.parametrize("torn_bytes", [1, 10, 20, 21, 60, 119])
 def test_note_whose_writer_was_killed_midway_leaves_the_one_before(board: Board, torn_bytes: int) -> None:
     for number in range(4):
