@@ -84,6 +84,9 @@ def configure(level: str, *, log_format: LogFormat = "auto", several_processes: 
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
     sys.unraisablehook = _log_unraisable
+    # what it writes to stderr by itself is no line of ours, and waits for whoever reads: of each connection that speaks
+    # no TLS, for one. Whatever keeps it from serving is raised too
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def configure_tool(level: str) -> None:
@@ -112,13 +115,25 @@ class OutletHandler(logging.Handler):
         self.outlet = outlet
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Write one record; of one that cannot be written, why not. Never raises."""
         try:
-            line = self.format(record).encode("utf-8", "backslashreplace")
-        except Exception:  # as the standard library has it
-            self.handleError(record)
+            line = self._line_of(record)
+        except Exception:  # nor can it be told why; the standard library would write to stderr, and wait for its reader
+            self.outlet.on_drop(1)
         else:
-            self.outlet.write((line + b"\n",), patience_s=PATIENCE_S)
+            self.outlet.write((line.encode("utf-8", "backslashreplace") + b"\n",), patience_s=PATIENCE_S)
+
+    def _line_of(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as exc:  # a mistake of whoever logs: values that do not fit the message, or have no text
+            place = f"{record.pathname}:{record.lineno}"
+            told = (type(exc), exc, exc.__traceback__)
+            message = "a record of %s cannot be written: %s"
+            arguments = (place, type(exc).__name__)
+            return self.format(
+                logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, message, arguments, told)
+            )
 
 
 class JsonFormatter(logging.Formatter):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from app import logs
 from app.admission import Ticket
+from app.outlet import Outlet
 from app.tracing import context
 
 TRACE = context.parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -117,3 +119,53 @@ def test_all_that_a_process_says_goes_one_way(log_format: str) -> None:
     assert "KeyError: 'on a thread'" in told[2]["exception"]
     assert "ValueError: at its end" in told[3]["exception"]
     assert "RuntimeError: nobody catches this" in told[4]["exception"]
+
+
+class Unreadable:
+    def __str__(self) -> str:
+        raise ValueError(INJECTED)
+
+    __repr__ = __str__
+
+
+BROKEN: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    ("%d rows", ("many",), {}),
+    ("%s and %s", ("one",), {}),
+    ("%s", (Unreadable(),), {}),
+    (Unreadable(), (), {}),
+    ("hello", (), {"request_id": Unreadable()}),
+]
+
+
+@pytest.mark.parametrize(("message", "arguments", "extra"), BROKEN)
+def test_a_record_that_cannot_be_written_is_told_as_one_line_all_the_same(
+    message: Any, arguments: tuple[Any, ...], extra: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    handler = logs.OutletHandler(Outlet(writing))
+    handler.setFormatter(logs.JsonFormatter(with_process=False))
+    try:
+        handler.emit(record(message, *arguments, **extra))
+        (line,) = os.read(reading, 64 * 1024).splitlines()
+    finally:
+        handler.outlet.close()
+        os.close(reading)
+        os.close(writing)
+    told = json.loads(line)
+    assert (told["level"], told["logger"]) == ("error", "app.test")
+    assert told["event"].startswith(f"a record of {__file__}:1 cannot be written: ")
+    assert "Traceback" in told["exception"]
+    assert capfd.readouterr() == ("", "")  # nothing goes around the outlet, which waits for nobody
+
+
+def test_a_record_that_nothing_can_be_told_of_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            raise ImportError("structlog")
+
+    dropped: list[int] = []
+    handler = logs.OutletHandler(Outlet(-1, dropped.append))
+    handler.setFormatter(Broken())
+    handler.emit(record("hello"))
+    assert dropped == [1]
+    assert capfd.readouterr() == ("", "")
