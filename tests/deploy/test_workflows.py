@@ -89,6 +89,21 @@ def test_the_image_that_is_published_is_a_stage_and_has_its_papers() -> None:
     assert WORKFLOWS["release.yml"]["jobs"]["publish"]["needs"] == "image"
 
 
+def test_each_architecture_has_its_list_of_parts_kept() -> None:
+    flow = WORKFLOWS["release.yml"]
+    (join,) = [step for step in flow["jobs"]["publish"]["steps"] if step.get("id") == "join"]
+    (kept,) = [
+        step["with"]["path"] for step in flow["jobs"]["publish"]["steps"] if "upload-artifact@" in step.get("uses", "")
+    ]
+    built = [each["architecture"] for each in flow["jobs"]["image"]["strategy"]["matrix"]["include"]]
+    loop = re.search(r"for architecture in (.+); do\n(.*?)\ndone", join["run"], re.DOTALL)
+    assert loop is not None
+    assert loop[1].split() == built
+    # of an image for several platforms, `.SBOM` is no document: it has one under the name of each
+    assert '{{ json (index .SBOM \\"linux/$architecture\\").SPDX }}' in loop[2]
+    assert f'"../{kept.replace("*", "$architecture")}"' in loop[2]
+
+
 def test_what_is_updated_each_week_is_there() -> None:
     files = {
         "github-actions": ".github/workflows",
