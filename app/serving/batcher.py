@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from app.bundle.manifest import TensorSpec
+from app.counts import Statistics
 from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded, ServingError
-from app.metrics import Statistics
 from app.serving.costs import CostModel
 from app.serving.forecast import Forecast, Room
 from app.serving.isolation import BatchResult, run_isolated
