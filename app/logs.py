@@ -75,6 +75,7 @@ def configure(level: str, *, log_format: LogFormat = "auto", several_processes: 
         log_format: ``auto`` is JSON where stderr is no terminal.
         several_processes: Whether several write, and each tells its id.
     """
+    _hold_stderr()
     handler = OutletHandler(Outlet(STDERR))
     handler.setFormatter((JsonFormatter if is_json(log_format) else TextFormatter)(several_processes))
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -191,6 +192,17 @@ def escaped(text: str) -> str:
 def one_line(json_text: str) -> str:
     """Return JSON in which no character is left that any reader takes for the end of a line, or a command."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
+def _hold_stderr() -> None:
+    """Let nothing else have the number of stderr where it is closed: the next connection or file would get the log."""
+    try:
+        os.fstat(STDERR)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != STDERR:
+            os.dup2(nowhere, STDERR)
+            os.close(nowhere)
 
 
 def _json_formatter(with_process: bool) -> logging.Formatter:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +170,21 @@ def test_a_record_that_nothing_can_be_told_of_is_counted(capfd: pytest.CaptureFi
     handler.emit(record("hello"))
     assert dropped == [1]
     assert capfd.readouterr() == ("", "")
+
+
+OPENS_A_FILE = """
+import logging, os, sys
+from app import logs
+logs.configure("info", log_format="json")
+number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+logging.getLogger("app").error("to nobody")
+print(number)
+"""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-"])
+def test_a_closed_stderr_gives_its_number_and_the_log_to_nobody(closed: str, tmp_path: Path) -> None:
+    command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, OPENS_A_FILE, str(tmp_path / "other")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert int(done.stdout) != 2
+    assert (tmp_path / "other").read_bytes() == b""
