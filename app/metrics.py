@@ -157,6 +157,13 @@ class Metrics:
                 else:
                     ours[key] += count
 
+    def forget(self, model: str, version: str) -> None:
+        """Let go of the statistics of a version that is gone: over years there are thousands, in every snapshot.
+
+        What Prometheus is told of it stays, which is little: a sum that went down would pass for a new beginning.
+        """
+        self.statistics.pop((model, version), None)
+
     def _counts(self) -> Iterator[tuple[str, defaultdict[Any, Any]]]:
         for name, counts in vars(self).items():
             if isinstance(counts, defaultdict):
