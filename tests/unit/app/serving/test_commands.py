@@ -1,7 +1,6 @@
 """What is wished of the models reaches every worker, or none; two workers of one process share a real board."""
 
 import asyncio
-import shutil
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -156,20 +155,6 @@ def test_both_workers_adopt_a_policy_and_the_answer_says_so(folder: Path) -> Non
         assert outcome.lasts_because is None
         assert (one.default, two.default) == (1, 1)
         assert one.repository.standing("dummy") == outcome
-
-    run(folder, scenario)
-
-
-def test_statistics_of_a_version_that_is_gone_are_let_go_of_and_its_counters_stay(folder: Path) -> None:
-    async def scenario(service: Service, one: Worker, two: Worker) -> None:
-        for worker in (one, two):
-            worker.metrics.requests["predict", "dummy", "1", "200"] += 1
-            assert set(worker.metrics.statistics) == {("dummy", "1"), ("dummy", "2")}
-        shutil.rmtree(service.models_dir / "dummy" / "1")
-        await one.repository.load("dummy", within_s=WITHIN_S)
-        for worker in (one, two):
-            await until(lambda worker=worker: set(worker.metrics.statistics) == {("dummy", "2")})  # type: ignore[misc]
-            assert worker.metrics.requests == {("predict", "dummy", "1", "200"): 1}
 
     run(folder, scenario)
 
