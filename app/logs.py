@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -31,6 +32,8 @@ MAX_EVENT_CHARACTERS = 4096
 MAX_TRACEBACK_CHARACTERS = 32 * 1024
 # for the reader of the log to make room, once; see Outlet
 PATIENCE_S = 0.1
+# of OpenTelemetry, which tell of each try while a collector is away
+_EXPORTERS = tuple(f"opentelemetry.exporter.otlp.proto.http.{kind}_exporter" for kind in ("trace", "metric"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 logger = logging.getLogger("app")
@@ -82,6 +85,8 @@ def configure(level: str, *, log_format: LogFormat = "auto", several_processes: 
     logging.captureWarnings(True)
     # it warns of each body that is no form, which a caller is told anyway: anybody could fill the log
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    for name in _EXPORTERS:
+        logging.getLogger(name).addFilter(Seldom())
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
     sys.unraisablehook = _log_unraisable
@@ -135,6 +140,29 @@ class OutletHandler(logging.Handler):
             return self.format(
                 logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, message, arguments, told)
             )
+
+
+class Seldom(logging.Filter):
+    """Lets one record through, and the next a while later: what fails again and again must not fill the log.
+
+    Args:
+        every_s: Seconds between two of them.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, every_s: float = 60.0, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._next_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is written."""
+        now = self._clock()
+        if now < self._next_at:
+            return False
+        self._next_at = now + self._every_s
+        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -188,3 +188,30 @@ def test_a_closed_stderr_gives_its_number_and_the_log_to_nobody(closed: str, tmp
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     assert int(done.stdout) != 2
     assert (tmp_path / "other").read_bytes() == b""
+
+
+def test_what_fails_again_and_again_is_told_once_in_a_while() -> None:
+    now = [100.0]
+    seldom = logs.Seldom(60.0, clock=lambda: now[0])
+    told = []
+    for now[0] in (100.0, 101.0, 159.9, 160.0, 161.0, 500.0):
+        told += [now[0]] if seldom.filter(record("the collector is away")) else []
+    assert told == [100.0, 160.0, 500.0]
+
+
+COLLECTOR_IS_AWAY = """
+import logging
+from app import logs
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import _logger as metrics
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import _logger as traces
+logs.configure("info", log_format="json")
+for _ in range(50):
+    metrics.warning("away"); traces.warning("away")
+"""
+
+
+def test_exporters_of_opentelemetry_tell_seldom_that_their_collector_is_away() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTOR_IS_AWAY], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["logger"].rpartition(".")[2] for line in done.stderr.splitlines()] == [
+        "metric_exporter", "trace_exporter",
+    ]  # fmt: skip
