@@ -10,21 +10,15 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/, the text-b
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
+
+from app.counts import Histogram
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
-class Counted(Protocol):
-    """A histogram."""
-
-    bounds: tuple[float, ...]
-    counts: list[int]
-    total: float
-
-
 def write_histograms(
-    name: str, help_text: str, labels: tuple[str, ...], histograms: Mapping[Any, Counted]
+    name: str, help_text: str, labels: tuple[str, ...], histograms: Mapping[Any, Histogram]
 ) -> Iterable[str]:
     """Yield the lines of one family.
 

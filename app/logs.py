@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -31,6 +32,8 @@ MAX_EVENT_CHARACTERS = 4096
 MAX_TRACEBACK_CHARACTERS = 32 * 1024
 # for the reader of the log to make room, once; see Outlet
 PATIENCE_S = 0.1
+# of OpenTelemetry, which tell of each try while a collector is away
+_EXPORTERS = tuple(f"opentelemetry.exporter.otlp.proto.http.{kind}_exporter" for kind in ("trace", "metric"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 logger = logging.getLogger("app")
@@ -75,15 +78,21 @@ def configure(level: str, *, log_format: LogFormat = "auto", several_processes: 
         log_format: ``auto`` is JSON where stderr is no terminal.
         several_processes: Whether several write, and each tells its id.
     """
+    _hold_stderr()
     handler = OutletHandler(Outlet(STDERR))
     handler.setFormatter((JsonFormatter if is_json(log_format) else TextFormatter)(several_processes))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.captureWarnings(True)
     # it warns of each body that is no form, which a caller is told anyway: anybody could fill the log
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    for name in _EXPORTERS:
+        logging.getLogger(name).addFilter(Seldom())
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_of_thread
     sys.unraisablehook = _log_unraisable
+    # what it writes to stderr by itself is no line of ours, and waits for whoever reads: of each connection that speaks
+    # no TLS, for one. Whatever keeps it from serving is raised too
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def configure_tool(level: str) -> None:
@@ -112,13 +121,48 @@ class OutletHandler(logging.Handler):
         self.outlet = outlet
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Write one record; of one that cannot be written, why not. Never raises."""
         try:
-            line = self.format(record).encode("utf-8", "backslashreplace")
-        except Exception:  # as the standard library has it
-            self.handleError(record)
+            line = self._line_of(record)
+        except Exception:  # nor can it be told why; the standard library would write to stderr, and wait for its reader
+            self.outlet.on_drop(1)
         else:
-            self.outlet.write((line + b"\n",), patience_s=PATIENCE_S)
+            self.outlet.write((line.encode("utf-8", "backslashreplace") + b"\n",), patience_s=PATIENCE_S)
+
+    def _line_of(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception as exc:  # a mistake of whoever logs: values that do not fit the message, or have no text
+            place = f"{record.pathname}:{record.lineno}"
+            told = (type(exc), exc, exc.__traceback__)
+            message = "a record of %s cannot be written: %s"
+            arguments = (place, type(exc).__name__)
+            return self.format(
+                logging.LogRecord(record.name, record.levelno, record.pathname, record.lineno, message, arguments, told)
+            )
+
+
+class Seldom(logging.Filter):
+    """Lets one record through, and the next a while later: what fails again and again must not fill the log.
+
+    Args:
+        every_s: Seconds between two of them.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, every_s: float = 60.0, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._next_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is written."""
+        now = self._clock()
+        if now < self._next_at:
+            return False
+        self._next_at = now + self._every_s
+        return True
 
 
 class JsonFormatter(logging.Formatter):
@@ -176,6 +220,17 @@ def escaped(text: str) -> str:
 def one_line(json_text: str) -> str:
     """Return JSON in which no character is left that any reader takes for the end of a line, or a command."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
+
+
+def _hold_stderr() -> None:
+    """Let nothing else have the number of stderr where it is closed: the next connection or file would get the log."""
+    try:
+        os.fstat(STDERR)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        if nowhere != STDERR:
+            os.dup2(nowhere, STDERR)
+            os.close(nowhere)
 
 
 def _json_formatter(with_process: bool) -> logging.Formatter:

@@ -119,6 +119,7 @@ class ZeroToOne(FastAPI):
             await send(message)
 
         if ticket.refusal is not None:
+            self.admission.count_refusal(ticket.refusal)
             ticket.facts.code = ticket.refusal.code
             await _error_response(ticket.refusal, scope["path"], ticket)(scope, receive, send_with_receipts)
             return

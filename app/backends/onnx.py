@@ -97,7 +97,8 @@ def load(bundle: Bundle, *, key: str = "onnx", threads: int, device: Device = "a
     options.enable_mem_pattern = False  # it plans memory for shapes that stay the same, and costs 5 MB where rows vary
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    options.log_severity_level = 3  # its warnings speak to whoever exports the graph
+    # what it says of a failure is raised as well; its own lines go around the log, and wait for whoever reads it
+    options.log_severity_level = 4
     # threads that spin while they wait take the core from the event loop
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # weights outside the file would come from beside the working directory, and no digest speaks for them

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from app.admission import Ticket
+from app.counts import Histogram
 from app.errors import InvalidInput
-from app.metrics import Histogram, Metrics
+from app.metrics import Metrics
 from app.protocols import problem
 from app.protocols.answers import BYTES, DOOR, JSON, Answers, Written, parse_query
 from app.serving.jobs import Answer

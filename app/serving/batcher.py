@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from app.bundle.manifest import TensorSpec
+from app.counts import Statistics
 from app.errors import BackendFailed, DeadlineExceeded, ModelNotReady, Overloaded, ServingError
-from app.metrics import Statistics
 from app.serving.costs import CostModel
 from app.serving.deadlines import Deadlines
 from app.serving.forecast import Forecast, Room

@@ -284,6 +284,9 @@ class Swap:
                 if version.state is State.READY and version is not default and version.ref.version not in policy.named
             ]
         await self._take_down([*gone, *surplus])
+        for version in gone:
+            if model.numbered(version.ref.version) is None:  # nor has it come back meanwhile
+                self._metrics.forget(model.name, str(version.ref.version))
 
     async def _unload(self, name: str, policy: Policy) -> None:
         model = self.models.get(name)

@@ -16,8 +16,8 @@ from app.bundle.golden import GoldenRows
 from app.bundle.loader import Bundle, BundleRef, find_bundles, open_bundle
 from app.bundle.manifest import FileRef, Manifest
 from app.bundle.signing import PublicKeys
+from app.counts import Histogram
 from app.errors import BundleError, SettingsError
-from app.metrics import Histogram
 from app.serving.batcher import Batcher
 from app.serving.calls import Calls
 from app.serving.costs import CostModel

@@ -6,7 +6,6 @@ what it does not take, which is counted, and nothing else.
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -85,7 +84,8 @@ class OpenTelemetry:
         """Start sending; called on the event loop that writes the figures."""
         self._loop = asyncio.get_running_loop()
         if self._options.with_traces:
-            self._spans = _SpanQueue(_Building(OTLPSpanExporter(), self._resource, self._scope), self._figures)
+            building = _Building(OTLPSpanExporter(), self._resource, self._scope)
+            self._spans = _SpanQueue(building, self._figures, self._options)
             self._tracer_provider.add_span_processor(self._spans)
         if self._options.with_metrics:
             exporter = FiguresExporter(OTLPMetricExporter(), self._read, self._resource, self._scope)
@@ -117,7 +117,7 @@ class OpenTelemetry:
 
     def _emit(self, finished: Finished) -> None:
         if self._spans is not None:
-            self._spans.offer(finished)
+            self._spans.on_end(finished)
 
     def _read(self) -> Iterable[Family]:
         """Return the figures, read on the event loop's thread, which writes them."""
@@ -137,32 +137,38 @@ class OpenTelemetry:
 class _SpanQueue(BatchSpanProcessor):
     """The SDK's queue and thread, which drops what is too much without a word for each.
 
+    What finds no room is turned away here, FastAPI's spans as well as ours: the SDK would give up the oldest for them,
+    and what it has given up would count as waiting for ever.
+
     Args:
         exporter: Sends spans.
         figures: Told of those that were dropped.
+        options: How many there is room for.
     """
 
-    def __init__(self, exporter: "_Building", figures: Metrics) -> None:
-        self._most = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or 2048)
+    def __init__(self, exporter: "_Building", figures: Metrics, options: Options) -> None:
+        self._most = options.queue_spans
         self._building = exporter
         self._figures = figures
         self._offered = 0
-        super().__init__(exporter)
+        super().__init__(exporter, max_queue_size=options.queue_spans, max_export_batch_size=options.batch_spans)
 
-    def offer(self, finished: Finished) -> None:
-        """Queue a span that is yet to be made."""
+    def on_end(self, span: ReadableSpan | Finished) -> None:
+        """Queue a span, where there is room for it; called on the event loop."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
         if self._offered - self._building.taken >= self._most:
             self._figures.dropped_spans[_SCOPE] += 1
             return
         self._offered += 1
-        self.on_end(finished)  # type: ignore[arg-type]  # it asks for the context alone
+        super().on_end(span)  # type: ignore[arg-type]  # it asks for the context alone
 
 
 class _Building(SpanExporter):
     """Makes the spans that are about to be sent.
 
     Attributes:
-        taken: How many of ours have left the queue.
+        taken: How many have left the queue.
     """
 
     def __init__(self, exporter: SpanExporter, resource: Resource, scope: InstrumentationScope) -> None:
@@ -173,8 +179,8 @@ class _Building(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan | Finished]) -> SpanExportResult:
         """Send spans, of both kinds."""
+        self.taken += len(spans)  # before anything can raise
         made = [s if isinstance(s, ReadableSpan) else s.build(self._resource, self._scope) for s in spans]
-        self.taken += sum(not isinstance(span, ReadableSpan) for span in spans)
         return self._exporter.export(made)
 
     def shutdown(self) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,9 @@ def test_a_misspelled_field_is_found(field: str, tmp_path: Path) -> None:
         (ANONYMOUS | {"settings": {"ZTO_PORT": 80}}, "settings.ZTO_PORT belongs to the chart: set ports.http"),
         (ANONYMOUS | {"settings": {"ZTO_HOST": "::"}}, "settings.ZTO_HOST belongs to the chart"),
         (ANONYMOUS | {"settings": {"ZTO_ADMIN_KEY": "in-plain-sight"}}, "set access.secret"),
+        (ANONYMOUS | {"settings": {"ZTO_SIGNING_KEY": "key.pub"}}, "set models.signingKey.configMap"),
+        (ANONYMOUS | {"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels.app.kubernetes.io/name belongs to"),
+        ({"access": {"secret": "keys"}, "serviceMonitor": {"enabled": True}}, "serviceMonitor.key.secret is missing"),
         (ANONYMOUS | {"ports": {"http": 80}}, "/ports/http"),
         (ANONYMOUS | {"ports": {"grpc": 8000}}, "must differ"),
         (ANONYMOUS | {"shutdown": {"drainSeconds": -1}}, "/shutdown/drainSeconds"),
@@ -160,11 +164,60 @@ def test_keys_given_as_a_file_become_the_secret_that_is_mounted(tmp_path: Path) 
 
 
 def test_settings_come_as_they_were_written(tmp_path: Path) -> None:
-    settings = {"ZTO_MAX_BODY_BYTES": 16777216, "ZTO_TUNING": False, "ZTO_REQUIRED_MODELS": "cnn,lstm"}
+    settings = {"ZTO_MAX_BODY_BYTES": 16777216, "ZTO_TUNING": False, "ZTO_REQUIRED_MODELS": "cnn,lstm",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}  # fmt: skip
     variables = environ(service_of(install(tmp_path, ANONYMOUS | {"settings": settings})))
     assert {name: variables[name] for name in settings} == {
         "ZTO_MAX_BODY_BYTES": "16777216", "ZTO_TUNING": "false", "ZTO_REQUIRED_MODELS": "cnn,lstm",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
     }  # fmt: skip
+
+
+def test_a_key_of_signatures_is_mounted_where_its_setting_says(tmp_path: Path) -> None:
+    models = {"signingKey": {"configMap": "signing", "name": "ours.pub"}}
+    deployment = only(install(tmp_path, ANONYMOUS | {"models": models}), "Deployment")
+    expect_valid(deployment, VERSIONS[0])
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (volume,) = [volume for volume in pod["volumes"] if "configMap" in volume]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
+    assert (volume["configMap"]["name"], mount["readOnly"]) == ("signing", True)
+    (item,) = volume["configMap"]["items"]
+    assert item["key"] == "ours.pub"
+    assert environ(container)["ZTO_SIGNING_KEY"] == f"{mount['mountPath']}/{item['path']}"
+
+
+def test_the_alerts_find_the_job_of_any_release(tmp_path: Path) -> None:
+    """The operator takes the job from a label of the Service; else from its name, which has the release in it."""
+    resources = install(tmp_path, ANONYMOUS | {"serviceMonitor": {"enabled": True}}, release="edge")
+    monitor, service = only(resources, "ServiceMonitor"), only(resources, "Service")
+    job = service["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+    rules = (ROOT / "deploy/observability/prometheus/rules/zero-to-one.yml").read_text()
+    assert set(re.findall(r'job="([^"]+)"', rules)) == {job}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({}, None),
+        ({"ingress": {"enabled": True, "host": "a.example.com"}}, "the Ingress controller"),
+        ({"serviceMonitor": {"enabled": True}}, "Prometheus"),
+        ({"serviceMonitor": {"enabled": True}, "networkPolicy": {"from": [{"namespaceSelector": {}}]}}, None),
+        ({"serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": False}}, None),
+    ],
+    ids=str,
+)
+def test_who_is_told_to_ask_and_is_not_let_in_is_named(
+    values: dict[str, Any], named: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps(ANONYMOUS | values))
+    done = run_helm("install", RELEASE, CHART, "--dry-run=client", "--values", file)
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("NOTES:")[2]
+    assert "is coming up" in notes
+    assert ("networkPolicy.from" in notes) == (named is not None)
+    assert named is None or f"name the namespace of {named} in networkPolicy.from" in notes
 
 
 @pytest.mark.parametrize(("drain_s", "finish_s", "grace_s"), [(10, 30, 45), (0.5, 1, 7), (29.1, 86400, 86435)])

@@ -109,8 +109,8 @@ def test_helm_takes_its_commands(words: list[str], tmp_path: Path) -> None:
     """An installation renders; an upgrade that keeps what was said renders with what was said before."""
     assert words[1] in ("install", "upgrade")
     assert words[2:4] == ["zero-to-one", "deploy/helm"]
-    before = ["--set", "access.secret=zero-to-one-keys"] if "--reuse-values" in words else []
-    rest = [word for word in words[2:] if word != "--reuse-values"]
+    before = ["--set", "access.secret=zero-to-one-keys"] if "--reset-then-reuse-values" in words else []
+    rest = [word for word in words[2:] if word != "--reset-then-reuse-values"]
     done = subprocess.run([helm(), "template", *before, *rest], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "kind: Deployment" in done.stdout

@@ -89,6 +89,64 @@ def test_the_image_that_is_published_is_a_stage_and_has_its_papers() -> None:
     assert WORKFLOWS["release.yml"]["jobs"]["publish"]["needs"] == "image"
 
 
+STUB = """#!/bin/sh
+printf '%s\\n' "$*" >>"$CALLS"
+case "$0" in */gh) printf 'refs/tags/v%s\\n' $VERSIONS ;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "others", "tags"),
+    [
+        ("1.2.10", "1.2.9 1.1.30 2.0.0-rc1", ["1.2.10", "1.2", "latest"]),
+        ("1.1.31", "1.2.9 1.1.30", ["1.1.31", "1.1"]),
+        ("2.0.0rc1", "1.2.9", ["2.0.0rc1"]),
+    ],
+)
+def test_a_release_gets_the_tags_of_its_line_and_latest_if_it_is(
+    version: str, others: str, tags: list[str], tmp_path: Path
+) -> None:
+    """The step runs as GitHub runs it; what it calls takes note of that and does nothing."""
+    (join,) = [step for step in WORKFLOWS["release.yml"]["jobs"]["publish"]["steps"] if step.get("id") == "join"]
+    assert join["shell"] == "bash"
+    for name in ("docker", "gh"):
+        (tmp_path / name).write_text(STUB)
+        (tmp_path / name).chmod(0o755)
+    digests = tmp_path / join["working-directory"]
+    digests.mkdir()
+    for digest in ("a" * 64, "b" * 64):
+        (digests / digest).touch()
+    environ = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(tmp_path / "calls"), "VERSIONS": f"{others} {version}",
+        "GITHUB_REPOSITORY": "Some/Repo", "GITHUB_REF_NAME": f"v{version}", "GITHUB_OUTPUT": str(tmp_path / "output"),
+    }  # fmt: skip
+    subprocess.run(["bash", "-e", "-o", "pipefail", "-c", join["run"]], cwd=digests, env=environ, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    (create,) = [call for call in calls if call.startswith("buildx imagetools create ")]
+    assert re.findall(r"--tag ghcr.io/some/repo:(\S+)", create) == tags
+    assert re.findall(r"ghcr.io/some/repo@sha256:(\S+)", create) == ["a" * 64, "b" * 64]
+    assert {path.name for path in tmp_path.glob("sbom*")} == {"sbom-amd64.spdx.json", "sbom-arm64.spdx.json"}
+    inspected = [call for call in calls if ".SPDX" in call]
+    assert [re.findall(r'\(index \.SBOM "(\S+)"\)\.SPDX', call) for call in inspected] == [
+        ["linux/amd64"], ["linux/arm64"],
+    ]  # fmt: skip
+
+
+def test_each_architecture_has_its_list_of_parts_kept() -> None:
+    flow = WORKFLOWS["release.yml"]
+    (join,) = [step for step in flow["jobs"]["publish"]["steps"] if step.get("id") == "join"]
+    (kept,) = [
+        step["with"]["path"] for step in flow["jobs"]["publish"]["steps"] if "upload-artifact@" in step.get("uses", "")
+    ]
+    built = [each["architecture"] for each in flow["jobs"]["image"]["strategy"]["matrix"]["include"]]
+    loop = re.search(r"for architecture in (.+); do\n(.*?)\ndone", join["run"], re.DOTALL)
+    assert loop is not None
+    assert loop[1].split() == built
+    # of an image for several platforms, `.SBOM` is no document: it has one under the name of each
+    assert '{{ json (index .SBOM \\"linux/$architecture\\").SPDX }}' in loop[2]
+    assert f'"../{kept.replace("*", "$architecture")}"' in loop[2]
+
+
 def test_what_is_updated_each_week_is_there() -> None:
     files = {
         "github-actions": ".github/workflows",

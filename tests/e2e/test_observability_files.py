@@ -181,6 +181,16 @@ def test_the_parts_know_each_other() -> None:
     assert provider["options"]["path"] in mounted
 
 
+def test_compose_can_send_what_the_guide_says_of_traces() -> None:
+    guide = Page.read(ROOT / "docs/guides/observability.md")
+    (command,) = [block.text for block in guide.blocks if block.kind == "bash" and "--build" in block.text]
+    told = set(re.findall(r"\b([A-Z_]+)=", "\n".join(block.text for block in guide.blocks if block.kind == "bash")))
+    for name in ("service", "service-torch"):
+        service = COMPOSE["services"][name]
+        assert {each for each in told if each.startswith("OTEL_")} <= set(service["environment"])
+        assert set(re.findall(r"\b(EXTRAS)=", command)) <= set(service["build"]["args"])
+
+
 # Promtool
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -169,6 +170,8 @@ def encrypted(models: Path, folder: Path) -> Iterator[RunningService]:
     ) as running:  # fmt: skip
         yield running
         assert running.stop() == 0
+        foreign = [line for line in running.log().splitlines() if not re.match(r"\d{4}-\d\d-\d\d \d\d:|    ", line)]
+        assert foreign == []
 
 
 def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folder: Path) -> None:
@@ -186,6 +189,10 @@ def test_every_port_speaks_tls_and_nothing_else(encrypted: RunningService, folde
     for target in (encrypted.url, encrypted.admin_url):
         with pytest.raises(httpx.TransportError):
             request("GET", target.replace("https", "http") + "/livez")
+    host, port = encrypted.grpc_target.split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert plain.recv(1) == b""
 
 
 def test_health_command_knows_tls_and_needs_no_key(encrypted: RunningService, folder: Path) -> None:

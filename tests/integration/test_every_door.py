@@ -165,9 +165,16 @@ def asked_paths(guarded: Guarded) -> list[tuple[str, str, Role]]:
     return roles
 
 
+def guesses(guarded: Guarded) -> float:
+    told = guarded.client.get("/metrics", headers={"x-api-key": guarded.key[Role.READ]}).text
+    found = re.search(r'zto_refusals_total\{code="wrong_key"\} (\S+)', told)
+    return 0.0 if found is None else float(found[1])
+
+
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer zto_guessed"}, {"x-api-key": "zto_guessed"}])
 def test_nothing_but_probes_answers_without_a_good_key(guarded: Guarded, headers: dict[str, str]) -> None:
-    for method, path, _ in asked_paths(guarded):
+    asked, before = asked_paths(guarded), guesses(guarded)
+    for method, path, _ in asked:
         answer = guarded.client.request(method, path, headers=JSON | headers, content=b" " * (2 * LIMIT))
         assert answer.status_code == 401, f"{method} {path}: {answer.status_code} {answer.text}"
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -176,6 +183,7 @@ def test_nothing_but_probes_answers_without_a_good_key(guarded: Guarded, headers
             {"error"} if re.match("/v[12]/|/v2$", path) else {"type", "title", "status", "detail", "code", "request_id"}
         )
         assert set(answer.json()) == form, path
+    assert guesses(guarded) - before == len(asked)  # whoever guesses keys is seen, whatever path that is tried on
     for path in PROBES:
         answer = guarded.client.get(path, headers=headers)
         assert answer.status_code == 200, path

@@ -8,7 +8,7 @@ import re
 
 _CHECKED: dict[str, tuple[str, ...]] = {
     "helm install": ("--set", "--set-file", "--values"),
-    "helm upgrade": ("--reuse-values", "--set", "--set-file", "--values"),
+    "helm upgrade": ("--reset-then-reuse-values", "--set", "--set-file", "--values"),
     "kubectl create secret generic": ("--from-file",),
     "kubectl port-forward": (),
     "kubectl rollout": (),

@@ -15,11 +15,14 @@ from app.access.roles import Role
 from app.admission import MAX_TIMEOUT_MS, Admission, Ticket
 from app.errors import ClientGone, MalformedBody, NotAllowed, ServingError, code_of
 from app.incoming import Share
+from app.metrics import Metrics
 from app.protocols.grpc import statuses
 from app.settings import Settings
 
 logger = logging.getLogger("app.grpc")
 
+# its name in the metrics
+DOOR = "grpc"
 SERVICE = "inference.GRPCInferenceService"
 # the method that sends payloads, once or on a stream
 INFER, STREAM_INFER = "ModelInfer", "ModelStreamInfer"
@@ -35,10 +38,12 @@ class Door:
     Args:
         admission: The one of every door.
         settings: Of the service.
+        metrics: Told of every request for a prediction, also of those that are not let in.
     """
 
-    def __init__(self, admission: Admission, settings: Settings) -> None:
+    def __init__(self, admission: Admission, settings: Settings, metrics: Metrics) -> None:
         self._admission = admission
+        self._metrics = metrics
         self._admin_port = settings.admin_port
         self._answers_open = asyncio.Event()
         self._answers_open.set()
@@ -71,11 +76,16 @@ class Door:
             ticket.deadline = ticket.received_at + min(left_s, MAX_TIMEOUT_MS / 1e3)
             ticket.is_default_deadline = False
         ticket.facts.method, ticket.facts.path = "POST", f"/{SERVICE}/{method}"
+        if method in (INFER, STREAM_INFER):
+            ticket.facts.door = DOOR
         logs.REQUEST.set(ticket)
         return ticket
 
     def finish(self, ticket: Ticket, status: str) -> None:
-        """Tell of a call that is over; see :meth:`app.admission.Admission.finish`."""
+        """Count a request for a prediction, and tell of any call that is over, as :meth:`Admission.finish` does."""
+        facts = ticket.facts
+        if facts.door:
+            self._metrics.requests[facts.door, facts.model, facts.version, status] += 1
         self._admission.finish(ticket, status)
 
     def offer(self, ticket: Ticket, data: bytes) -> None:
@@ -99,11 +109,11 @@ class Door:
 
         async def handle(data: bytes, context: Context) -> bytes:
             ticket = self.ticket_of(context, role, method)
-            if method == INFER:
-                self._admission.offer(ticket, data)
             try:
                 if ticket.refusal is not None:
                     raise ticket.refusal
+                if method == INFER:
+                    self._admission.offer(ticket, data)
                 answered = await answer(ticket, self.parse(request_type, data), context)
                 await self.may_answer()
             except asyncio.CancelledError:

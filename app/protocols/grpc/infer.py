@@ -3,23 +3,18 @@
 import asyncio
 from typing import Any
 
-import grpc
-
 from app.access.roles import Role
 from app.admission import Ticket
 from app.errors import ClientGone, ModelNotReady
-from app.metrics import Metrics
 from app.protocols.asgi import note
 from app.protocols.grpc import codec, statuses
-from app.protocols.grpc.door import OK, STREAM_INFER, Context, Door
+from app.protocols.grpc.door import DOOR, OK, STREAM_INFER, Context, Door
 from app.protocols.grpc.gathering import Gathering
 from app.protocols.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from app.protocols.open_inference.inference import Inference
 from app.serving.catalog import Catalog
 from app.serving.versions import Version
 
-# of the counts by door
-DOOR = "grpc"
 # of one stream; whoever sends more is read no further until the first is answered
 MAX_IN_FLIGHT = 128
 
@@ -31,17 +26,13 @@ class InferDoor:
         door: Lets them in.
         inference: The data plane.
         catalog: The models.
-        metrics: Told of every answer.
         closing: Set when the service leaves for good; streams that wait for nothing end.
     """
 
-    def __init__(
-        self, door: Door, inference: Inference, catalog: Catalog, metrics: Metrics, closing: asyncio.Event
-    ) -> None:
+    def __init__(self, door: Door, inference: Inference, catalog: Catalog, closing: asyncio.Event) -> None:
         self._door = door
         self._inference = inference
         self._catalog = catalog
-        self._metrics = metrics
         self._closing = closing
         self._gathering = Gathering()
 
@@ -49,7 +40,6 @@ class InferDoor:
         """Return the answer to a request as it is written; raises what :meth:`Inference.infer` does."""
         del context
         version: Version | None = None
-        status = grpc.StatusCode.CANCELLED
         try:
             asked = message.model_version or None
             version = self._catalog.pick(message.model_name, asked)
@@ -60,16 +50,9 @@ class InferDoor:
                 version, response = await self._inference.infer(
                     ticket, version, codec.parse(message), asked=asked, hung_up=_never
                 )
-            answer = codec.serialize(response, is_typed=codec.has_typed_contents(message))
-            status = grpc.StatusCode.OK
-            return answer
-        except Exception as exc:
-            status, _, _ = statuses.render(exc, ticket)
-            raise
+            return codec.serialize(response, is_typed=codec.has_typed_contents(message))
         finally:
             note(ticket, DOOR, version)
-            label = ("", "") if version is None else (version.ref.name, str(version.ref.version))
-            self._metrics.requests[(DOOR, *label, status.name)] += 1
 
     async def stream(self, _: Any, context: Context) -> None:
         """Answer the requests of a stream in their order; many may be on their way at once. An error ends none."""
@@ -108,11 +91,11 @@ class InferDoor:
     async def _answer(self, data: bytes, context: Context) -> ModelStreamInferResponse:
         """Return what a stream says to one request. Never raises but when it is canceled."""
         ticket = self._door.ticket_of(context, Role.PREDICT, STREAM_INFER)
-        self._door.offer(ticket, data)
         message = ModelInferRequest()
         try:
             if ticket.refusal is not None:
                 raise ticket.refusal
+            self._door.offer(ticket, data)
             message = self._door.parse(ModelInferRequest, data)
             answer = await self.infer(ticket, message, context)
         except asyncio.CancelledError:

@@ -71,9 +71,9 @@ class GrpcServer:
     ) -> None:
         self._settings = settings
         self._certificate = certificate
-        self._door = door = Door(admission, settings)
+        self._door = door = Door(admission, settings, metrics)
         self._closing = asyncio.Event()
-        infer = InferDoor(door, inference, catalog, metrics, self._closing)
+        infer = InferDoor(door, inference, catalog, self._closing)
         health = HealthDoor((SERVICE,), calls.is_ready, self._closing)
         handlers: dict[str, Handler] = {
             "ModelInfer": door.unary(ModelInferRequest, infer.infer, Role.PREDICT),

@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 from app.admission import Admission, Receive, Ticket
+from app.counts import Histogram
 from app.errors import Fault, InvalidInput, UnsupportedMedia, quoted
 from app.header_lines import as_headers
-from app.metrics import Histogram, Metrics
+from app.metrics import Metrics
 from app.protocols.answers import (
     BYTES,
     JSON,

@@ -15,8 +15,9 @@ so far, and a caller who hangs up is in neither. An execution in which single ro
 from collections.abc import Mapping
 from typing import Any
 
+from app.counts import BatchSums, Statistics
 from app.errors import UnknownModel, UnknownVersion
-from app.metrics import BatchSums, Metrics, Statistics
+from app.metrics import Metrics
 from app.serving.versions import Model
 
 

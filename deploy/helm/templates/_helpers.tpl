@@ -64,12 +64,23 @@ capabilities:
 {{- fail "ports.http, ports.admin and ports.grpc must differ" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.serviceMonitor -}}
+{{- if and .enabled (not $.Values.access.anonymous) (not .key.secret) -}}
+{{- fail "serviceMonitor.key.secret is missing: with access.secret or access.keys, Prometheus needs a key too" -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := fromYaml (include "zto.labels" .) -}}
+{{- if hasKey $.Values.podLabels $name -}}
+{{- fail (printf "podLabels.%s belongs to the chart, which finds its pods by such labels" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- $own := dict "ZTO_HOST" "" "ZTO_ADMIN_HOST" "" "ZTO_STATE_DIR" "" -}}
 {{- $own = merge $own (dict "ZTO_PORT" "ports.http" "ZTO_GRPC_PORT" "ports.grpc" "ZTO_ADMIN_PORT" "ports.admin") -}}
 {{- $own = merge $own (dict "ZTO_DRAIN_S" "shutdown.drainSeconds" "ZTO_SHUTDOWN_S" "shutdown.finishSeconds") -}}
 {{- $own = merge $own (dict "ZTO_MODELS_DIR" "models.source" "ZTO_ALLOW_ANONYMOUS" "access.anonymous") -}}
 {{- $own = merge $own (dict "ZTO_API_KEYS_FILE" "access.secret" "ZTO_ADMIN_KEY" "access.secret") -}}
 {{- $own = merge $own (dict "ZTO_TLS_CERT" "ingress.tlsSecret" "ZTO_TLS_KEY" "ingress.tlsSecret") -}}
+{{- $own = merge $own (dict "ZTO_SIGNING_KEY" "models.signingKey.configMap") -}}
 {{- range $name, $_ := .Values.settings -}}
 {{- if hasKey $own $name -}}
 {{- $value := get $own $name -}}

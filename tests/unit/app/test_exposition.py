@@ -4,8 +4,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from app.counts import Histogram
 from app.exposition import write_histograms
-from app.metrics import Histogram
 
 texts = st.text(max_size=8)
 

@@ -2,14 +2,17 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import logs
 from app.admission import Ticket
+from app.outlet import Outlet
 from app.tracing import context
 
 TRACE = context.parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -117,3 +120,98 @@ def test_all_that_a_process_says_goes_one_way(log_format: str) -> None:
     assert "KeyError: 'on a thread'" in told[2]["exception"]
     assert "ValueError: at its end" in told[3]["exception"]
     assert "RuntimeError: nobody catches this" in told[4]["exception"]
+
+
+class Unreadable:
+    def __str__(self) -> str:
+        raise ValueError(INJECTED)
+
+    __repr__ = __str__
+
+
+BROKEN: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    ("%d rows", ("many",), {}),
+    ("%s and %s", ("one",), {}),
+    ("%s", (Unreadable(),), {}),
+    (Unreadable(), (), {}),
+    ("hello", (), {"request_id": Unreadable()}),
+]
+
+
+@pytest.mark.parametrize(("message", "arguments", "extra"), BROKEN)
+def test_a_record_that_cannot_be_written_is_told_as_one_line_all_the_same(
+    message: Any, arguments: tuple[Any, ...], extra: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    handler = logs.OutletHandler(Outlet(writing))
+    handler.setFormatter(logs.JsonFormatter(with_process=False))
+    try:
+        handler.emit(record(message, *arguments, **extra))
+        (line,) = os.read(reading, 64 * 1024).splitlines()
+    finally:
+        handler.outlet.close()
+        os.close(reading)
+        os.close(writing)
+    told = json.loads(line)
+    assert (told["level"], told["logger"]) == ("error", "app.test")
+    assert told["event"].startswith(f"a record of {__file__}:1 cannot be written: ")
+    assert "Traceback" in told["exception"]
+    assert capfd.readouterr() == ("", "")  # nothing goes around the outlet, which waits for nobody
+
+
+def test_a_record_that_nothing_can_be_told_of_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            raise ImportError("structlog")
+
+    dropped: list[int] = []
+    handler = logs.OutletHandler(Outlet(-1, dropped.append))
+    handler.setFormatter(Broken())
+    handler.emit(record("hello"))
+    assert dropped == [1]
+    assert capfd.readouterr() == ("", "")
+
+
+OPENS_A_FILE = """
+import logging, os, sys
+from app import logs
+logs.configure("info", log_format="json")
+number = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+logging.getLogger("app").error("to nobody")
+print(number)
+"""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-"])
+def test_a_closed_stderr_gives_its_number_and_the_log_to_nobody(closed: str, tmp_path: Path) -> None:
+    command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {closed}', sys.executable, OPENS_A_FILE, str(tmp_path / "other")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert int(done.stdout) != 2
+    assert (tmp_path / "other").read_bytes() == b""
+
+
+def test_what_fails_again_and_again_is_told_once_in_a_while() -> None:
+    now = [100.0]
+    seldom = logs.Seldom(60.0, clock=lambda: now[0])
+    told = []
+    for now[0] in (100.0, 101.0, 159.9, 160.0, 161.0, 500.0):
+        told += [now[0]] if seldom.filter(record("the collector is away")) else []
+    assert told == [100.0, 160.0, 500.0]
+
+
+COLLECTOR_IS_AWAY = """
+import logging
+from app import logs
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import _logger as metrics
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import _logger as traces
+logs.configure("info", log_format="json")
+for _ in range(50):
+    metrics.warning("away"); traces.warning("away")
+"""
+
+
+def test_exporters_of_opentelemetry_tell_seldom_that_their_collector_is_away() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTOR_IS_AWAY], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["logger"].rpartition(".")[2] for line in done.stderr.splitlines()] == [
+        "metric_exporter", "trace_exporter",
+    ]  # fmt: skip

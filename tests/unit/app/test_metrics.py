@@ -2,12 +2,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.comparison import Comparison
-from app.metrics import ROW_SECONDS, ROWS, SECONDS, Histogram, Metrics, Statistics
+from app.counts import SECONDS, Histogram, Statistics
+from app.metrics import Metrics
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -22,22 +21,6 @@ def parsed(metrics: Metrics) -> Samples:
 
 def at(samples: Samples, name: str, **labels: Any) -> float:
     return samples[name, tuple(sorted((key, str(value)) for key, value in labels.items()))]
-
-
-@given(st.lists(st.floats(-1, 20) | st.sampled_from([0.5, 1.0, 2.0]), max_size=30))
-def test_a_bucket_counts_every_value_up_to_its_bound(values: list[float]) -> None:
-    bounds = (0.5, 1.0, 2.0)
-    histogram = Histogram(bounds)
-    for value in values:
-        histogram.observe(value)
-    expected = [(repr(bound), sum(value <= bound for value in values)) for bound in bounds]
-    assert histogram.buckets() == [*expected, ("+Inf", len(values))]
-    assert histogram.total == pytest.approx(sum(values))
-
-
-@pytest.mark.parametrize("bounds", [SECONDS, ROWS, ROW_SECONDS])
-def test_bounds_rise(bounds: tuple[float, ...]) -> None:
-    assert list(bounds) == sorted(set(bounds))
 
 
 def test_fresh_metrics_render_without_samples_of_any_model() -> None:
@@ -114,6 +97,20 @@ def test_a_scrape_survives_what_is_counted_meanwhile() -> None:
     metrics.add_gauge("zto_any", "Any.", (), read)
     metrics.render()
     assert at(parsed(metrics), "zto_refusals_total", code="second") == 1
+
+
+def test_a_snapshot_survives_what_is_counted_meanwhile() -> None:
+    """A histogram that counts while its state is told stands for a thread that logs."""
+    metrics = Metrics()
+
+    class Late(Histogram):
+        def state(self) -> list[Any]:
+            metrics.stage_s["mlp", "queue"].observe(0.5)
+            return super().state()
+
+    metrics.stage_s["cnn", "queue"] = Late(SECONDS)
+    assert [key for key, _ in metrics.snapshot()["counts"]["stage_s"]] == [("cnn", "queue")]
+    assert ("mlp", "queue") in metrics.stage_s
 
 
 def filled() -> Metrics:

@@ -130,6 +130,30 @@ def test_inputs_of_another_shape_raise_and_leave_the_session_well(folder: Path) 
     assert backend.run({"image": np.ones((1, 2, 3), np.float32)})["logits"].tolist() == [[6.0] * 3]
 
 
+FAILS_ON_ONES = """
+<ir_version: 10, opset_import: ["" : 18]>
+picks (float[batch, 2, 3] image) => (float[batch, 3] logits, float[batch, 3] probabilities)
+<int64[2] axes = {1, 2}, float[1, 3] only_row = {1, 2, 3}>
+{
+    largest = ReduceMax<keepdims=0>(image, axes)
+    row = Cast<to=7>(largest)
+    logits = Gather(only_row, row)
+    probabilities = Identity(logits)
+}
+"""
+
+
+def test_a_graph_that_fails_raises_and_writes_nothing_around_the_log(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_file_with_digest(folder, FILE, onnx.parser.parse_model(FAILS_ON_ONES).SerializeToString())
+    backend = load(open_folder(folder), threads=1)
+    assert backend.run({"image": np.zeros((1, 2, 3), np.float32)})["logits"].tolist() == [[1.0, 2.0, 3.0]]
+    with pytest.raises(Exception, match="out of data bounds"):
+        backend.run({"image": np.ones((1, 2, 3), np.float32)})
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_onnxruntime_the_install_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendUnavailable, match="needs onnxruntime: pip install zero-to-one"):

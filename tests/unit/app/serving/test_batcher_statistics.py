@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.counts import Statistics
 from app.errors import DeadlineExceeded, ModelNotReady, ModelRejectedInput, Overloaded, ServingError
-from app.metrics import Statistics
 from app.serving.batcher import Batcher
 from app.tensors import Tensors
 

@@ -3,7 +3,8 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import Gauge, Sum
 from opentelemetry.sdk.metrics.export import Histogram as Points
 
-from app.metrics import SECONDS, Metrics
+from app.counts import SECONDS
+from app.metrics import Metrics
 from app.tracing.figures import as_metric
 
 
