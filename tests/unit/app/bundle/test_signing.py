@@ -194,6 +194,24 @@ def test_a_bundle_that_is_not_as_it_was_signed_is_refused_with_the_reason(
         verified(folder, pair.public)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(mediaType="x" * 100_000),
+        lambda d: d["dsseEnvelope"].update(payloadType="x" * 100_000),
+        lambda d: d["verificationMaterial"]["publicKey"].update(hint="x" * 100_000),
+    ],
+    ids=["media type", "payload type", "hint"],
+)
+def test_what_stands_in_a_strange_signature_makes_no_long_reason(
+    folder: Path, pair: KeyPair, change: Callable[[dict[str, Any]], object]
+) -> None:
+    in_envelope(change)(folder)
+    with pytest.raises(BundleNotSigned, match="xxx") as caught:
+        verified(folder, pair.public)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_pipe_in_place_of_the_signature_is_not_waited_for(folder: Path, pair: KeyPair) -> None:
     (folder / SIGNATURE_FILE).unlink()
     os.mkfifo(folder / SIGNATURE_FILE)
