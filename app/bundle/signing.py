@@ -146,7 +146,8 @@ def _signed_payload(text: bytes, keys: PublicKeys) -> bytes:
     key = keys.by_hint.get(hint)
     if key is None:
         raise BundleNotSigned(
-            f"{SIGNATURE_FILE} is by another key: SHA-256 {quoted(str(hint))}, and ZTO_SIGNING_KEY holds {', '.join(keys.by_hint)}"
+            f"{SIGNATURE_FILE} is by another key: SHA-256 {quoted(str(hint))}, and ZTO_SIGNING_KEY holds "
+            f"{', '.join(keys.by_hint)}"
         )
     try:
         _verify(key, signature, payload)
