@@ -22,6 +22,8 @@ from app import cpus, platforms
 from app.errors import SettingsError
 
 PREFIX = "ZTO_"
+# what the tools that ask a service send; it has our prefix, and is no setting
+CALLERS_KEY = "ZTO_API_KEY"
 # the exit status of whoever cannot start with its settings
 EXIT_BAD_SETTINGS = 2
 MAX_WORKERS, MAX_THREADS = 256, 1024
@@ -394,7 +396,7 @@ class Settings(BaseModel):
             SettingsError: A ``ZTO_`` name is unknown, or a value impossible; every fault is named.
         """
         variables = platforms.named(environ)
-        ours = {name: name[len(PREFIX) :].lower() for name in environ if name.upper().startswith(PREFIX)}
+        ours = {name: name[len(PREFIX) :].lower() for name in environ if _is_ours(name)}
         unknown = [name for name, field in ours.items() if field not in cls.model_fields or name != name.upper()]
         if unknown:
             raise SettingsError("; ".join(f"unknown setting {name}{_hint(ours[name], cls)}" for name in unknown))
@@ -415,6 +417,10 @@ class Settings(BaseModel):
                 for error in exc.errors()
             )
             raise SettingsError(faults) from exc
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX) and name != CALLERS_KEY
 
 
 def _shown(field: str, value: object) -> str:
