@@ -18,6 +18,7 @@ from app.errors import BundleError, InvalidInput
 from app.predict import ask, job, model, sinks, sources
 from app.predict.errors import EXIT_BAD_USE, EXIT_FAILED, EXIT_INTERRUPTED, BadUse, PredictError
 from app.predict.questions import body_of, read
+from app.predict.request import Request
 from app.settings import MAX_THREADS, Settings
 
 MAX_BATCH_ROWS = 65_536
@@ -94,7 +95,7 @@ def _files(options: argparse.Namespace, settings: Settings) -> int:
 
 def _whole(options: argparse.Namespace, settings: Settings) -> int:
     name, version = _name(options)
-    request = job.Request(
+    request = Request(
         ref=model.find(name, version, settings),
         input=options.input,
         output=options.output,
