@@ -7,6 +7,7 @@ people think up and that can be guessed; of this one nobody guesses any, so the 
 import contextlib
 import fcntl
 import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -54,7 +55,7 @@ class KeyEntry(BaseModel):
     @field_validator("sha256")
     @classmethod
     def _key_is_not_empty(cls, sha256: str) -> str:
-        if sha256 == digest_of(b"").hex():  # as a script writes it whose variable was not set
+        if hmac.compare_digest(sha256, digest_of(b"").hex()):  # as a script writes it whose variable was not set
             raise ValueError("this is the SHA-256 of nothing, so everybody would have the key")
         return sha256
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from app import logs
 from app.access.caller import add_options, caller_of
 from app.errors import BundleError, InvalidInput
+from app.options.running import MAX_THREADS
 from app.predict import ask, job, model, sinks, sources
 from app.predict.errors import EXIT_BAD_USE, EXIT_FAILED, EXIT_INTERRUPTED, BadUse, PredictError
 from app.predict.questions import body_of, read
 from app.predict.request import Request
-from app.settings import MAX_THREADS, Settings
+from app.settings import Settings
 
 MAX_BATCH_ROWS = 65_536
 MAX_TIMEOUT_S = 86_400.0
