@@ -194,4 +194,5 @@ def _stamp_of(file: Path) -> object:
         stat = os.stat(file)
     except OSError as exc:
         return exc.errno
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+    # the time of its change too: one that could not be read, and now can, has the same content as before
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size

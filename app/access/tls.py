@@ -33,7 +33,10 @@ class Certificate:
         try:
             self._latest, self.pair = self._read()
         except (OSError, ssl.SSLError) as exc:
-            raise SettingsError(f"no TLS with ZTO_TLS_CERT={str(cert)!r}, ZTO_TLS_KEY={str(key)!r}: {exc}") from exc
+            raise SettingsError(
+                f"no TLS with ZTO_TLS_CERT={str(cert)!r}, ZTO_TLS_KEY={str(key)!r}: {exc}; both are PEM, and the key is "
+                "that of the certificate and has no password"
+            ) from exc
         self.context = self._latest
         # a context keeps one certificate of each kind, so a new one of RSA, read into it, would leave that of ECDSA
         # there, which clients like better: what is new is a context of its own
@@ -86,6 +89,8 @@ class Certificate:
 
     def _stamp_now(self) -> object:
         try:
-            return [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, self._files)]
+            return [
+                (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for stat in map(os.stat, self._files)
+            ]
         except OSError as exc:
             return exc.errno

@@ -163,6 +163,14 @@ def test_each_key_is_there_once(file: Path, twice: str) -> None:
         Keys(file)
 
 
+def test_file_that_could_not_be_read_is_read_once_its_mode_is_mended(file: Path) -> None:
+    make_key(file, "app", "predict")
+    keys = Keys(file)
+    os.chmod(file, 0o640)  # which changes neither its content nor the time of that
+    assert keys.refresh() is True
+    assert keys.refresh() is None
+
+
 def test_key_of_nothing_is_refused_since_everybody_would_have_it(file: Path) -> None:
     make_key(file, "a", "predict")
     sha256 = key_file.read(file).keys[0].sha256
