@@ -34,8 +34,8 @@ class Certificate:
             self._latest, self.pair = self._read()
         except (OSError, ssl.SSLError) as exc:
             raise SettingsError(
-                f"no TLS with ZTO_TLS_CERT={str(cert)!r}, ZTO_TLS_KEY={str(key)!r}: {exc}; both are PEM, and the key is "
-                "that of the certificate and has no password"
+                f"no TLS with ZTO_TLS_CERT={str(cert)!r}, ZTO_TLS_KEY={str(key)!r}: {exc}; both are PEM, and the key "
+                "is that of the certificate and has no password"
             ) from exc
         self.context = self._latest
         # a context keeps one certificate of each kind, so a new one of RSA, read into it, would leave that of ECDSA
