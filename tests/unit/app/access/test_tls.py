@@ -76,5 +76,7 @@ def test_half_of_a_pair_changes_nothing_and_the_other_half_brings_it(
 
 def test_pair_that_does_not_fit_is_refused_at_the_start(tmp_path: Path, pairs: dict[str, Pair]) -> None:
     # of two kinds, OpenSSL says no more than that no certificate is assigned
-    with pytest.raises(SettingsError, match=r"no TLS with ZTO_TLS_CERT=.* the key is that of the certificate and has no password$"):
+    with pytest.raises(
+        SettingsError, match=r"no TLS with ZTO_TLS_CERT=.* the key is that of the certificate and has no password$"
+    ):
         Certificate(*write(tmp_path, pairs["other"][0], pairs["rsa"][1]))
