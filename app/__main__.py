@@ -58,7 +58,7 @@ def _serve() -> int:
     # until the server has its own handler; the first process of a container has none, and would not hear of the end
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     settings = Settings.from_environ(os.environ)
-    expect_guarded(settings)
+    expect_guarded(settings, os.environ)
     # no threads for products of matrices that nothing here computes: NumPy starts one per core, and each spins at first
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logs.configure(settings.log_level, log_format=settings.log_format, several_processes=settings.workers > 1)

@@ -92,12 +92,19 @@ def _list(file: Path, options: argparse.Namespace) -> int:
 
 
 def _row(entry: KeyEntry) -> tuple[str, ...]:
-    created, expires = (f"{at:%Y-%m-%d %H:%M}Z" if at is not None else "" for at in
-                        (entry.created and entry.created.astimezone(UTC),
-                         entry.expires and entry.expires.astimezone(UTC)))  # fmt: skip
+    created, expires = _told(entry.created), _told(entry.expires)
     if entry.expires is not None and entry.expires <= datetime.now(UTC):
         expires += " (over)"
     return entry.name, ",".join(entry.roles), created, expires or "never", entry.rate or ""
+
+
+def _told(at: datetime | None) -> str:
+    if at is None:
+        return ""
+    try:
+        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+    except OverflowError:  # at the ends of the calendar, another zone may have a year that UTC has not
+        return at.isoformat(" ", "minutes")
 
 
 def _revoke(file: Path, options: argparse.Namespace) -> int:

@@ -7,10 +7,12 @@ people think up and that can be guessed; of this one nobody guesses any, so the 
 import contextlib
 import fcntl
 import hashlib
+import hmac
 import os
 import re
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -50,6 +52,13 @@ class KeyEntry(BaseModel):
     expires: AwareDatetime | None = None
     rate: str | None = None
 
+    @field_validator("sha256")
+    @classmethod
+    def _key_is_not_empty(cls, sha256: str) -> str:
+        if hmac.compare_digest(sha256, digest_of(b"").hex()):  # as a script writes it whose variable was not set
+            raise ValueError("this is the SHA-256 of nothing, so everybody would have the key")
+        return sha256
+
     @field_validator("rate")
     @classmethod
     def _rate_can_be_read(cls, rate: str | None) -> str | None:
@@ -70,8 +79,8 @@ class KeyFile(BaseModel):
     @model_validator(mode="after")
     def _each_is_there_once(self) -> Self:
         for what in ("name", "sha256"):
-            values = [getattr(entry, what) for entry in self.keys]
-            if twice := sorted({value for value in values if values.count(value) > 1}):
+            counts = Counter(getattr(entry, what) for entry in self.keys)  # 20,000 keys are read while others wait
+            if twice := sorted(value for value, count in counts.items() if count > 1):
                 raise ValueError(f"two keys have the {what} {twice[0]!r}; each is there once")
         return self
 
@@ -132,7 +141,8 @@ def change(path: Path, edit: Callable[[KeyFile], KeyFile]) -> KeyFile:
         SettingsError: The old one cannot be read.
         OSError: The new one cannot be written.
     """
-    with _alone_in(path.parent):
+    path = path.resolve()  # a link stays one, and whoever reads the file that it leads to has the new content too
+    with _alone_in(path.parent) as folder:
         new = edit(read(path) if path.exists() else KeyFile())
         text = new.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
         file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -143,6 +153,7 @@ def change(path: Path, edit: Callable[[KeyFile], KeyFile]) -> KeyFile:
                 written.flush()
                 os.fsync(file)
             Path(name).replace(path)
+            os.fsync(folder)  # or a key that was taken back may be good again after a loss of power
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -150,11 +161,11 @@ def change(path: Path, edit: Callable[[KeyFile], KeyFile]) -> KeyFile:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _alone_in(folder: Path) -> Iterator[int]:
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
     finally:
         os.close(lock)
 

@@ -105,7 +105,7 @@ class Keys:
         """
         found = self._find_bearer(authorization) if authorization else None
         if api_key:
-            beside, found = found, self._find(api_key, api_key, self._known_keys)
+            beside, found = found, self._find(api_key, api_key.strip(), self._known_keys)
             if found is not None and beside is not None and found is not beside:
                 raise WrongKey("X-API-Key and Authorization have the keys of two holders; send one of them")
         if found is not None:
@@ -198,4 +198,5 @@ def _stamp_of(file: Path) -> object:
         stat = os.stat(file)
     except OSError as exc:
         return exc.errno
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+    # the time of its change too: one that could not be read, and now can, has the same content as before
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size

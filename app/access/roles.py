@@ -1,8 +1,8 @@
 """What a key lets its holder do, and which of it each path needs. Total: a path that nobody has written yet needs one.
 
 ``predict`` is whatever is sent with POST, ``read`` everything else, and ``admin`` the two places from where models are
-loaded, switched and taken down. Probes need none: an orchestrator has no key, and learns no more than that a model is
-ready.
+loaded, switched and taken down. Probes need none, as they ask with GET and HEAD: an orchestrator has no key, and learns
+no more than that a model is ready.
 """
 
 import re
@@ -18,6 +18,8 @@ class Role(StrEnum):
 
 
 _PROBES = frozenset(("/livez", "/startupz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"))
+# as a probe asks; a platform may be pointed at one path for both, which then predicts by POST
+_METHODS_OF_PROBES = frozenset(("GET", "HEAD"))
 _PROBE_OF_A_MODEL = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/ready")
 _OF_OPERATORS = ("/admin/", "/v2/repository/")
 
@@ -41,9 +43,12 @@ class Paths:
         """
         if is_of_operators(path):
             return Role.ADMIN
-        if path in self._probes or (path.endswith("/ready") and _PROBE_OF_A_MODEL.fullmatch(path)):
+        if method in _METHODS_OF_PROBES and self._is_probe(path):
             return None
         return Role.PREDICT if method == "POST" else Role.READ
+
+    def _is_probe(self, path: str) -> bool:
+        return path in self._probes or (path.endswith("/ready") and _PROBE_OF_A_MODEL.fullmatch(path) is not None)
 
 
 def is_of_operators(path: str) -> bool:

@@ -5,6 +5,7 @@ Without ``--url`` it starts a service of its own with the settings of the enviro
 
 import argparse
 import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app import machine
+from app.access.caller import add_options, caller_of
 from app.bench import plot, questions, report, service
 from app.bench.errors import BenchError
 from app.bench.load import run
@@ -77,16 +79,18 @@ def _measure(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _place(options: argparse.Namespace) -> Iterator[questions.Place]:
     """Yield where to send, with a service of our own behind it where none was named."""
+    caller = caller_of(options, os.environ)
     if "://" in options.target:
         if options.url is not None:
             raise BenchError("one URL is enough: bench MODEL --url URL, or bench URL")
-        yield questions.parse_url(options.target)
+        yield questions.parse_url(options.target, caller)
     elif options.url is not None:
-        yield questions.parse_url(options.url, model=options.target)
+        yield questions.parse_url(options.url, caller, model=options.target)
     else:
         _expect_bundle(options.target)
-        with service.start(options.target) as port:
-            yield questions.parse_url(f"http://127.0.0.1:{port}", model=options.target)
+        with service.start(options.target) as target:
+            place = questions.parse_url(f"http://{target.host}:{target.port}", caller, model=options.target)
+            yield dataclasses.replace(place, target=target)
 
 
 def _expect_bundle(model: str) -> None:
@@ -137,6 +141,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m app bench", description=__doc__)
     parser.add_argument("target", help="a model, or http://host:port/predict/MODEL of a running service")
     parser.add_argument("--url", help="measure MODEL on this running service instead of one of its own")
+    add_options(parser.add_argument_group("access, where the service asks for a key or speaks TLS"))
     closed = parser.add_argument_group("closed loop: each client waits for its answer before it asks again")
     closed.add_argument("--clients", type=int, default=32, help="requests in flight (default: %(default)s)")
     opened = parser.add_argument_group("open loop: requests come at their own times")

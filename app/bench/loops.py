@@ -23,11 +23,17 @@ _NEVER_NS = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where a server listens."""
+    """Where a server listens.
+
+    Attributes:
+        port: Of TCP.
+        host: Name or address.
+        tls: Whom to believe over TLS; None for a server that does not speak it.
+    """
 
     port: int
     host: str = "127.0.0.1"
-    is_encrypted: bool = False
+    tls: ssl.SSLContext | None = None
 
 
 class Loop:
@@ -42,7 +48,6 @@ class Loop:
         self._requests = requests
         self._plan = plan
         self._loop = asyncio.get_running_loop()
-        self._tls = ssl.create_default_context() if target.is_encrypted else None
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._next = 0
@@ -120,7 +125,9 @@ class Loop:
     async def _open_one(self) -> Connection:
         connection = Connection(self)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await self._loop.create_connection(lambda: connection, self._target.host, self._target.port, ssl=self._tls)
+            await self._loop.create_connection(
+                lambda: connection, self._target.host, self._target.port, ssl=self._target.tls
+            )
         self._connections.add(connection)
         return connection
 

@@ -2,19 +2,20 @@
 
 import http.client
 import json
-import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.access.caller import HEADER, Caller, help_with, why_untrusted
 from app.bench.errors import BenchError
 from app.bench.load import Target, http_request
 
 _ASK_TIMEOUT_S = 30.0
 _MOST_QUOTED = 400
 _MAX_FILE_BYTES = 256 * 2**20
+_NOBODY = Caller()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +26,26 @@ class Place:
         target: Of the connections.
         path: With the query.
         netloc: The ``Host`` header.
+        headers: Of every request, a key most of all.
     """
 
     target: Target
     path: str
     netloc: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def parse_url(url: str, *, model: str | None = None) -> Place:
+def parse_url(url: str, caller: Caller = _NOBODY, *, model: str | None = None) -> Place:
     """Return the place that a URL names; ``/predict/{model}`` where it has no path and a model is given.
+
+    Args:
+        url: Of the service, or of a path of it.
+        caller: Who asks there.
+        model: As above.
 
     Raises:
         BenchError: It is no URL of HTTP.
+        SettingsError: The caller trusts a file that holds no certificates.
     """
     try:
         parts = urlsplit(url)
@@ -51,9 +60,14 @@ def parse_url(url: str, *, model: str | None = None) -> Place:
         raise BenchError(f"{url!r} names no model; say http://host:port/predict/model, or: bench MODEL --url {url}")
     path = path or f"/predict/{model}"
     return Place(
-        target=Target(host=parts.hostname, port=port or (443 if is_encrypted else 80), is_encrypted=is_encrypted),
+        target=Target(
+            host=parts.hostname,
+            port=port or (443 if is_encrypted else 80),
+            tls=caller.tls() if is_encrypted else None,
+        ),
         path=f"{path}?{parts.query}" if parts.query else path,
         netloc=parts.netloc.rpartition("@")[2],
+        headers=caller.headers,
     )
 
 
@@ -65,17 +79,17 @@ def ask(place: Place, method: str, path: str, body: bytes | None, headers: Mappi
     """
     target = place.target
     connection = (
-        http.client.HTTPSConnection(
-            target.host, target.port, timeout=_ASK_TIMEOUT_S, context=ssl.create_default_context()
-        )
-        if target.is_encrypted
+        http.client.HTTPSConnection(target.host, target.port, timeout=_ASK_TIMEOUT_S, context=target.tls)
+        if target.tls is not None
         else http.client.HTTPConnection(target.host, target.port, timeout=_ASK_TIMEOUT_S)
     )
     try:
-        connection.request(method, path, body, dict(headers))
+        connection.request(method, path, body, {**place.headers, **headers})
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException) as exc:
+        if (why := why_untrusted(exc)) is not None:
+            raise BenchError(f"{target.host}:{target.port} is not asked: {why}") from exc
         raise BenchError(f"nobody answers on {target.host}:{target.port}: {str(exc) or type(exc).__name__}") from exc
     finally:
         connection.close()
@@ -101,7 +115,7 @@ def example(place: Place) -> bytes:
         document, found = None, None
     if found is None:
         said = document.get("detail") if isinstance(document, dict) else None
-        raise BenchError(f"no example of {model!r} (status {status}): {said or 'use --body FILE'}")
+        raise BenchError(f"no example of {model!r} (status {status}): {said or 'use --body FILE'}{help_with(status)}")
     return json.dumps(found, separators=(",", ":")).encode()
 
 
@@ -171,7 +185,8 @@ def parse_headers(lines: Sequence[str], content_type: str | None) -> dict[str, s
         name, colon, value = line.partition(":")
         if not colon or not name.strip() or not name.strip().isascii() or "\n" in line or "\r" in line:
             raise BenchError(f"{line!r} is no header; expected 'Name: value'")
-        headers[name.strip()] = value.strip()
+        # in one way of writing, or a key that is named here would go out beside the one of the file
+        headers[HEADER if name.strip().lower() == HEADER.lower() else name.strip()] = value.strip()
     return headers
 
 
@@ -185,5 +200,8 @@ def requests_to(place: Place, bodies: Sequence[bytes], headers: Mapping[str, str
     status, answer = ask(place, "POST", place.path, bodies[0], named)
     if status not in (200, 503):
         said = answer[:_MOST_QUOTED].decode(errors="replace")
-        raise BenchError(f"POST {place.path} is answered with {status}, so there is nothing to measure: {said}")
-    return [http_request(place.path, body, host=place.netloc, headers=headers) for body in bodies]
+        raise BenchError(
+            f"POST {place.path} is answered with {status}, so there is nothing to measure: {said}{help_with(status)}"
+        )
+    sent = {**place.headers, **headers}
+    return [http_request(place.path, body, host=place.netloc, headers=sent) for body in bodies]

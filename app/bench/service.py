@@ -12,24 +12,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.access.caller import own_tls
 from app.bench.errors import BenchError
+from app.bench.loops import Target
+from app.settings import CALLERS_KEY
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
-_LISTENING = re.compile(r"running on https?://127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(r"running on (https?)://127\.0\.0\.1:(\d+)")
 
 
 @contextlib.contextmanager
-def start(model: str) -> Iterator[int]:
-    """Serve one model with the settings of the environment, but for address and port; yield the port.
+def start(model: str) -> Iterator[Target]:
+    """Serve one model with the settings of the environment, but for address and port; yield where it listens.
 
     Where there are several cores, the last one is the load's, and the service has the others.
 
     Raises:
         BenchError: It does not come up; the message is what it says.
     """
-    environ = dict(os.environ) | {
+    environ = {name: value for name, value in os.environ.items() if name != CALLERS_KEY} | {
         "ZTO_HOST": "127.0.0.1",
         "ZTO_PORT": "0",
         "ZTO_DRAIN_S": "0",
@@ -63,15 +66,15 @@ def apart() -> Iterator[None]:
         os.sched_setaffinity(0, {cores[-1]})
 
 
-def _when_ready(process: "subprocess.Popen[bytes]", log_path: Path) -> int:
+def _when_ready(process: "subprocess.Popen[bytes]", log_path: Path) -> Target:
     ends_at = time.monotonic() + START_TIMEOUT_S
     answer = ""
     while process.poll() is None and time.monotonic() < ends_at:
         if listening := _LISTENING.search(log_path.read_text(errors="replace")):
-            port = int(listening[1])
-            status, answer = _readiness(port)
+            target = Target(port=int(listening[2]), tls=own_tls() if listening[1] == "https" else None)
+            status, answer = _readiness(target)
             if status == 200:
-                return port
+                return target
             if '"failed"' in answer and '"loading"' not in answer and '"proving"' not in answer:
                 break
         time.sleep(_POLL_S)
@@ -80,8 +83,12 @@ def _when_ready(process: "subprocess.Popen[bytes]", log_path: Path) -> int:
     raise BenchError("the service does not come up: " + ("; ".join(said[:3]) or answer or "it said nothing in time"))
 
 
-def _readiness(port: int) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STOP_TIMEOUT_S)
+def _readiness(target: Target) -> tuple[int, str]:
+    connection = (
+        http.client.HTTPSConnection(target.host, target.port, timeout=STOP_TIMEOUT_S, context=target.tls)
+        if target.tls is not None
+        else http.client.HTTPConnection(target.host, target.port, timeout=STOP_TIMEOUT_S)
+    )
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()

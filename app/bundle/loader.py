@@ -18,13 +18,16 @@ from app.bundle.files import read_bounded
 from app.bundle.golden import GoldenRows, parse_golden
 from app.bundle.manifest import NAME_PATTERN, Artifact, FileRef, Manifest, is_version
 from app.bundle.signing import PublicKeys, expect_same_files, read_signature
-from app.errors import BundleError, BundleNotSigned
+from app.errors import BundleError, BundleNotSigned, quoted
 
 logger = logging.getLogger("app.bundle")
 
 MANIFEST_FILE = "manifest.json"
 # those of this repository have some 20 KB, and one of a thousand labels has 30
 MAX_MANIFEST_BYTES = 16 * 2**20
+# of a manifest, that are told
+MAX_FAULTS = 64
+MAX_FAULT_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -165,7 +168,7 @@ def open_bundle(ref: BundleRef, keys: PublicKeys | None = None) -> Bundle:
 
     Raises:
         BundleNotSigned: Its signature is missing or not valid, or its manifest is not the one that was signed.
-        BundleError: The manifest is missing, no JSON, not valid (every fault is named), or that of another bundle.
+        BundleError: The manifest is missing, no JSON, not valid (up to 64 faults are named), or that of another bundle.
     """
     signed = None if keys is None else read_signature(ref.folder, keys)
     try:
@@ -188,17 +191,20 @@ def open_bundle(ref: BundleRef, keys: PublicKeys | None = None) -> Bundle:
 
 
 def _told(error: ValidationError) -> str:
-    """Return every fault; not that a list is too short, where it is for an item that has a fault of its own."""
-    faults = error.errors()
+    """Return the faults; not that a list is too short, where it is for an item that has a fault of its own."""
+    # a manifest of a million faults is told in a few: the reason stands on the card, in the log and on /readyz
+    faults = error.errors(include_url=False)[:MAX_FAULTS]
+    more = error.error_count() - len(faults)
     told = [
         fault
         for fault in faults
         if fault["type"] != "too_short" or not any(_is_below(other["loc"], fault["loc"]) for other in faults)
     ]
     return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg'].removeprefix('Value error, ')}"
+        f"{quoted('.'.join(map(str, fault['loc']))) or 'document'}: "
+        f"{fault['msg'].removeprefix('Value error, ')[:MAX_FAULT_CHARS]}"
         for fault in told
-    )
+    ) + (f"; and {more} more" if more else "")
 
 
 def _is_below(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.bundle.files import open_regular, read_bounded
-from app.errors import BundleNotSigned, SettingsError
+from app.errors import BundleNotSigned, SettingsError, quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -133,20 +133,21 @@ def _signed_payload(text: bytes, keys: PublicKeys) -> bytes:
 
     document = json.loads(text)
     if document["mediaType"] != _MEDIA_TYPE:
-        raise ValueError(f"its media type is {document['mediaType']!r}, expected {_MEDIA_TYPE!r}")
+        raise ValueError(f"its media type is {_short(document['mediaType'])}, expected {_MEDIA_TYPE!r}")
     material = document["verificationMaterial"]
     if "publicKey" not in material:
         raise BundleNotSigned(f"{SIGNATURE_FILE} was made with a certificate or an identity, not with a key")
     envelope = document["dsseEnvelope"]
     if envelope["payloadType"] != _PAYLOAD_TYPE:
-        raise ValueError(f"its payload is {envelope['payloadType']!r}, expected {_PAYLOAD_TYPE!r}")
+        raise ValueError(f"its payload is {_short(envelope['payloadType'])}, expected {_PAYLOAD_TYPE!r}")
     payload = base64.b64decode(envelope["payload"], validate=True)
     signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
     hint = material["publicKey"]["hint"]
     key = keys.by_hint.get(hint)
     if key is None:
         raise BundleNotSigned(
-            f"{SIGNATURE_FILE} is by another key: SHA-256 {hint}, and ZTO_SIGNING_KEY holds {', '.join(keys.by_hint)}"
+            f"{SIGNATURE_FILE} is by another key: SHA-256 {quoted(str(hint))}, and ZTO_SIGNING_KEY holds "
+            f"{', '.join(keys.by_hint)}"
         )
     try:
         _verify(key, signature, payload)
@@ -230,6 +231,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 def _sha256(path: Path) -> str:
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _short(value: object) -> str:
+    return quoted(repr(value))
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -2,12 +2,12 @@
 
 import http.client
 import json
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
+from app.access.caller import Caller, help_with, why_untrusted
 from app.bundle.loader import BundleRef
 from app.errors import RequestError
 from app.predict import model as models
@@ -56,16 +56,20 @@ class Remote:
         name: Of the model.
         version: Of the model; None for the one that the service takes.
         query: Options of the task.
+        caller: Who asks.
         timeout_s: Of each request.
 
     Raises:
         BadUse: It is no URL.
+        SettingsError: The caller trusts a file that holds no certificates.
     """
 
     def __init__(
-        self, url: str, name: str, version: str | None, query: Mapping[str, str], *, timeout_s: float
-    ) -> None:  # fmt: skip
+        self, url: str, name: str, version: str | None, query: Mapping[str, str], caller: Caller, *, timeout_s: float
+    ) -> None:
         self._parts = _parse(url)
+        self._tls = caller.tls() if self._parts.scheme == "https" else None
+        self._headers = caller.headers
         self._name = quote(name, safe="")
         asked = {**query, **({} if version is None else {"version": version})}
         self._path = f"/predict/{self._name}" + (f"?{urlencode(asked)}" if asked else "")
@@ -95,11 +99,11 @@ class Remote:
     def _request(self, method: str, path: str, body: Body | None) -> tuple[int, bytes]:
         host, port = self._parts.hostname or "", self._parts.port
         connection = (
-            http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=ssl.create_default_context())
-            if self._parts.scheme == "https"
+            http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+            if self._tls is not None
             else http.client.HTTPConnection(host, port, timeout=self._timeout_s)
         )
-        headers = {} if body is None else {"Content-Type": body.media_type}
+        headers = self._headers | ({} if body is None else {"Content-Type": body.media_type})
         try:
             connection.request(
                 method, self._parts.path.rstrip("/") + path, None if body is None else body.data, headers
@@ -107,6 +111,8 @@ class Remote:
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException, UnicodeError) as exc:  # the last of a host that is no name
+            if (why := why_untrusted(exc)) is not None:
+                raise Stopped(f"{self._parts.netloc} is not asked: {why}") from exc
             raise Stopped(
                 f"no service answers on {self._parts.netloc}: {str(exc) or type(exc).__name__}; start one with "
                 "`python -m app serve`, name another with --url, or do without one: --local"
@@ -122,7 +128,8 @@ class Remote:
         if status == 200 and isinstance(document, dict):
             return Answer(document, data)
         said = document.get("detail") if isinstance(document, dict) else None
-        raise Stopped(f"refused ({status}): {said or data[:_MOST_QUOTED].decode(errors='replace')}")
+        told = said or data[:_MOST_QUOTED].decode(errors="replace")
+        raise Stopped(f"refused ({status}): {told}{help_with(status)}")
 
 
 class Local:

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import logs
+from app.access.caller import add_options, caller_of
 from app.errors import BundleError, InvalidInput
+from app.options.running import MAX_THREADS
 from app.predict import ask, job, model, sinks, sources
 from app.predict.errors import EXIT_BAD_USE, EXIT_FAILED, EXIT_INTERRUPTED, BadUse, PredictError
 from app.predict.questions import body_of, read
-from app.settings import MAX_THREADS, Settings
+from app.predict.request import Request
+from app.settings import Settings
 
 MAX_BATCH_ROWS = 65_536
 MAX_TIMEOUT_S = 86_400.0
@@ -70,7 +73,8 @@ def _files(options: argparse.Namespace, settings: Settings) -> int:
         asked = ask.Local(model.find(name, version, settings), settings, query, threads=options.threads)
     else:
         asked = ask.Remote(
-            options.url or _url_of(settings), name, version, query, timeout_s=options.timeout
+            options.url or _url_of(settings), name, version, query, caller_of(options, os.environ),
+            timeout_s=options.timeout,
         )  # fmt: skip
     taken = asked.taken()
     status = 0
@@ -92,7 +96,7 @@ def _files(options: argparse.Namespace, settings: Settings) -> int:
 
 def _whole(options: argparse.Namespace, settings: Settings) -> int:
     name, version = _name(options)
-    request = job.Request(
+    request = Request(
         ref=model.find(name, version, settings),
         input=options.input,
         output=options.output,
@@ -116,7 +120,8 @@ def _whole(options: argparse.Namespace, settings: Settings) -> int:
 def _url_of(settings: Settings) -> str:
     """Return where the service of these settings listens; as ``python -m app health`` finds it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared, not bound
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    return f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
 
 
 def _name(options: argparse.Namespace) -> tuple[str, str | None]:
@@ -155,8 +160,8 @@ def _expect_options(options: argparse.Namespace) -> None:
         given = [name for name in _ONLY_WHOLE if getattr(options, name.replace("-", "_"))]
         if given:
             raise BadUse(f"--{given[0]} is for --input and --output")
-    elif options.files or options.url is not None or options.json:
-        raise BadUse("--input is answered without a server: no other files, no --url and no --json")
+    elif options.files or options.json or any(each is not None for each in (options.url, options.key_file, options.ca)):
+        raise BadUse("--input is answered without a server: no other files, no --url, --key-file, --ca and no --json")
     if not 0 < options.timeout <= MAX_TIMEOUT_S:
         raise BadUse(f"--timeout must be above 0 and at most {MAX_TIMEOUT_S:g}, got {options.timeout:g}")
     for name, value, most in (
@@ -181,7 +186,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "files", nargs="*", help="to ask about: a picture, a text, JSON or numbers; - is standard input"
     )
-    parser.add_argument("--version", help="of the model (default: the highest)")
+    parser.add_argument(
+        "--version", help="of the model (default: as the service's policy says; without a service the highest)"
+    )
     parser.add_argument("--top-k", type=int, metavar="K", help="the K most probable labels")
     parser.add_argument(
         "--outputs", metavar="A,B", help="members of the predictions, where the task lets them be chosen"
@@ -191,6 +198,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     few = parser.add_argument_group("some files")
     few.add_argument("--url", help="of the service (default: where ZTO_HOST and ZTO_PORT say)")
+    add_options(few)
     few.add_argument("--local", action="store_true", help="without a service: load the bundle of ZTO_MODELS_DIR")
     few.add_argument("--json", action="store_true", help="print the answers as they came")
     few.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds (default: %(default)s)")

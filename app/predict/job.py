@@ -1,26 +1,23 @@
 """A whole file through a model: begun, gone on with where it stopped, and brought to its end under its own name."""
 
 import dataclasses
-import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from app.bundle.loader import MANIFEST_FILE, BundleRef
 from app.predict import model as models
 from app.predict import sinks, sources
 from app.predict.columns import columns_of
-from app.predict.errors import EXIT_SOME_REJECTED, BadUse, Stopped
+from app.predict.errors import EXIT_SOME_REJECTED, Stopped
 from app.predict.fields import fields_of
 from app.predict.journal import Growing, Journal, Progress, sync_folder
-from app.predict.model import HowToRun, LocalModel
+from app.predict.model import LocalModel
 from app.predict.pipeline import Done, Pipeline
 from app.predict.progress import Progress as Watched
+from app.predict.request import Paths, Request, expect_free, remove
+from app.predict.resuming import head_of, how_before
 from app.predict.sources import Reading, Source
 from app.settings import Settings
 
@@ -34,79 +31,6 @@ CHUNK_BYTES = 16 * 2**20
 SWITCH_INTERVAL_S = 0.0005
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be done.
-
-    Attributes:
-        ref: The bundle.
-        input: File or folder.
-        output: File.
-        input_format: None for what the suffix says.
-        output_format: Likewise.
-        id_column: See :class:`app.predict.sources.Reading`.
-        keep: Likewise.
-        delimiter: Likewise.
-        query: Options of the task, as a request would have them.
-        with_probabilities: Whether tables have the probability of each label.
-        threads: None for all cores.
-        batch_rows: None for what was tuned, or the manifest says.
-        max_rejected: Rows, or their share of all, that may be set aside; None for any number.
-        is_forced: Whether an output that is there may be replaced.
-        is_restarted: Whether what was begun is thrown away.
-        is_shown: Whether progress is told; None for on a terminal only.
-    """
-
-    ref: BundleRef
-    input: Path
-    output: Path
-    input_format: str | None = None
-    output_format: str | None = None
-    id_column: str | None = None
-    keep: tuple[str, ...] = ()
-    delimiter: str | None = None
-    query: Mapping[str, str]
-    with_probabilities: bool = False
-    threads: int | None = None
-    batch_rows: int | None = None
-    max_rejected: int | float | None = None
-    is_forced: bool = False
-    is_restarted: bool = False
-    is_shown: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where things lie: the output, and beside it what is there while it is made."""
-
-    output: Path
-
-    @property
-    def partial(self) -> Path:
-        """The answers so far."""
-        return self.output.with_name(f"{self.output.name}.partial")
-
-    @property
-    def rejected(self) -> Path:
-        """The rows that were set aside."""
-        return self.output.with_name(f"{self.output.name}.rejected.jsonl")
-
-    @property
-    def rejected_partial(self) -> Path:
-        """Those of them so far."""
-        return self.output.with_name(f"{self.output.name}.rejected.jsonl.partial")
-
-    @property
-    def journal(self) -> Path:
-        """How far it is."""
-        return self.output.with_name(f"{self.output.name}.checkpoint")
-
-    @property
-    def growing(self) -> dict[str, Path]:
-        """The files that grow, by the names that the journal has for them."""
-        return {"output": self.partial, "rejected": self.rejected_partial}
-
-
 def run(request: Request, settings: Settings) -> int:
     """Answer a whole input; return 0, or 3 where rows were set aside.
 
@@ -118,14 +42,10 @@ def run(request: Request, settings: Settings) -> int:
     paths = Paths(request.output)
     kind = sources.format_of(request.input, request.input_format)
     out_kind = sinks.format_of(request.output, request.output_format)
-    _expect_free(request, paths)
-    head = {
-        "input": sources.identity(request.input, kind),
-        "bundle": _bundle_identity(request.ref),
-        "options": _options(request, settings, out_kind),
-    }
+    expect_free(request, paths)
+    head = head_of(request, settings, kind=kind, out_kind=out_kind)
     with closing(Journal(paths.journal)) as journal, journal.unless_empty():
-        before = _before(journal, head, paths, request)
+        before = how_before(journal, head, paths, request)
         if before is not None and journal.last is not None and journal.last.is_whole and not paths.partial.exists():
             # it was killed between the last rename and the removal of the journal
             return _conclude(journal, paths, journal.last)
@@ -143,7 +63,7 @@ def run(request: Request, settings: Settings) -> int:
             todo = _Job(request, paths, journal, model, source, out_kind)
             # only now: what cannot be begun leaves no checkpoint that the mended command would stumble over
             if before is None:
-                _remove(*paths.growing.values())
+                remove(*paths.growing.values())
                 journal.begin({**head, "how": dataclasses.asdict(model.how)})
             return todo.run()
 
@@ -181,7 +101,7 @@ class _Job:
             with made.open("rb+") as file:
                 Growing.sync_file(file)
             made.replace(self._request.output)
-            _remove(self._paths.partial)
+            remove(self._paths.partial)
         else:
             made.replace(self._request.output)
         return _conclude(self._journal, self._paths, progress)
@@ -275,7 +195,7 @@ def _conclude(journal: Journal, paths: Paths, progress: Progress) -> int:
         if progress.rejected:
             paths.rejected_partial.replace(paths.rejected)
         else:
-            _remove(paths.rejected_partial, paths.rejected)
+            remove(paths.rejected_partial, paths.rejected)
     sync_folder(paths.output.absolute().parent)
     journal.remove()
     good = progress.rows - progress.rejected
@@ -283,83 +203,6 @@ def _conclude(journal: Journal, paths: Paths, progress: Progress) -> int:
     if progress.rejected:
         sys.stderr.write(f"{progress.rejected} rows rejected: {paths.rejected}\n")
     return EXIT_SOME_REJECTED if progress.rejected else 0
-
-
-def _expect_free(request: Request, paths: Paths) -> None:
-    """Refuse to write over what is there, or into what is not.
-
-    Raises:
-        BadUse: That is what was asked for.
-    """
-    folder = request.output.absolute().parent
-    if not folder.is_dir():
-        raise BadUse(f"{folder} is no folder")
-    if request.output.is_dir():
-        raise BadUse(f"{request.output} is a folder")
-    if request.output.exists() and request.input.exists() and request.output.samefile(request.input):
-        raise BadUse("input and output are the same file")
-    own = (paths.partial, paths.rejected, paths.rejected_partial, paths.journal)
-    if taken := [path for path in own if path.exists() and path.samefile(request.input)]:
-        raise BadUse(f"{taken[0]} is the input, and would be written over; name another output")
-    if request.is_restarted:
-        return
-    if request.output.exists() and not request.is_forced and not paths.journal.exists():
-        raise BadUse(f"{request.output} is there already; replace it with --force")
-    if paths.partial.exists() and not paths.journal.exists():
-        raise BadUse(f"{paths.partial} is there without its checkpoint; begin anew with --restart")
-
-
-def _before(journal: Journal, head: Mapping[str, Any], paths: Paths, request: Request) -> HowToRun | None:
-    """Return how it ran when it was interrupted; None where it is to be begun.
-
-    Raises:
-        BadUse: What was begun is something else.
-    """
-    if request.is_restarted or journal.head is None:
-        if request.output.exists() and not request.is_forced:
-            raise BadUse(f"{request.output} is there already; replace it with --force")
-        return None
-    for what, now in head.items():
-        was = journal.head.get(what)
-        if was != json.loads(json.dumps(now)):
-            raise BadUse(
-                f"{paths.journal} was begun with another {what} ({_difference(was, now)}); give the same command to go "
-                "on with it, or begin anew with --restart"
-            )
-    is_whole = journal.last is not None and journal.last.is_whole
-    if request.output.exists() and not request.is_forced and not is_whole:
-        raise BadUse(f"{request.output} is there already; replace it with --force")
-    return models.parse_how(journal.head["how"])
-
-
-def _difference(was: Any, now: Mapping[str, Any]) -> str:
-    if not isinstance(was, dict):
-        return "its checkpoint is damaged"
-    names = [name for name in now if was.get(name) != json.loads(json.dumps(now[name]))]
-    return ", ".join(f"{name} was {was.get(name)}, is {now[name]}" for name in names)
-
-
-def _bundle_identity(ref: BundleRef) -> dict[str, Any]:
-    try:
-        manifest = (ref.folder / MANIFEST_FILE).read_bytes()
-    except OSError as exc:
-        raise BadUse(f"{ref.folder / MANIFEST_FILE} cannot be read: {exc.strerror or exc}") from exc
-    return {"name": ref.name, "version": ref.version, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-
-
-def _options(request: Request, settings: Settings, out_kind: str) -> dict[str, Any]:
-    """Return all that the output depends on, beside input and bundle."""
-    return {
-        "format": out_kind,
-        "id": request.id_column,
-        "keep": list(request.keep),
-        "delimiter": request.delimiter,
-        "query": dict(request.query),
-        "probabilities": request.with_probabilities,
-        "batch_rows": request.batch_rows,
-        "max_row_bytes": settings.max_body_bytes,
-        "max_image_pixels": settings.max_image_pixels,
-    }
 
 
 @contextmanager
@@ -395,8 +238,3 @@ def _row_bytes(model: LocalModel) -> int:
     for axis in raw.row_shape:
         size *= axis
     return size
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from app.errors import ModelRejectedInput, ServingError
-from app.metrics import Statistics
+from app.counts import Statistics
 from app.serving.isolation import BatchResult
 from app.serving.jobs import Answer, Batch, Job, Slice
 

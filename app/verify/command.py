@@ -50,6 +50,8 @@ def _verify(ref: BundleRef, keys: PublicKeys) -> bool:
 def _chosen(refs: list[BundleRef], names: Sequence[str], models_dir: Path) -> list[BundleRef]:
     """Return the bundles that names like ``cnn`` or ``cnn/2`` mean; without any name, all."""
     if not names:
+        if not refs:  # nothing is found to be wrong with no bundle; a folder that is mistyped must not pass
+            raise BundleError(f"there is no bundle in {models_dir}; set ZTO_MODELS_DIR")
         return refs
     chosen: list[BundleRef] = []
     for name in names:

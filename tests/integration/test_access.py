@@ -20,6 +20,7 @@ from app.access import key_file
 from app.access.key_file import KeyFile
 from app.protocols.grpc.server import SERVICE
 from tests.support.bundles import dummy_bundle
+from tests.support.certificates import RSA, certificate
 from tests.support.keys import make_key
 from tests.support.server import COMMAND, RunningService, serve, start
 from tests.support.workers import wait_for
@@ -34,17 +35,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     dummy_bundle(folder)
     return folder
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a certificate of 127.0.0.1 that has signed itself, and its key."""
-    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
 
 
 # Keys, rates and a port for operators; two workers count together
@@ -284,7 +274,7 @@ def test_connections_of_one_address_are_bounded_and_those_that_are_open_go_on(en
 def test_certificate_that_is_renewed_is_taken_and_one_that_is_no_good_is_not(
     encrypted: RunningService, folder: Path
 ) -> None:
-    cert, key = certificate(folder, "renewed")
+    cert, key = certificate(folder, "renewed", RSA)  # of another kind than the one before
     new = ssl.create_default_context(cafile=cert)
 
     def is_new() -> bool:

@@ -185,10 +185,14 @@ def test_trailers_without_end_are_refused(service: RunningService, piece: bytes)
     assert service.rss_bytes() - before < 8 * 2**20
 
 
-def test_trailer_is_no_header(service: RunningService) -> None:
+@pytest.mark.parametrize(
+    "path", [b"/predict/dummy", b"/v1/models/dummy:predict"], ids=["the short way", "the long way"]
+)
+def test_trailer_is_no_header(service: RunningService, path: bytes) -> None:
     data = b"%x\r\n%b\r\n0\r\nX-Request-Id: trailer\r\nX-Request-Timeout-Ms: nonsense\r\n\r\n" % (len(BODY), BODY)
     with connected(service) as sock:
-        response, _ = ask(sock, request().split(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n" + data)
+        head = request(path=path).split(b"Content-Length")[0]
+        response, _ = ask(sock, head + b"Transfer-Encoding: chunked\r\n\r\n" + data)
         assert response.status == 200
         assert response.headers["x-request-id"] != "trailer"
 

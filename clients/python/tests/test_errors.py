@@ -14,6 +14,7 @@ from zero_to_one_client import (
     BadRequest,
     ClientError,
     InvalidRequest,
+    Limit,
     MissingExtra,
     Options,
     Problem,
@@ -150,6 +151,22 @@ def test_faults_are_read_by_their_places(caller: Caller) -> None:
         Fault(pointer="#/instances/0/features/x", code="wrong_type", detail="a text"),
         Fault(pointer="#", code="", detail=""),
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "limit"),
+    [
+        ({"name": "max_body_bytes", "value": 8}, Limit(name="max_body_bytes", value=8)),
+        ({"name": "rate_limit", "value": "1 in 60 s"}, Limit(name="rate_limit", value="1 in 60 s")),
+        ({"name": "max_body_bytes", "value": True}, None), ({"name": 5, "value": 8}, None), ({"name": "x"}, None),
+        ("max_body_bytes", None), (None, None),
+    ],
+)  # fmt: skip
+def test_limit_that_was_met_is_told_and_what_is_none_is_not(caller: Caller, told: Any, limit: Limit | None) -> None:
+    script = in_turn(problem(429, "rate_limited", limit=told))
+    with scripted(script) as server, pytest.raises(errors.RateLimited) as raised:
+        caller.client(server.url).models()
+    assert raised.value.limit == raised.value.problem.limit == limit
 
 
 def test_places_in_a_part_are_counted_over_the_whole_call() -> None:

@@ -24,6 +24,7 @@ from zero_to_one_client import (
     ImageReconstruction,
     InvalidInput,
     InvalidRequest,
+    Limit,
     NotFound,
     Options,
     Reconstruction,
@@ -33,6 +34,7 @@ from zero_to_one_client import (
     TabularRegression,
     TensorRows,
     TextClassification,
+    TooLarge,
     Unavailable,
     WrongTask,
 )
@@ -191,6 +193,13 @@ def test_texts_that_are_too_much_together_are_sent_apart(caller: Caller, service
     answer = caller.client(service.url).predict("lstm", texts, timeout_s=120)
     assert [receipt.rows for receipt in answer.receipts] == [20, 20]
     assert len({prediction.label for prediction in answer}) == 1
+
+
+def test_limit_that_one_instance_alone_passes_is_named(caller: Caller, service: RunningService) -> None:
+    limit = caller.client(service.url).card("cnn").limits.max_body_bytes
+    with pytest.raises(TooLarge) as raised:
+        caller.client(service.url).predict("cnn", [b"\x89PNG\r\n\x1a\n" + bytes(limit)])
+    assert raised.value.limit == Limit(name="max_body_bytes", value=limit)
 
 
 def test_a_fault_is_told_by_its_place_in_the_whole_batch(caller: Caller, small_service: RunningService) -> None:

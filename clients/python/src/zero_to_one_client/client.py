@@ -90,7 +90,7 @@ class Client:
             model: Who is asked.
             instances: A list of what the task takes (:mod:`zero_to_one_client.tasks` says what that is), or an array
                 whose first axis counts them. As many as there may be: what one request cannot hold is split and joined.
-            version: The version that is to answer; None for the highest that is ready.
+            version: The version that is to answer, by number or label; None for what the model's policy says.
             top_k: Of classifiers: how many labels to tell.
             outputs: Of reconstructions and tensors: the members to tell.
             timeout_s: Seconds for all of it; None for those of the client.
@@ -120,7 +120,7 @@ class Client:
             model: Who is asked.
             inputs: Arrays, or lists of texts or bytes; the first axis counts the rows, as many as there may be.
             outputs: Those to tell; empty for all.
-            version: The version that is to answer; None for the highest that is ready.
+            version: The version that is to answer, by number or label; None for what the model's policy says.
             timeout_s: Seconds for all of it; None for those of the client.
 
         Raises:

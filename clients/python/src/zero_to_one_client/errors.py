@@ -14,7 +14,7 @@
     ├── UnexpectedAnswer     answered, but not as this service answers
     └── ServiceError         the service said no, and why
         ├── BadRequest       400, 405 and their like
-        ├── Unauthorized     401, 403: the key is missing or wrong
+        ├── Unauthorized     401, 403: the key is missing, wrong, or not good for this
         ├── NotFound         404: no such model, version or door
         ├── TooLarge         413: more bytes or instances than one request may hold
         ├── InvalidInput     422: every fault by its place
@@ -46,6 +46,19 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A bound that a request ran into.
+
+    Attributes:
+        name: As the card of a model names it among its ``limits``; of a member of one of them, behind a dot.
+        value: What may be; of a rate in words, as ``100 in 1 s``.
+    """
+
+    name: str
+    value: float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """What the service said (RFC 9457, or ``{"error": ...}`` of the Open Inference Protocol).
 
@@ -57,6 +70,8 @@ class Problem:
         faults: Of an invalid input, one entry each.
         request_id: By which the service's log knows the request; None where the answer had none.
         retry_after_s: Seconds after which to try again; None where the service did not say.
+        limit: The bound that was met; None where it was none, or the service told it in its words alone, as the Open
+            Inference Protocol does.
     """
 
     status: int
@@ -66,6 +81,7 @@ class Problem:
     faults: tuple[Fault, ...] = field(default=())
     request_id: str | None = None
     retry_after_s: float | None = None
+    limit: Limit | None = None
 
 
 class ClientError(Exception):
@@ -166,13 +182,18 @@ class ServiceError(ClientError):
         """Seconds after which to try again."""
         return self.problem.retry_after_s
 
+    @property
+    def limit(self) -> Limit | None:
+        """The bound of the service that was met."""
+        return self.problem.limit
+
 
 class BadRequest(ServiceError):
     """The request cannot be read, or not at this door."""
 
 
 class Unauthorized(ServiceError):
-    """The key is missing or wrong."""
+    """The key is missing, wrong, or lacks the role for this."""
 
 
 class NotFound(ServiceError):

@@ -64,7 +64,7 @@ class Call:
     Attributes:
         asker: Sends it.
         model: Who is asked.
-        version: Who of it; None for the highest that is ready.
+        version: Who of it; None for what the model's policy says.
         inputs: Arrays by their names.
         outputs: Those asked for; empty for all.
         is_binary: Whether tensors go and come as bytes.

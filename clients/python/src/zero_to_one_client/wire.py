@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from zero_to_one_client.errors import ClientError, Fault, Problem, UnexpectedAnswer, error_of
+from zero_to_one_client.errors import ClientError, Fault, Limit, Problem, UnexpectedAnswer, error_of
 from zero_to_one_client.flows import HttpResponse
 
 JSON = "application/json"
@@ -42,6 +42,7 @@ def problem_of(response: HttpResponse, now: WallClock) -> Problem:
         faults=tuple(_faults(told.get("errors"))),
         request_id=_text(told.get("request_id")) or response.headers.get("x-request-id"),
         retry_after_s=retry_after_s(response.headers, now),
+        limit=_limit(told.get("limit")),
     )
 
 
@@ -78,6 +79,15 @@ def _faults(entries: object) -> list[Fault]:
         for entry in found
         if isinstance(entry, dict)
     ]
+
+
+def _limit(entry: object) -> Limit | None:
+    if not isinstance(entry, dict) or (name := _text(entry.get("name"))) is None:
+        return None
+    value = entry.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    return Limit(name=name, value=value)
 
 
 def _text(value: object) -> str | None:

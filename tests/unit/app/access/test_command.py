@@ -57,6 +57,16 @@ def test_list_shows_who_has_keys_and_which_are_over(file: Path, capsys: pytest.C
     assert row.endswith("5/second")
 
 
+def test_end_that_only_another_zone_s_calendar_has_is_shown_as_it_stands(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["keys", "new", "app"])
+    file.write_text(file.read_text().replace('"roles"', '"expires": "9999-12-31T23:59:00-12:00", "roles"'))
+    capsys.readouterr()
+    assert main(["keys", "list"]) == 0
+    assert "9999-12-31 23:59-12:00" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [(["new", "app"], "is there already"), (["new", "a b"], "name"), (["new", "x", "--rate", "often"], "no rate")],

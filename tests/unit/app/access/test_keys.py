@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.access import key_file
+from app.access.key_file import KeyEntry, KeyFile
 from app.access.keys import MAX_KNOWN, Holder, Keys
 from app.access.roles import Role
 from app.errors import NotAllowed, SettingsError, WrongKey
@@ -160,6 +161,65 @@ def test_each_key_is_there_once(file: Path, twice: str) -> None:
     file.write_text(f'{{"keys": [{entry.model_dump_json()}, {other.model_dump_json()}]}}')
     with pytest.raises(SettingsError, match=f"two keys have the {twice}"):
         Keys(file)
+
+
+def test_file_that_could_not_be_read_is_read_once_its_mode_is_mended(file: Path) -> None:
+    make_key(file, "app", "predict")
+    keys = Keys(file)
+    os.chmod(file, 0o640)  # which changes neither its content nor the time of that
+    assert keys.refresh() is True
+    assert keys.refresh() is None
+
+
+def test_key_of_nothing_is_refused_since_everybody_would_have_it(file: Path) -> None:
+    make_key(file, "a", "predict")
+    sha256 = key_file.read(file).keys[0].sha256
+    file.write_text(file.read_text().replace(sha256, key_file.digest_of(b"").hex()))
+    with pytest.raises(SettingsError, match="SHA-256 of nothing"):
+        Keys(file)
+
+
+def test_blanks_around_a_key_are_none_of_it(file: Path) -> None:
+    key = make_key(file, "a", "predict").encode()
+    keys = Keys(file)
+    for header in (key + b" ", b"\t" + key):  # which a parser of HTTP may leave there
+        assert keys.holder(b"", header).name == "a"
+        assert keys.holder(b"Bearer " + header, b"").name == "a"
+
+
+class Compared(str):
+    """A name that counts how often it is compared."""
+
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return super().__eq__(other)
+
+
+def test_file_of_many_keys_is_not_compared_each_with_each_while_requests_wait() -> None:
+    Compared.times, many = 0, 2000
+    KeyFile(
+        keys=tuple(
+            KeyEntry.model_construct(name=Compared(f"n{number}"), sha256=f"{number:064x}", roles=(Role.READ,))
+            for number in range(many)
+        )
+    )
+    assert Compared.times < many
+
+
+def test_link_to_a_file_of_keys_stays_one_and_the_file_has_the_new_key(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    link = folder / "keys.json"
+    make_key(file, "old", "predict")
+    link.symlink_to(file)
+    keys = Keys(file)
+    new = make_key(link, "new", "predict")
+    assert link.is_symlink()
+    assert keys.refresh() is True
+    assert keys.holder(bearer(new), b"").name == "new"
 
 
 def test_headers_that_are_remembered_are_bounded(file: Path) -> None:

@@ -15,9 +15,10 @@ def test_a_url_tells_target_path_and_host() -> None:
 
 def test_a_url_without_a_path_predicts_with_the_model() -> None:
     assert parse_url("https://example.org", model="cnn").path == "/predict/cnn"
-    assert parse_url("https://example.org/", model="cnn").target == Target(
-        host="example.org", port=443, is_encrypted=True
-    )
+    encrypted = parse_url("https://example.org/", model="cnn").target
+    assert (encrypted.host, encrypted.port) == ("example.org", 443)
+    assert encrypted.tls is not None
+    assert encrypted.tls.check_hostname
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,13 @@ def test_every_fault_of_a_manifest_is_named(folder: Path) -> None:
     assert "golden.typo: " in str(caught.value)
 
 
+def test_a_manifest_of_very_many_faults_is_told_in_a_few(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest.update(artifacts=[1] * 10_000, **{"x" * 10_000: 1}))
+    with pytest.raises(BundleError, match=r"artifacts\.0: .*; and \d+ more$") as caught:
+        open_folder(folder)
+    assert len(str(caught.value)) < 10_000  # it stands on the card and on /readyz
+
+
 def test_a_fault_of_a_list_s_only_item_is_told_and_not_that_the_list_is_empty_without_it(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest["artifacts"][0].update(path="../2/dummy.json"))
     told = r"is not valid: artifacts\.0\.path: must be a relative path inside the bundle folder, without '\.\.'$"

@@ -1,6 +1,7 @@
 """Signatures: what the library writes is read, and whatever else lies there is told and refused."""
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -194,6 +195,24 @@ def test_a_bundle_that_is_not_as_it_was_signed_is_refused_with_the_reason(
         verified(folder, pair.public)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(mediaType="x" * 100_000),
+        lambda d: d["dsseEnvelope"].update(payloadType="x" * 100_000),
+        lambda d: d["verificationMaterial"]["publicKey"].update(hint="x" * 100_000),
+    ],
+    ids=["media type", "payload type", "hint"],
+)
+def test_what_stands_in_a_strange_signature_makes_no_long_reason(
+    folder: Path, pair: KeyPair, change: Callable[[dict[str, Any]], object]
+) -> None:
+    in_envelope(change)(folder)
+    with pytest.raises(BundleNotSigned, match="xxx") as caught:
+        verified(folder, pair.public)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_pipe_in_place_of_the_signature_is_not_waited_for(folder: Path, pair: KeyPair) -> None:
     (folder / SIGNATURE_FILE).unlink()
     os.mkfifo(folder / SIGNATURE_FILE)
@@ -215,6 +234,43 @@ def test_the_signature_of_another_key_is_told_with_both_keys(tmp_path: Path, fol
         verified(folder, other.public)
 
 
+def other_digest(document: dict[str, Any]) -> None:
+    """Another file is said to have been signed, in a statement that is as good as any."""
+    payload = base64.b64decode(document["dsseEnvelope"]["payload"])
+    statement = json.loads(payload)
+    digest = statement["predicate"]["resources"][0]["digest"].encode()
+    forged = payload.replace(digest, hashlib.sha256(b"forged").hexdigest().encode())
+    document["dsseEnvelope"]["payload"] = base64.b64encode(forged).decode()
+
+
+def other_signature(document: dict[str, Any]) -> None:
+    entry = document["dsseEnvelope"]["signatures"][0]
+    signature = bytearray(base64.b64decode(entry["sig"]))
+    signature[-1] ^= 1
+    entry["sig"] = base64.b64encode(signature).decode()
+
+
+@pytest.mark.parametrize("forge", [other_digest, other_signature])
+def test_a_statement_that_the_key_has_not_signed_is_refused(
+    folder: Path, pair: KeyPair, forge: Callable[[dict[str, Any]], None]
+) -> None:
+    keys = read_keys(pair.public)
+    assert keys is not None
+    in_envelope(forge)(folder)
+    with pytest.raises(BundleNotSigned, match="is not valid: it was altered, or is by another key than it names"):
+        read_signature(folder, keys)
+
+
+def test_signature_that_was_made_over_another_bundle_by_the_same_key_is_refused(
+    tmp_path: Path, folder: Path, pair: KeyPair
+) -> None:
+    other = dummy_bundle(tmp_path / "models", "other", rows=4)
+    signed = json.loads(pair.sign(other).read_text())["dsseEnvelope"]["signatures"]
+    in_envelope(lambda d: d["dsseEnvelope"].update(signatures=signed))(folder)
+    with pytest.raises(BundleNotSigned, match="is not valid: "):
+        verified(folder, pair.public)
+
+
 def test_the_signature_of_another_bundle_does_not_fit(tmp_path: Path, folder: Path, pair: KeyPair) -> None:
     other = dummy_bundle(tmp_path / "models", "other", rows=4)
     pair.sign(other)
@@ -231,7 +287,8 @@ def test_the_signature_of_another_bundle_does_not_fit(tmp_path: Path, folder: Pa
 def test_a_file_that_is_swapped_after_the_check_is_not_used(folder: Path, pair: KeyPair) -> None:
     """Digests come from the manifest that was signed, and are taken of the bytes that are handed on."""
     bundle = verified(folder, pair.public)
-    write_file_with_digest(folder, ARTIFACT_FILE, b'{"b": 1}')
+    # of the same size, which alone is not to be believed
+    write_file_with_digest(folder, ARTIFACT_FILE, b"[]".center((folder / ARTIFACT_FILE).stat().st_size))
     with pytest.raises(BundleError, match=r"dummy\.json is not the file that the manifest describes"):
         bundle.read(bundle.artifact("dummy"))
 

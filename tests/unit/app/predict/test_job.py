@@ -9,6 +9,7 @@ import pytest
 from app.predict import job, model
 from app.predict.errors import BadUse, PredictError, Stopped
 from app.predict.pipeline import Pipeline
+from app.predict.request import Request
 from app.settings import Settings
 from tests.support.bundles import dummy_bundle
 
@@ -36,7 +37,7 @@ def run(tmp_path: Path, settings: Settings, **changes: Any) -> int:
         "query": {},
         "threads": 2,
     }
-    return job.run(job.Request(**(values | changes)), settings)
+    return job.run(Request(**(values | changes)), settings)
 
 
 def write(tmp_path: Path, rows: int, *, bad: tuple[int, ...] = ()) -> None:

@@ -50,6 +50,15 @@ def test_a_file_that_was_altered_after_the_signing_is_told(
     assert "a/1: the files are not those that model.sig was made over; not what was signed: 'golden.npz'" in told.err
 
 
+def test_a_folder_without_bundles_does_not_pass(
+    tmp_path: Path, pair: KeyPair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mistyped").mkdir()
+    monkeypatch.setenv("ZTO_MODELS_DIR", str(tmp_path / "mistyped"))
+    assert main(["verify", "--key", str(pair.public)]) == 2
+    assert "there is no bundle in " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [

@@ -23,7 +23,7 @@ class Request(ABC, Generic[P]):
 
     Attributes:
         model: Who is asked.
-        version: The version that is to answer; None for the highest that is ready.
+        version: The version that is to answer, by number or label; None for what the model's policy says.
     """
 
     kind: ClassVar[str]

@@ -1,0 +1,1 @@
+"""The settings, by what they are about; :class:`app.settings.Settings` has all of them."""
