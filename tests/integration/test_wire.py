@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from app.wire import MAX_HEAD_BYTES, MAX_HEADERS
-from tests.support.bundles import dummy_bundle
+from tests.support.bundles import dummy_bundle, fault
 from tests.support.server import RunningService, serve
+from tests.support.workers import wait_until_read
 
 BODY = json.dumps({"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}).encode()
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
@@ -38,7 +39,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 @contextmanager
 def connected(service: RunningService) -> Iterator[socket.socket]:
     url = httpx.URL(service.url)
-    with socket.create_connection((url.host, url.port or 80), timeout=15) as sock:
+    with socket.create_connection((url.host, url.port or 80), timeout=60) as sock:
         yield sock
 
 
@@ -258,16 +259,19 @@ def test_refusal_comes_behind_the_answers_to_what_was_read_before(service: Runni
 
 def test_what_still_waits_at_the_end_is_answered_with_503(tmp_path: Path) -> None:
     # one is partly run when the time is over, one waits in the queue, and of one the body never comes
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.5}, rows=1, max_rows=1)
+    folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=1, max_rows=1)
     many = json.dumps({"instances": json.loads(BODY)["instances"] * 20}).encode()
-    with serve(tmp_path, shutdown_s=1, run_on="thread", drain_s=0) as running:
+    with (
+        serve(tmp_path, shutdown_s=1, run_on="thread", drain_s=0) as running,
+        fault(folder, fault="slow", sleep_s=0.5),
+    ):
         url = httpx.URL(running.url)
         with connected(running) as runs, connected(running) as waits, connected(running) as uploads:
             runs.sendall(request(body=many, path=b"/predict/slow"))
-            time.sleep(0.2)
+            wait_until_read(running, runs)
             waits.sendall(request(body=many, path=b"/predict/slow"))
             uploads.sendall(request(path=b"/predict/slow")[:-1])
-            time.sleep(0.1)
+            wait_until_read(running, waits, uploads)
             running.process.send_signal(signal.SIGTERM)
             for sock in (runs, waits, uploads):
                 response, document = read_answer(sock)
@@ -283,12 +287,16 @@ def test_what_still_waits_at_the_end_is_answered_with_503(tmp_path: Path) -> Non
 
 
 def test_leaving_takes_its_time_by_the_clock_where_batches_block_the_loop(tmp_path: Path) -> None:
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.4}, rows=1, max_rows=1)
+    folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=1, max_rows=1)
     rows = 60  # 24 s of batches, each of which blocks the loop
     body = json.dumps({"instances": json.loads(BODY)["instances"] * rows}).encode()
-    with serve(tmp_path, run_on="loop", drain_s=0, shutdown_s=1) as running, connected(running) as sock:
+    with (
+        serve(tmp_path, run_on="loop", drain_s=0, shutdown_s=1) as running,
+        fault(folder, fault="slow", sleep_s=0.4),
+        connected(running) as sock,
+    ):
         sock.sendall(request(body=body, path=b"/predict/slow"))
-        time.sleep(0.6)
+        wait_until_read(running, sock)
         running.process.send_signal(signal.SIGTERM)
         assert read_answer(sock)[0].status == 503  # 200 were it to stay for all batches
         assert running.process.wait(30) == 0
