@@ -17,7 +17,7 @@ import pytest
 from tests.integration.conftest import MODELS
 from tests.support.bundles import dummy_bundle, edit_manifest, fault, golden_images, golden_rows, held, write_golden
 from tests.support.committed import copy_as_first
-from tests.support.server import RunningService, serve, start
+from tests.support.server import serve, start
 from tests.support.workers import wait_for, wait_until_read
 
 JSON = {"content-type": "application/json"}
@@ -172,15 +172,6 @@ def test_batches_run_where_they_are_told_to(tmp_path: Path, run_on: str) -> None
         assert client.post("/predict/dummy", json=DUMMY_BODY).status_code == 200
 
 
-def connections_to(running: RunningService, count: int) -> list[HTTPConnection]:
-    """Return connections that are open already: what is sent on them comes at once, however busy the machine is."""
-    url = httpx.URL(running.url)
-    connections = [HTTPConnection(url.host, url.port, timeout=60) for _ in range(count)]
-    for connection in connections:
-        connection.connect()
-    return connections
-
-
 def ask(connection: HTTPConnection) -> None:
     connection.request("POST", "/predict/slow", json.dumps(DUMMY_BODY), JSON)
 
@@ -189,20 +180,21 @@ def test_slow_model_runs_on_a_thread_and_the_doors_stay_open(tmp_path: Path) -> 
     folder = dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.05, "heeds_faults": True}, rows=2)
     with serve(tmp_path) as running, httpx.Client(base_url=running.url) as client:
         assert client.get("/models/slow").json()["versions"][0]["runs_on"] == "thread"
-        (connection,) = connections_to(running, 1)
-        with held(folder) as is_waiting:
-            ask(connection)
-            wait_for(is_waiting, running)
-            assert client.get("/livez").status_code == 200
-            assert select.select([connection.sock], [], [], 0)[0] == []
-        assert connection.getresponse().status == 200
-        connection.close()
+        with running.connections(1) as (connection,):
+            with held(folder) as is_waiting:
+                ask(connection)
+                wait_for(is_waiting, running)
+                assert client.get("/livez").status_code == 200
+                assert select.select([connection.sock], [], [], 0)[0] == []
+            assert connection.getresponse().status == 200
 
 
 def test_full_queue_is_refused_with_a_time_to_come_back(tmp_path: Path) -> None:
     folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=2, max_rows=1)
-    with serve(tmp_path, max_queue_rows=2, max_instances=2, run_on="thread") as running:
-        first, *others = connections_to(running, 6)
+    with (
+        serve(tmp_path, max_queue_rows=2, max_instances=2, run_on="thread") as running,
+        running.connections(6) as (first, *others),
+    ):
         with held(folder) as is_waiting:
             ask(first)
             wait_for(is_waiting, running)
@@ -212,8 +204,6 @@ def test_full_queue_is_refused_with_a_time_to_come_back(tmp_path: Path) -> None:
         answers = [connection.getresponse() for connection in (first, *others)]
         assert sorted(answer.status for answer in answers) == [200] * 3 + [503] * 3  # one runs, two wait
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status == 503)
-        for connection in (first, *others):
-            connection.close()
 
 
 @pytest.mark.parametrize(
@@ -260,8 +250,10 @@ def test_port_that_is_taken_ends_the_start() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_makes_unready_closes_politely_and_exits_with_0(tmp_path: Path, number: signal.Signals) -> None:
     folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=2)
-    with serve(tmp_path, drain_s=2.0, run_on="thread") as running:
-        asked, looking = connections_to(running, 2)
+    with (
+        serve(tmp_path, drain_s=2.0, run_on="thread") as running,
+        running.connections(2) as (asked, looking),
+    ):
         with held(folder) as is_waiting:
             ask(asked)
             looking.request("GET", "/livez")
@@ -279,8 +271,6 @@ def test_signal_makes_unready_closes_politely_and_exits_with_0(tmp_path: Path, n
         assert answer.headers["connection"] == "close"
         assert running.process.wait(30) == 0
         assert "Traceback" not in running.log()
-        for connection in (asked, looking):
-            connection.close()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The Open Inference Protocol beside inference, asked by Triton's own client: it tells, counts, loads and unloads."""
 
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 from app import __version__
 from tests.support.bundles import ARTIFACT_FILE, dummy_bundle, edit_manifest, rewrite_manifest
 from tests.support.server import RunningService, serve
-from tests.support.workers import wait_for, wait_until_serving, workers_of
+from tests.support.workers import wait_for, wait_until_read, wait_until_serving, workers_of
 
 KEY = "open-sesame-1"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
@@ -358,16 +359,12 @@ def test_load_and_unload_under_load_answer_everybody(models: Path) -> None:
 def test_what_waits_when_a_model_is_unloaded_is_still_answered(tmp_path: Path) -> None:
     dummy_bundle(tmp_path, max_wait_ms=2000)  # so long a batch waits for company, which does not come
     with serve(tmp_path, admin_key=KEY) as running, closing(client_of(running)) as client:
-        statuses: list[int] = []
-        callers = [threading.Thread(target=lambda: statuses.append(predict(running).status_code)) for _ in range(4)]
-        for caller in callers:
-            caller.start()
-        metrics = f"{running.url}/metrics"
-        wait_for(lambda: 'zto_queue_rows{model="dummy",version="1"} 4.0' in httpx.get(metrics).text, running)
-        client.unload_model("dummy", headers=ADMIN)
-        for caller in callers:
-            caller.join(30)
-        assert statuses == [200] * 4
+        with running.connections(4) as connections:
+            for connection in connections:
+                connection.request("POST", "/predict/dummy", json.dumps(IMAGE), {"content-type": "application/json"})
+            wait_until_read(running, *(connection.sock for connection in connections))
+            client.unload_model("dummy", headers=ADMIN)
+            assert [connection.getresponse().status for connection in connections] == [200] * 4
         assert predict(running).status_code == 503
 
 
