@@ -14,6 +14,8 @@ from tests.support.grpc_calls import INFER, PICTURE, counted, inputs_of, message
 from tests.support.server import RunningService, serve
 from tests.support.workers import wait_for
 
+SLOW = message(model="slow").SerializeToString()
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,9 +26,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slow(folder: Path) -> Iterator[RunningService]:
     with serve(folder.parents[1], grpc_port=0, run_on="thread", max_queue_rows=8, max_instances=8) as running:
         yield running
-
-
-SLOW = message(model="slow").SerializeToString()
 
 
 def of_rows(rows: int) -> bytes:
