@@ -1,14 +1,11 @@
 """The short way of plain predictions: what goes it is answered as any other request is, however its bytes come."""
 
 import contextlib
-import json
 import socket
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,11 +23,10 @@ from app.serving.jobs import Job
 from app.settings import Settings
 from tests.support.bundles import dummy_bundle, held
 from tests.support.committed import LATEST, NAMES
+from tests.support.raw_http import BODY, PICTURE, connected, read_answer, request
 from tests.support.server import RunningService, serve
 from tests.support.workers import wait_for, wait_until_read
 
-PICTURE = [[1, 2, 3], [4, 5, 6]]
-BODY = json.dumps({"instances": [{"image": PICTURE}]}).encode()
 RAW = np.array(PICTURE, "<f4").tobytes()
 POISON, HANGS = 77, 99
 
@@ -39,30 +35,9 @@ POISON, HANGS = 77, 99
 def dummies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     models = tmp_path_factory.mktemp("models")
     dummy_bundle(models, "dummy", behavior={"raise_on": POISON})
-    dummy_bundle(models, "slow", behavior={"sleep_s": 0.3}, rows=2)
+    dummy_bundle(models, "slow", behavior={"sleep_s": 0.1}, rows=2)
     with serve(models) as running:
         yield running
-
-
-@contextmanager
-def connected(service: RunningService) -> Iterator[socket.socket]:
-    url = httpx.URL(service.url)
-    with socket.create_connection((url.host, url.port or 80), timeout=60) as sock:
-        yield sock
-
-
-def request(
-    body: bytes = BODY, *, path: str = "/predict/dummy", headers: bytes = b"", version: bytes = b"1.1"
-) -> bytes:
-    head = b"POST %b HTTP/%b\r\nHost: x\r\nContent-Type: application/json\r\n" % (path.encode(), version)
-    return head + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-
-def read_answer(sock: socket.socket) -> tuple[HTTPResponse, Any]:
-    response = HTTPResponse(sock)
-    response.fp = sock.makefile("rb", buffering=0)  # reads no byte of the next answer
-    response.begin()
-    return response, json.loads(response.read())
 
 
 def requests_of(service: RunningService, model: str) -> dict[str, float]:
