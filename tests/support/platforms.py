@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -16,6 +17,7 @@ from tests.support.server import COMMAND, START_TIMEOUT_S, RunningService, start
 ROOT = Path(__file__).parents[2]
 # what `docker run IMAGE serve` runs
 SERVE_ARGUMENT = (str(ROOT / "docker" / "serve"),)
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def free_port() -> int:
@@ -54,6 +56,12 @@ def started_as(
                 raise RuntimeError(f"never 200 on {probe}:\n{running.log()}")
             time.sleep(0.02)
         yield running
+
+
+def example(client: httpx.Client, name: str) -> dict[str, Any]:
+    """Return the request that the card of a model shows."""
+    body: dict[str, Any] = client.get(f"/models/{name}").json()["example"]
+    return body
 
 
 def _status(url: str) -> int | None:
