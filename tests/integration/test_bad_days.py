@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.integration.conftest import MODELS
 from tests.integration.test_bad_input import png
 from tests.support.bundles import dummy_bundle
 from tests.support.server import RunningService, serve
+from tests.support.workers import wait_for
 
 JSON = {"content-type": "application/json"}
 DUMMY_BODY = {"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}
@@ -48,10 +48,7 @@ def test_bodies_on_their_way_are_bounded_together_and_by_their_deadlines() -> No
         slow_bodies(running, count=6, size=MIB) as statuses,
         httpx.Client(base_url=running.url) as client,
     ):
-        for _ in range(500):
-            if len(statuses) == 6:
-                break
-            time.sleep(0.02)
+        wait_for(lambda: len(statuses) == 6, running)
         assert sorted(set(statuses)) == [503, 504]
         body = client.get("/models/mlp").json()["example"]
         assert client.post("/predict/mlp", json=body).status_code == 200
@@ -117,15 +114,14 @@ def test_sigterm_ends_a_service_whose_runtime_hangs_and_everybody_is_answered(tm
     with serve(tmp_path, run_on="thread", shutdown_s=1) as running:
         answers: list[httpx.Response] = []
 
-        def ask(body: object) -> None:
-            answers.append(httpx.post(f"{running.url}/predict/stuck", json=body, timeout=60))
+        def ask() -> None:
+            answers.append(httpx.post(f"{running.url}/predict/stuck", json=hang, timeout=60))
 
-        threads = [threading.Thread(target=ask, args=(body,)) for body in (hang, DUMMY_BODY, DUMMY_BODY)]
+        threads = [threading.Thread(target=ask) for _ in range(3)]  # whoever comes first, hangs
         for thread in threads:
             thread.start()
-            time.sleep(0.1)
-        while 'zto_queue_rows{model="stuck",version="1"} 2.0' not in httpx.get(f"{running.url}/metrics").text:
-            time.sleep(0.02)
+        two_wait, url = 'zto_queue_rows{model="stuck",version="1"} 2.0', f"{running.url}/metrics"
+        wait_for(lambda: two_wait in httpx.get(url).text, running)
         running.process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()

@@ -41,12 +41,16 @@ def test_deadline_is_answered_with_504_and_the_next_request_served(slow: Running
 def test_deadline_that_cannot_be_met_is_refused_before_it_costs_anything(slow: RunningService) -> None:
     body = {"instances": [PICTURE] * 6}
     with httpx.Client(base_url=slow.url, timeout=30) as client:
-        assert client.post("/predict/slow", json=body).status_code == 200  # six batches of 0.2 s
-        before = batches_of(client)
-        refused = client.post("/predict/slow", json=body, headers=SOON)
+        asked_anew_s = TRUST_S
+        while asked_anew_s >= TRUST_S:  # or what six batches of 0.2 s cost is not believed any more
+            before = batches_of(client)
+            assert client.post("/predict/slow", json=body).status_code == 200
+            answered_at = time.monotonic()
+            refused = client.post("/predict/slow", json=body, headers=SOON)
+            asked_anew_s = time.monotonic() - answered_at
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
-        assert batches_of(client) == before
+        assert batches_of(client) == before + 6
         assert client.post("/predict/slow", json=body).status_code == 200
 
 

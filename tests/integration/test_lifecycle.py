@@ -1,11 +1,13 @@
 """From start to end: what is damaged fails alone and says why; what leaves answers what it has taken."""
 
 import json
+import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 from shutil import copytree
 
@@ -13,9 +15,10 @@ import httpx
 import pytest
 
 from tests.integration.conftest import MODELS
-from tests.support.bundles import dummy_bundle, edit_manifest, fault, golden_images, golden_rows, write_golden
+from tests.support.bundles import dummy_bundle, edit_manifest, fault, golden_images, golden_rows, held, write_golden
 from tests.support.committed import copy_as_first
 from tests.support.server import serve, start
+from tests.support.workers import wait_for, wait_until_read
 
 JSON = {"content-type": "application/json"}
 DUMMY_BODY = {"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}
@@ -169,40 +172,38 @@ def test_batches_run_where_they_are_told_to(tmp_path: Path, run_on: str) -> None
         assert client.post("/predict/dummy", json=DUMMY_BODY).status_code == 200
 
 
+def ask(connection: HTTPConnection) -> None:
+    connection.request("POST", "/predict/slow", json.dumps(DUMMY_BODY), JSON)
+
+
 def test_slow_model_runs_on_a_thread_and_the_doors_stay_open(tmp_path: Path) -> None:
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.3}, rows=2)
-    with serve(tmp_path) as running, httpx.Client(base_url=running.url, timeout=30) as client:
+    folder = dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.05, "heeds_faults": True}, rows=2)
+    with serve(tmp_path) as running, httpx.Client(base_url=running.url) as client:
         assert client.get("/models/slow").json()["versions"][0]["runs_on"] == "thread"
-        done = threading.Event()
-
-        def ask() -> None:
-            httpx.post(f"{running.url}/predict/slow", json=DUMMY_BODY, timeout=30)
-            done.set()
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        assert client.get("/livez").status_code == 200
-        assert not done.is_set()
-        thread.join()
+        with running.connections(1) as (connection,):
+            with held(folder) as is_waiting:
+                ask(connection)
+                wait_for(is_waiting, running)
+                assert client.get("/livez").status_code == 200
+                assert select.select([connection.sock], [], [], 0)[0] == []
+            assert connection.getresponse().status == 200
 
 
 def test_full_queue_is_refused_with_a_time_to_come_back(tmp_path: Path) -> None:
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.3}, rows=2, max_rows=1)
-    with serve(tmp_path, max_queue_rows=2, max_instances=2) as running:
-        statuses: list[tuple[int, str | None]] = []
-
-        def ask() -> None:
-            answer = httpx.post(f"{running.url}/predict/slow", json=DUMMY_BODY, timeout=30)
-            statuses.append((answer.status_code, answer.headers.get("retry-after")))
-
-        threads = [threading.Thread(target=ask) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    answered = [status for status, _ in statuses]
-    assert set(answered) == {200, 503}
-    assert all(int(after or 0) >= 1 for status, after in statuses if status == 503)
+    folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=2, max_rows=1)
+    with (
+        serve(tmp_path, max_queue_rows=2, max_instances=2, run_on="thread") as running,
+        running.connections(6) as (first, *others),
+    ):
+        with held(folder) as is_waiting:
+            ask(first)
+            wait_for(is_waiting, running)
+            for connection in others:
+                ask(connection)
+            wait_until_read(running, *(connection.sock for connection in others))
+        answers = [connection.getresponse() for connection in (first, *others)]
+        assert sorted(answer.status for answer in answers) == [200] * 3 + [503] * 3  # one runs, two wait
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status == 503)
 
 
 @pytest.mark.parametrize(
@@ -248,23 +249,26 @@ def test_port_that_is_taken_ends_the_start() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_makes_unready_closes_politely_and_exits_with_0(tmp_path: Path, number: signal.Signals) -> None:
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.5}, rows=2)
-    with serve(tmp_path, drain_s=1.0) as running, httpx.Client(base_url=running.url, timeout=30) as client:
-        answers: list[httpx.Response] = []
-        thread = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{running.url}/predict/slow", json=DUMMY_BODY, timeout=30))
-        )
-        thread.start()
-        time.sleep(0.1)
-        running.process.send_signal(number)
-        time.sleep(0.1)
-        report = client.get("/readyz")
-        assert report.status_code == 503
-        assert report.json()["status"] == "draining"
-        assert report.headers["connection"] == "close"
-        thread.join()
-        assert answers[0].status_code == 200
-        assert answers[0].headers["connection"] == "close"
+    folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=2)
+    with (
+        serve(tmp_path, drain_s=2.0, run_on="thread") as running,
+        running.connections(2) as (asked, looking),
+    ):
+        with held(folder) as is_waiting:
+            ask(asked)
+            looking.request("GET", "/livez")
+            assert looking.getresponse().read()
+            wait_for(is_waiting, running)
+            running.process.send_signal(number)
+            wait_for(lambda: "draining for" in running.log(), running)
+            looking.request("GET", "/readyz")
+            report = looking.getresponse()
+            assert report.status == 503
+            assert json.loads(report.read())["status"] == "draining"
+            assert report.headers["connection"] == "close"
+        answer = asked.getresponse()
+        assert answer.status == 200
+        assert answer.headers["connection"] == "close"
         assert running.process.wait(30) == 0
         assert "Traceback" not in running.log()
 
@@ -280,10 +284,7 @@ def test_sigterm_under_load_loses_no_request() -> None:
                        for i in range(16)]  # fmt: skip
             for thread in threads:
                 thread.start()
-            for _ in range(1000):  # until every client has had its first answer
-                if min(answered) > 0 or lost:
-                    break
-                time.sleep(0.01)
+            wait_for(lambda: min(answered) > 0 or bool(lost), running)  # noqa: B023  now, not later
             running.process.send_signal(signal.SIGTERM)
             for thread in threads:
                 thread.join(30)
@@ -321,10 +322,7 @@ def test_start_without_torch_names_the_extra_for_its_backend(tmp_path: Path) -> 
     with start(
         {"ZTO_MODELS_DIR": str(tmp_path / "models"), "ZTO_BACKEND": "state_dict", "PYTHONPATH": path}
     ) as running:
-        for _ in range(500):
-            if "mlp/1 failed" in running.log():
-                break
-            time.sleep(0.02)
+        wait_for(lambda: "failed: the state_dict backend needs torch" in running.log(), running)
         assert "pip install 'zero-to-one[torch]'" in running.log()
 
 

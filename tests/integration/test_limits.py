@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 import select
 import shutil
@@ -11,8 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from http.client import HTTPResponse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from app.protocols.limits import Limits
 from tests.support.bundles import dummy_bundle, edit_manifest, fault
 from tests.support.committed import LATEST
 from tests.support.kinds import kind_bundle
+from tests.support.raw_http import connected, read_answer
 from tests.support.server import RunningService, serve
 from tests.support.workers import wait_for
 
@@ -75,17 +74,9 @@ def tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape, "data": [1] * count}
 
 
-@contextmanager
-def connected(running: RunningService, address: str = "127.0.0.1") -> Iterator[socket.socket]:
-    url = httpx.URL(running.url)
-    with socket.create_connection((url.host, url.port or 80), timeout=30, source_address=(address, 0)) as sock:
-        yield sock
-
-
 def answer_of(sock: socket.socket) -> tuple[int, Any]:
-    response = HTTPResponse(sock)
-    response.begin()
-    return response.status, json.loads(response.read())
+    response, document = read_answer(sock)
+    return response.status, document
 
 
 def png(width: int, height: int) -> str:

@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,9 +145,11 @@ def test_a_prediction_is_a_span_of_its_callers_trace(service: RunningService, co
 
 
 def test_a_batch_links_to_its_requests_and_they_to_it(service: RunningService, collector: Collector) -> None:
-    with ThreadPoolExecutor(6) as threads:  # while one batch runs, the others gather
-        asked = [threads.submit(ask, service, f"together-{number}", "slow") for number in range(6)]
-    assert [done.result().status_code for done in asked] == [200] * 6
+    with service.connections(6) as connections:  # while one batch runs, the others gather
+        for number, connection in enumerate(connections):
+            headers = {"Content-Type": "application/json", "X-Request-ID": f"together-{number}"}
+            connection.request("POST", "/predict/slow", json.dumps(BODY), headers)
+        assert [connection.getresponse().status for connection in connections] == [200] * 6
     requests = [collector.of_request(f"together-{number}") for number in range(6)]
     places = {span.place for span in requests}
     batches: list[Span] = []
@@ -164,7 +165,8 @@ def test_a_batch_links_to_its_requests_and_they_to_it(service: RunningService, c
         assert its_own.trace_id != request.trace_id
         assert request.attributes["zto.batch.rows"] == its_own.attributes["zto.batch.rows"]
         assert request.parent_id == b""
-        assert request.start_ns <= its_own.start_ns + 1_000_000  # two clocks are read one after the other
+        # two clocks are read one after the other, on a machine that may be busy: so far off is the end of the batch
+        assert request.start_ns < its_own.start_ns + 25_000_000
 
 
 def test_a_caller_who_samples_nothing_has_a_trace_in_the_log_alone(
@@ -373,7 +375,9 @@ def test_a_log_that_nobody_reads_stops_nobody(models: Path) -> None:
     try:
         told = b""
         while not (found := _LISTENING.search(told.decode())):
-            told += os.read(process.stderr.fileno(), 4096)
+            more = os.read(process.stderr.fileno(), 4096)
+            assert more, told
+            told += more
         ends_at = time.monotonic() + PATIENCE_S
         dropped = None
         with httpx.Client(base_url=found[1], timeout=30) as client:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.bundles import dummy_bundle, fault
 from tests.support.server import serve
-from tests.support.workers import BODY, ask, client_of, figure, told, wait_for, wait_until_serving, workers_of
+from tests.support.workers import BODY, ask, client_of, figure, told, unread, wait_for, wait_until_serving, workers_of
 
 
 def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_killed_worker_takes_only_its_own_requests_along_and_is_replaced(tmp_pat
         before = figure(running.url, "zto_requests_total", status="200")
         os.kill(victim, signal.SIGSTOP)  # so that each of its clients waits: one between two requests would lose none
         wait_for(lambda: asked[victim] - sum(outcomes[victim].values()) == 3, running)
-        time.sleep(0.2)  # what is counted as asked is on its way, and soon sent
+        wait_for(lambda: unread(running, victim) >= 3, running)  # what is counted as asked is sent
         os.kill(victim, signal.SIGKILL)
         wait_until_serving(running, times=3)
         answered = outcomes[survivor]["200"], fresh["200"]
@@ -178,10 +178,10 @@ def test_worker_that_cannot_start_again_is_told_and_not_retried_without_pause(tm
         models.rename(tmp_path / "away")
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: "the next starts in 1 s" in running.log(), running)
+        assert workers_of(running) == [survivor]
         assert "cannot start: the models folder" in running.log()
         assert "ended with status 2" in running.log()
         assert ask(running.url).status_code == 200  # whichever socket it came in on
-        assert workers_of(running) == [survivor]
         (tmp_path / "away").rename(models)
         wait_until_serving(running, times=3)
         assert len(workers_of(running)) == 2

@@ -5,7 +5,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import httpx
 import pytest
 
 from app.wire import MAX_HEAD_BYTES, MAX_HEADERS
-from tests.support.bundles import dummy_bundle
+from tests.support.bundles import dummy_bundle, fault
+from tests.support.raw_http import BODY, connected, read_answer, request
 from tests.support.server import RunningService, serve
+from tests.support.workers import wait_until_read
 
-BODY = json.dumps({"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}).encode()
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 WEBSOCKET = (
     b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -30,29 +30,9 @@ PROBLEM_FIELDS = {"type", "title", "status", "detail", "code", "request_id"}
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     models = tmp_path_factory.mktemp("models")
     dummy_bundle(models, "dummy")
-    dummy_bundle(models, "slow", behavior={"sleep_s": 0.3}, rows=2)
+    dummy_bundle(models, "slow", behavior={"sleep_s": 0.1}, rows=2)
     with serve(models) as running:
         yield running
-
-
-@contextmanager
-def connected(service: RunningService) -> Iterator[socket.socket]:
-    url = httpx.URL(service.url)
-    with socket.create_connection((url.host, url.port or 80), timeout=15) as sock:
-        yield sock
-
-
-def request(headers: bytes = b"", body: bytes = BODY, path: bytes = b"/predict/dummy") -> bytes:
-    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" % path
-    return head + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-
-def read_answer(sock: socket.socket) -> tuple[HTTPResponse, Any]:
-    """Read one answer, and nothing beyond it."""
-    response = HTTPResponse(sock)
-    response.fp = sock.makefile("rb", buffering=0)  # reads no byte of the next answer
-    response.begin()
-    return response, json.loads(response.read())
 
 
 def ask(sock: socket.socket, data: bytes) -> tuple[HTTPResponse, Any]:
@@ -84,7 +64,7 @@ def flood(sock: socket.socket, piece: bytes, pieces: int) -> None:
 
 @pytest.mark.parametrize("upgrade", [H2C, H2C.replace(b"Upgrade: h2c", b"uPGRADE:\th2c"), WEBSOCKET], ids=str)
 def test_upgrade_is_ignored_and_its_body_read_in_one_packet_or_many(service: RunningService, upgrade: bytes) -> None:
-    data = request(upgrade)
+    data = request(headers=upgrade)
     with connected(service) as sock:
         for cuts in ((), (data.index(b"\r\n\r\n") + 4,), (data.index(b"Upgrade"), len(data) - 7), range(1, len(data))):
             for start, end in zip((0, *cuts), (*cuts, len(data)), strict=True):
@@ -109,9 +89,9 @@ def test_chunked_body_behind_an_upgrade_is_read(service: RunningService) -> None
 
 def test_pipelined_requests_with_upgrades_are_answered_once_each_in_their_order(service: RunningService) -> None:
     data = b"".join(
-        request(upgrade + b"X-Request-Id: r%d\r\n" % i, path=path)
+        request(headers=upgrade + b"X-Request-Id: r%d\r\n" % i, path=path)
         for i, (upgrade, path) in enumerate(
-            [(H2C, b"/predict/slow"), (b"", b"/predict/dummy"), (H2C, b"/predict/dummy"), (WEBSOCKET, b"/nowhere")]
+            [(H2C, "/predict/slow"), (b"", "/predict/dummy"), (H2C, "/predict/dummy"), (WEBSOCKET, "/nowhere")]
         )
     )
     with connected(service) as sock:
@@ -170,7 +150,7 @@ def test_head_within_its_limits_is_taken(service: RunningService) -> None:
             b"X-Long: %b\r\n" % (b"v" * (MAX_HEAD_BYTES - 200)),
             b"X-Long: %b\r\n" % (b"v" * (MAX_HEAD_BYTES - 400)) + H2C,
         ):
-            assert ask(sock, request(headers))[0].status == 200
+            assert ask(sock, request(headers=headers))[0].status == 200
 
 
 @pytest.mark.parametrize(
@@ -247,7 +227,7 @@ def test_who_is_refused_is_not_told_to_go_on_with_its_body(service: RunningServi
 
 
 def test_refusal_comes_behind_the_answers_to_what_was_read_before(service: RunningService) -> None:
-    good = request(path=b"/predict/slow")
+    good = request(path="/predict/slow")
     with connected(service) as sock:
         sock.sendall(good + request() + b"nonsense\r\n\r\n")
         assert [read_answer(sock)[0].status for _ in range(2)] == [200, 200]
@@ -262,16 +242,19 @@ def test_refusal_comes_behind_the_answers_to_what_was_read_before(service: Runni
 
 def test_what_still_waits_at_the_end_is_answered_with_503(tmp_path: Path) -> None:
     # one is partly run when the time is over, one waits in the queue, and of one the body never comes
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.5}, rows=1, max_rows=1)
+    folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=1, max_rows=1)
     many = json.dumps({"instances": json.loads(BODY)["instances"] * 20}).encode()
-    with serve(tmp_path, shutdown_s=1, run_on="thread", drain_s=0) as running:
+    with (
+        serve(tmp_path, shutdown_s=1, run_on="thread", drain_s=0) as running,
+        fault(folder, fault="slow", sleep_s=0.5),
+    ):
         url = httpx.URL(running.url)
         with connected(running) as runs, connected(running) as waits, connected(running) as uploads:
-            runs.sendall(request(body=many, path=b"/predict/slow"))
-            time.sleep(0.2)
-            waits.sendall(request(body=many, path=b"/predict/slow"))
-            uploads.sendall(request(path=b"/predict/slow")[:-1])
-            time.sleep(0.1)
+            runs.sendall(request(body=many, path="/predict/slow"))
+            wait_until_read(running, runs)
+            waits.sendall(request(body=many, path="/predict/slow"))
+            uploads.sendall(request(path="/predict/slow")[:-1])
+            wait_until_read(running, waits, uploads)
             running.process.send_signal(signal.SIGTERM)
             for sock in (runs, waits, uploads):
                 response, document = read_answer(sock)
@@ -287,12 +270,16 @@ def test_what_still_waits_at_the_end_is_answered_with_503(tmp_path: Path) -> Non
 
 
 def test_leaving_takes_its_time_by_the_clock_where_batches_block_the_loop(tmp_path: Path) -> None:
-    dummy_bundle(tmp_path, "slow", behavior={"sleep_s": 0.4}, rows=1, max_rows=1)
+    folder = dummy_bundle(tmp_path, "slow", behavior={"heeds_faults": True}, rows=1, max_rows=1)
     rows = 60  # 24 s of batches, each of which blocks the loop
     body = json.dumps({"instances": json.loads(BODY)["instances"] * rows}).encode()
-    with serve(tmp_path, run_on="loop", drain_s=0, shutdown_s=1) as running, connected(running) as sock:
-        sock.sendall(request(body=body, path=b"/predict/slow"))
-        time.sleep(0.6)
+    with (
+        serve(tmp_path, run_on="loop", drain_s=0, shutdown_s=1) as running,
+        fault(folder, fault="slow", sleep_s=0.4),
+        connected(running) as sock,
+    ):
+        sock.sendall(request(body=body, path="/predict/slow"))
+        wait_until_read(running, sock)
         running.process.send_signal(signal.SIGTERM)
         assert read_answer(sock)[0].status == 503  # 200 were it to stay for all batches
         assert running.process.wait(30) == 0

@@ -7,8 +7,9 @@ not by calling it, so that the two hold each other.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,32 @@ def fault(folder: Path, **what: object) -> Iterator[None]:
         yield
     finally:
         file.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Hold up the next call of the dummy of a bundle that heeds faults until the block ends, however long that takes.
+
+    The file of its fault is a pipe meanwhile, which the call reads. Yields what tells whether a call waits by now.
+    """
+    file = folder.with_name(f"{folder.name}.faults.json")
+    os.mkfifo(file)
+    opened: list[int] = []
+
+    def is_waiting() -> bool:
+        if not opened:
+            with suppress(OSError):  # nobody reads it yet
+                opened.append(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(opened)
+
+    try:
+        yield is_waiting
+    finally:
+        opened.append(os.open(file, os.O_RDWR))  # from here on, whoever opens it finds the other end open
+        file.unlink()
+        os.write(opened[-1], b'{"fault": "slow", "sleep_s": 0}')
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def manifest_document(

@@ -1,12 +1,14 @@
 """The service as a platform starts it: with that platform's variables, its command and its port, and none of ours."""
 
 import os
+import random
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -15,12 +17,20 @@ from tests.support.server import COMMAND, START_TIMEOUT_S, RunningService, start
 ROOT = Path(__file__).parents[2]
 # what `docker run IMAGE serve` runs
 SERVE_ARGUMENT = (str(ROOT / "docker" / "serve"),)
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a port where nobody listens, of those that the kernel gives to nobody by itself.
+
+    One that it gave, it would soon give to another service that starts beside this one, or to a caller of one.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, first)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -48,9 +58,15 @@ def started_as(
         yield running
 
 
+def example(client: httpx.Client, name: str) -> dict[str, Any]:
+    """Return the request that the card of a model shows."""
+    body: dict[str, Any] = client.get(f"/models/{name}").json()["example"]
+    return body
+
+
 def _status(url: str) -> int | None:
     """Return the status of an answer; None where nothing listens yet."""
     try:
-        return httpx.get(url, timeout=2).status_code
+        return httpx.get(url, timeout=START_TIMEOUT_S).status_code
     except httpx.ConnectError:
         return None

@@ -9,8 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,17 @@ class RunningService:
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) * 1024
+
+    @contextmanager
+    def connections(self, count: int) -> Iterator[list[HTTPConnection]]:
+        """Yield connections that are open: what is sent on them comes at once, however busy this machine is."""
+        url = httpx.URL(self.url)
+        with ExitStack() as stack:
+            opened = [HTTPConnection(url.host, url.port, timeout=START_TIMEOUT_S) for _ in range(count)]
+            for connection in opened:
+                connection.connect()
+                stack.callback(connection.close)
+            yield opened
 
     def wait_until(self, wanted: int = 200) -> httpx.Response:
         """Ask /readyz until it answers with the status, and no model is on its way any more."""

@@ -1,17 +1,20 @@
 """The trainer's command line on a few rows, in this process or, as a script, in one of its own."""
 
+import functools
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from training import cli, data
+from training import bundling, cli, data
 from training.data import DataSet, Rows, SequenceRows, Sequences, TextRows, Texts, split
 from training.data.fashion_mnist import CLASSES
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "fashion_mnist_test_512.npz"
 WANTED = ("meeting", "thursday", "patch", "kernel", "review", "build", "report", "minutes")
 UNWANTED = ("free", "prize", "money", "click", "offer", "winner", "cheap", "pills")
+# the plain forms alone: the others have tests of their own
+export = functools.partial(bundling.export, variants=(), explained=False)
 
 
 def pictures() -> DataSet[Rows]:

@@ -1,7 +1,8 @@
-"""A service of several workers: which processes there are, and which of them has a connection."""
+"""A service of several workers: which processes there are, and what each of them has of a connection."""
 
 import os
 import re
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,36 @@ def workers_of(running: RunningService) -> list[int]:
 def wait_until_serving(running: RunningService, *, times: int) -> None:
     """Return when so many workers, since the start and in all, have said that they serve."""
     wait_for(lambda: len(re.findall(r"app\.workers: worker \d+ serves", running.log())) >= times, running)
+
+
+def wait_until_read(running: RunningService, *connections: socket.socket) -> None:
+    """Return when the service has accepted the connections, and read all that was sent on them."""
+    wait_for(lambda: all(map(_is_read, connections)), running)
+
+
+def _is_read(connection: socket.socket) -> bool:
+    """Tell whether of a connection over the loopback nothing is on its way, and nothing waits in the kernel."""
+    ours, theirs = connection.getsockname()[1], connection.getpeername()[1]
+    is_gone = is_taken = False
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *rest = line.split()
+        ports = tuple(int(address.rpartition(":")[2], 16) for address in (local, remote))
+        to_send, to_read = (int(queue, 16) for queue in queues.split(":"))
+        if ports == (ours, theirs):
+            is_gone = to_send == 0
+        elif ports == (theirs, ours):
+            is_taken = to_read == 0 and rest[4] != "0"  # the inode, which one that nobody has accepted has not
+    return is_gone and is_taken
+
+
+def unread(running: RunningService, pid: int) -> int:
+    """Return how many connections a worker has accepted, and not read what was sent on them."""
+    files = _open_files(pid)
+    waiting = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, _, _, queues, *rest = line.split()
+        waiting += int(queues.rpartition(":")[2], 16) > 0 and f"socket:[{rest[4]}]" in files
+    return waiting
 
 
 def owner(running: RunningService, local_port: int) -> int | None:

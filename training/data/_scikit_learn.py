@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.bundle.manifest import Feature
-from training.data import TableRows
+from app.bundle.manifest import Feature, Target
+from training.data import Table, TableRows
 from training.data._idx import read_maybe_gzipped
 from training.data._source import Source, expect_digest, missing
+from training.data._strata import split_table
 from training.errors import DataMissing
 
 HOW = "it comes with scikit-learn: pip install 'zero-to-one[train]'"
@@ -54,7 +55,41 @@ def _installed() -> Path:
     return Path(spec.origin).parent / "datasets" / "data"
 
 
-def with_examples(features: tuple[Feature, ...], rows: TableRows) -> tuple[Feature, ...]:
+def table_of(
+    source: Source,
+    rows: TableRows,
+    features: tuple[Feature, ...],
+    *,
+    digests: Mapping[str, str],
+    classes: tuple[str, ...] = (),
+    target: Target | None = None,
+) -> Table:
+    """Split the rows of a data set as its source says, and describe them.
+
+    Args:
+        source: The data set.
+        rows: All of them.
+        features: Their columns, in order, without examples.
+        digests: SHA-256 of the files that they were read from.
+        classes: The label of each class; none where a number is told.
+        target: That number; None where it is a class.
+    """
+    _, num_validation, num_test = source.splits
+    train, validation, test = split_table(rows, num_test=num_test, num_validation=num_validation)
+    return Table(
+        name=source.title,
+        license=source.license,
+        classes=classes,
+        files=dict(digests),
+        train=train,
+        validation=validation,
+        test=test,
+        features=_with_examples(features, train),
+        target=target,
+    )
+
+
+def _with_examples(features: tuple[Feature, ...], rows: TableRows) -> tuple[Feature, ...]:
     """Give every feature the median of its column for an example, to three digits."""
     medians_F = np.median(rows.features, axis=0).tolist()
     return tuple(

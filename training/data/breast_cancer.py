@@ -12,9 +12,8 @@ import numpy as np
 
 from app.bundle.manifest import Feature
 from training.data import Table, TableRows
-from training.data._scikit_learn import HOW, locate_files, read_files, with_examples
+from training.data._scikit_learn import HOW, locate_files, read_files, table_of
 from training.data._source import Source
-from training.data._strata import split_table
 from training.errors import DataError
 
 NUM_TEST, NUM_VALIDATION = 114, 91
@@ -80,14 +79,4 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     if values.shape != (int(num_rows), int(num_features) + 1) or int(num_features) != len(FEATURES):
         raise DataError(f"{FILE} holds a table of shape {values.shape}, its first line says {lines[0]!r}")
     rows = TableRows(features=values[:, :-1], targets=values[:, -1].astype(np.int64))
-    train, validation, test = split_table(rows, num_test=NUM_TEST, num_validation=NUM_VALIDATION)
-    return Table(
-        name=SOURCE.title,
-        license=SOURCE.license,
-        classes=tuple(classes),
-        files=dict(digests),
-        train=train,
-        validation=validation,
-        test=test,
-        features=with_examples(FEATURES, train),
-    )
+    return table_of(SOURCE, rows, FEATURES, digests=digests, classes=tuple(classes))

@@ -13,9 +13,8 @@ import numpy as np
 from app.bundle.manifest import Feature, Target
 from app.tensors import Array
 from training.data import Table, TableRows
-from training.data._scikit_learn import HOW, locate_files, read_files, with_examples
+from training.data._scikit_learn import HOW, locate_files, read_files, table_of
 from training.data._source import Source
-from training.data._strata import split_table
 from training.errors import DataError
 
 NUM_TEST, NUM_VALIDATION = 89, 71
@@ -75,18 +74,7 @@ def load(data_dir: Path | None = None, *, digests: Mapping[str, str] = DIGESTS) 
     if features.shape != (len(targets), len(FEATURES)) or targets.shape[1] != 1:
         raise DataError(f"the files hold tables of shapes {features.shape} and {targets.shape}")
     rows = TableRows(features=features, targets=targets[:, 0])
-    train, validation, test = split_table(rows, num_test=NUM_TEST, num_validation=NUM_VALIDATION)
-    return Table(
-        name=SOURCE.title,
-        license=SOURCE.license,
-        classes=(),
-        files=dict(digests),
-        train=train,
-        validation=validation,
-        test=test,
-        features=with_examples(FEATURES, train),
-        target=TARGET,
-    )
+    return table_of(SOURCE, rows, FEATURES, digests=digests, target=TARGET)
 
 
 def _table(content: bytes) -> Array:

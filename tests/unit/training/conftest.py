@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from app.bundle.loader import find_bundles, open_bundle
+from tests.support import small_training
 from tests.support.prediction import predict
-from training import pipeline
+from training import cli, pipeline
 from training.augment import Augmentation, augment
 from training.batches import Batch
 from training.config import TrainConfig
-from training.data import DataSet, Rows, split
-from training.data.fashion_mnist import CLASSES
+from training.data import DataSet, Rows
 from training.evaluate import score
 from training.loop import Validation
 from training.problems import Problem
@@ -86,18 +87,9 @@ def pictures() -> Rows:
 
 
 @pytest.fixture(scope="session")
-def small_data(pictures: Rows) -> DataSet:
+def small_data() -> DataSet:
     """A data set of real pictures: 320 to train on, 64 for validation, 128 for the test."""
-    train, validation = split(pictures.take(np.arange(384)), 64)
-    return DataSet(
-        name="Fashion-MNIST",
-        license="MIT",
-        classes=CLASSES,
-        files={"slice": "0" * 64},
-        train=train,
-        validation=validation,
-        test=pictures.take(np.arange(384, 512)),
-    )
+    return small_training.pictures()
 
 
 @pytest.fixture(scope="session")
@@ -121,3 +113,27 @@ def problem(small_data: DataSet, small_config: Callable[..., TrainConfig]) -> Pr
 def trained(problem: Problem, small_config: Callable[..., TrainConfig]) -> Trained:
     """A small network after three epochs."""
     return pipeline.train(small_config(), problem)
+
+
+@pytest.fixture(scope="module")
+def exported(trained, problem, tmp_path_factory):
+    """The bundle of a small network, and what the export said."""
+    models_dir, said = tmp_path_factory.mktemp("models"), []
+    small_training.export(trained, problem, models_dir, say=said.append)
+    (ref,) = find_bundles(models_dir)
+    return open_bundle(ref), said
+
+
+@pytest.fixture
+def command(capsys):
+    """Run a command; returns its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as exc:
+            code = exc.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

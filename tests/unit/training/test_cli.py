@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from tests.support.committed import copy_as_first
-from training import cli, data, pipeline
+from training import data, pipeline
 from training.errors import Interrupted, NonFiniteLoss
 
 
@@ -20,24 +20,14 @@ def small(monkeypatch, small_data):
     monkeypatch.setattr(data, "load", lambda name, folder: small_data)
 
 
-def run(capsys, *arguments):
-    """Return exit code, standard output and standard error of a command."""
-    try:
-        code = cli.main([str(argument) for argument in arguments])
-    except SystemExit as exc:
-        code = exc.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 @pytest.mark.usefixtures("small")
-def test_train_writes_a_bundle_and_list_shows_it(capsys, tmp_path):
-    code, out, err = run(capsys, "train", "mlp", "--epochs", 2, "--no-explanations", "--models-dir", tmp_path)
+def test_train_writes_a_bundle_and_list_shows_it(command, tmp_path):
+    code, out, err = command("train", "mlp", "--epochs", 2, "--no-explanations", "--models-dir", tmp_path)
     assert code == 0, err
     assert f"wrote {tmp_path / 'mlp' / '1'}" in out
     assert "validation_accuracy 0." in out
     assert err.count("\n") == 2  # one line an epoch
-    code, out, _ = run(capsys, "list", "--models-dir", tmp_path)
+    code, out, _ = command("list", "--models-dir", tmp_path)
     assert code == 0
     assert "421,642 parameters" in out
     assert "535,818 parameters" in out
@@ -46,32 +36,30 @@ def test_train_writes_a_bundle_and_list_shows_it(capsys, tmp_path):
     assert "test accuracy 0." in out
 
 
-def test_list_shows_a_damaged_bundle_and_the_others(capsys, tmp_path):
+def test_list_shows_a_damaged_bundle_and_the_others(command, tmp_path):
     copy_as_first("mlp", tmp_path)
     (tmp_path / "broken" / "3").mkdir(parents=True)
-    code, out, _ = run(capsys, "list", "--models-dir", tmp_path)
+    code, out, _ = command("list", "--models-dir", tmp_path)
     assert code == 0
     assert "broken/3           damaged: manifest.json cannot be read" in out
     assert "mlp/1              test accuracy 0.9" in out
 
 
-def test_list_of_no_folder_is_empty(capsys, tmp_path):
-    code, out, _ = run(capsys, "list", "--models-dir", tmp_path / "none")
+def test_list_of_no_folder_is_empty(command, tmp_path):
+    code, out, _ = command("list", "--models-dir", tmp_path / "none")
     assert code == 0
     assert out.endswith("  none\n")
 
 
-def test_a_taken_version_is_refused_before_the_data_is_read(capsys, tmp_path):
+def test_a_taken_version_is_refused_before_the_data_is_read(command, tmp_path):
     (tmp_path / "mlp" / "4").mkdir(parents=True)
-    code, _, err = run(
-        capsys, "train", "mlp", "--version", 4, "--models-dir", tmp_path, "--data-dir", tmp_path / "none"
-    )
+    code, _, err = command("train", "mlp", "--version", 4, "--models-dir", tmp_path, "--data-dir", tmp_path / "none")
     assert code == 2
     assert "versions are immutable; the next free one is 5" in err
 
 
-def test_missing_data_are_one_line_that_says_how_to_get_them(capsys, tmp_path):
-    code, out, err = run(capsys, "train", "cnn", "--data-dir", tmp_path)
+def test_missing_data_are_one_line_that_says_how_to_get_them(command, tmp_path):
+    code, out, err = command("train", "cnn", "--data-dir", tmp_path)
     assert (code, out) == (2, "")
     assert err.startswith("error: Fashion-MNIST is not in ")
     assert "apt-get install dataset-fashion-mnist" in err
@@ -95,8 +83,8 @@ def test_missing_data_are_one_line_that_says_how_to_get_them(capsys, tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_mistake_on_the_command_line_is_named_and_exits_with_2(capsys, arguments, named):
-    code, out, err = run(capsys, *arguments)
+def test_a_mistake_on_the_command_line_is_named_and_exits_with_2(command, arguments, named):
+    code, out, err = command(*arguments)
     assert (code, out) == (2, "")
     assert named in err.splitlines()[-1]
     assert "Traceback" not in err
@@ -113,20 +101,20 @@ def test_a_mistake_on_the_command_line_is_named_and_exits_with_2(capsys, argumen
     ],
     ids=["nan", "early ctrl-c", "ctrl-c", "no permission"],
 )
-def test_what_stops_training_is_told_in_one_line(capsys, monkeypatch, error, code):
+def test_what_stops_training_is_told_in_one_line(command, monkeypatch, error, code):
     def fail(*arguments, **settings):
         raise error
 
     monkeypatch.setattr(pipeline, "train", fail)
-    actual, _, err = run(capsys, "train", "mlp")
+    actual, _, err = command("train", "mlp")
     assert actual == code
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 
 
 @pytest.mark.usefixtures("small")
-def test_fixture_writes_the_file(capsys, tmp_path):
-    code, out, _ = run(capsys, "fixture", "--output", tmp_path / "some.npz")
+def test_fixture_writes_the_file(command, tmp_path):
+    code, out, _ = command("fixture", "--output", tmp_path / "some.npz")
     assert code == 0
     assert out == f"wrote {tmp_path / 'some.npz'}\n"
     assert (tmp_path / "some.npz").exists()
@@ -167,7 +155,7 @@ def test_a_missing_library_is_named_with_what_to_install(repository, missing):
 
 
 @pytest.mark.usefixtures("small")
-def test_a_folder_that_cannot_be_made_is_named_in_plain_words(capsys, tmp_path):
+def test_a_folder_that_cannot_be_made_is_named_in_plain_words(command, tmp_path):
     (tmp_path / "file").touch()
-    code, _, err = run(capsys, "train", "mlp", "--models-dir", tmp_path, "--runs-dir", tmp_path / "file")
+    code, _, err = command("train", "mlp", "--models-dir", tmp_path, "--runs-dir", tmp_path / "file")
     assert (code, err) == (2, f"error: {tmp_path / 'file' / 'mlp' / 'seed-20'}: Not a directory\n")

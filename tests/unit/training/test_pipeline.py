@@ -1,28 +1,15 @@
 import dataclasses
-import functools
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from app.bundle.loader import find_bundles, open_bundle
-from training import architectures, bundling, pipeline
+from tests.support.small_training import export
+from training import architectures, pipeline
 from training.errors import ConfigError, Interrupted, NotProven, VersionExists
 from training.export import onnx, state_dict, verify
 from training.provenance import code_revision
-
-# the plain forms alone: the others have tests of their own
-export = functools.partial(bundling.export, variants=(), explained=False)
-
-
-@pytest.fixture(scope="module")
-def exported(trained, problem, tmp_path_factory):
-    """The bundle of a small network, and what the export said."""
-    models_dir, said = tmp_path_factory.mktemp("models"), []
-    export(trained, problem, models_dir, say=said.append)
-    (ref,) = find_bundles(models_dir)
-    return open_bundle(ref), said
 
 
 def test_both_formats_are_proven_and_measured_on_the_whole_test_split(exported, small_data):

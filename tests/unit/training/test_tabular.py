@@ -1,23 +1,20 @@
 """The way of a table from data to bundle, with recipes made small."""
 
 import dataclasses
-import functools
 import json
 import re
 
 import numpy as np
 import pytest
 
-from app.bundle.loader import find_bundles, open_bundle
 from app.bundle.manifest import TabularClassification, TabularRegression
-from training import architectures, bundling, cli, data, pipeline, tabular
+from tests.support.small_training import export
+from training import architectures, cli, data, pipeline, tabular
 from training.config import recipe
 from training.errors import NonFiniteLoss, NotProven, VersionExists
 from training.evaluate import score_values
 from training.export import state_dict, verify
 
-# the plain forms alone: the others have tests of their own
-export = functools.partial(bundling.export, variants=(), explained=False)
 SMALL = {"epochs": 12, "folds": 3, "patience": 5}
 NAMES = ["numpy_mlp", "numpy_regression"]
 
@@ -40,14 +37,6 @@ def problem(config, table):
 @pytest.fixture(scope="module")
 def trained(config, table):
     return tabular.train(config, table)
-
-
-@pytest.fixture(scope="module")
-def exported(trained, problem, tmp_path_factory):
-    models_dir, said = tmp_path_factory.mktemp("models"), []
-    export(trained, problem, models_dir, say=said.append)
-    (ref,) = find_bundles(models_dir)
-    return open_bundle(ref), said
 
 
 def test_both_formats_are_proven_and_measured_on_the_whole_test_split(exported, table):

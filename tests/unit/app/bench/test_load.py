@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -312,9 +313,20 @@ async def test_the_meter_is_read_at_both_ends() -> None:
 def test_an_interrupt_ends_a_run_with_its_result() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen()  # takes connections and never answers
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        result = run(Target(port=listener.getsockname()[1]), REQUESTS, ClosedLoop(clients=1, measured_s=60))
+        listener.listen()  # never answers
+        is_over = threading.Event()
+
+        def interrupt() -> None:
+            with listener.accept()[0]:  # the run has begun
+                os.kill(os.getpid(), signal.SIGINT)
+                is_over.wait()
+
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(interrupt)
+            try:
+                result = run(Target(port=listener.getsockname()[1]), REQUESTS, ClosedLoop(clients=1, measured_s=60))
+            finally:
+                is_over.set()
     assert result.was_stopped
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.bundles import edit_manifest
 from tests.support.small_training import SMALL
-from training import bundling, cli, data
+from training import bundling, data
 
 
 @pytest.fixture(autouse=True)
@@ -29,21 +29,6 @@ def no_data(monkeypatch, tmp_path):
 
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "none"))
     monkeypatch.setattr(fashion_mnist, "DEFAULT_DIR", tmp_path / "none")
-
-
-@pytest.fixture
-def command(capsys):
-    """Run a command; returns its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as exc:
-            code = exc.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
