@@ -25,7 +25,7 @@ from tests.support.bundles import dummy_bundle, held
 from tests.support.committed import LATEST, NAMES
 from tests.support.raw_http import BODY, PICTURE, connected, read_answer, request
 from tests.support.server import RunningService, serve
-from tests.support.workers import wait_for, wait_until_read
+from tests.support.workers import wait_for
 
 RAW = np.array(PICTURE, "<f4").tobytes()
 POISON, HANGS = 77, 99
@@ -231,7 +231,8 @@ def test_full_queue_is_refused_on_the_short_way_too(tmp_path: Path) -> None:
             wait_for(is_waiting, service)
             for sock in others:
                 sock.sendall(request(path="/predict/slow"))
-            wait_until_read(service, *others)
+            told, url = 'zto_refusals_total{code="overloaded"} 4.0', f"{service.url}/metrics"
+            wait_for(lambda: told in httpx.get(url).text, service)
         answers = [read_answer(sock) for sock in (first, *others)]
         refused = [(response, document) for response, document in answers if response.status == 503]
         assert [response.status for response, _ in answers].count(200) == 2  # one ran, and one waited

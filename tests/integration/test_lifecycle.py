@@ -18,7 +18,7 @@ from tests.integration.conftest import MODELS
 from tests.support.bundles import dummy_bundle, edit_manifest, fault, golden_images, golden_rows, held, write_golden
 from tests.support.committed import copy_as_first
 from tests.support.server import serve, start
-from tests.support.workers import wait_for, wait_until_read
+from tests.support.workers import wait_for
 
 JSON = {"content-type": "application/json"}
 DUMMY_BODY = {"instances": [{"image": [[1, 2, 3], [4, 5, 6]]}]}
@@ -200,7 +200,8 @@ def test_full_queue_is_refused_with_a_time_to_come_back(tmp_path: Path) -> None:
             wait_for(is_waiting, running)
             for connection in others:
                 ask(connection)
-            wait_until_read(running, *(connection.sock for connection in others))
+            refused, url = 'zto_refusals_total{code="overloaded"} 3.0', f"{running.url}/metrics"
+            wait_for(lambda: refused in httpx.get(url).text, running)
         answers = [connection.getresponse() for connection in (first, *others)]
         assert sorted(answer.status for answer in answers) == [200] * 3 + [503] * 3  # one runs, two wait
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status == 503)
