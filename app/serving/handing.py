@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from app.errors import ModelRejectedInput, ServingError
 from app.counts import Statistics
+from app.errors import ModelRejectedInput, ServingError
 from app.serving.isolation import BatchResult
 from app.serving.jobs import Answer, Batch, Job, Slice
 
