@@ -31,6 +31,7 @@ class Outlet:
         self._file = file
         self._own: int | None = None
         self._is_jammed = False
+        self._is_torn = False  # the last line has come half, and the next would stand behind it
         try:
             mode = os.fstat(file).st_mode
         except OSError:  # closed: whatever is written is dropped
@@ -64,15 +65,17 @@ class Outlet:
             os.close(own)
 
     def _write(self, piece: bytes, patience_s: float) -> bool:
-        """Write the whole of a piece; return whether it could be."""
-        rest = memoryview(piece)
-        try:
-            while rest:
-                if not self._is_regular and not self._has_room(patience_s):
-                    return False
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:  # nobody reads any more, the disk is full, or another writer took the room
-            return False
+        """Write the whole of a piece, on a line of its own; return whether it could be."""
+        for part in (b"\n", piece) if self._is_torn else (piece,):
+            rest = memoryview(part)
+            # an error: nobody reads any more, the disk is full, or another writer took the room
+            with contextlib.suppress(OSError):
+                while rest and (self._is_regular or self._has_room(patience_s)):
+                    rest = rest[os.write(self._file, rest) :]
+            if len(rest) < len(part):
+                self._is_torn = bool(rest)
+            if rest:
+                return False
         return True
 
     def _has_room(self, patience_s: float) -> bool:

@@ -32,6 +32,8 @@ logger = logging.getLogger("app.server")
 # a request that a client sent on an idle connection just before it learned of the end is on its way for less
 LINGER_S = 0.5
 # what a thread of a runtime gets to come to its end
+# name of the thread of a worker that ends it some time after its parent
+LIFELINE = "lifeline"
 _THREAD_END_S = 0.5
 _TICKS_PER_S = 10  # of uvicorn's main loop
 # after the hook has answered everybody: uvicorn's own way of ending requests is a bare 500 and a traceback
@@ -234,8 +236,9 @@ def _leave(status: int) -> int:
     threads = [
         thread
         for thread in threading.enumerate()
-        # OpenTelemetry's have had their time, wait for a collector at most, and end with the process
-        if thread is not threading.main_thread() and not thread.name.startswith("Otel")
+        # OpenTelemetry's have had their time, wait for a collector at most, and end with the process, as does the one
+        # that waits for the end of a worker's parent
+        if thread is not threading.main_thread() and not thread.name.startswith(("Otel", LIFELINE))
     ]
     for thread in threads:
         thread.join(_THREAD_END_S)

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.admission import REQUEST_ID_HEADER, Admission
+from app.admission import Admission
 from app.errors import Limit
 from app.protocols.limits import MAX_HEAD_BYTES, MAX_HEADERS
 from app.protocols.open_inference import errors as open_inference
@@ -333,7 +333,7 @@ class WireProtocol(HttpToolsProtocol):
         media_type, body = _render(refusal, self._path(), request_id.decode("ascii"))
         headers = [
             *self.server_state.default_headers,
-            (REQUEST_ID_HEADER, request_id),
+            *(header for header in self._admission.receipts(ticket) if header[0] != b"connection"),
             (b"content-type", media_type.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),

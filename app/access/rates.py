@@ -240,7 +240,7 @@ class Meter:
         age = (window - counted_in) & _WINDOW_MASK
         if age == _WINDOW_MASK:  # another worker has had a later request, and begun the next window
             window, age = window + 1, 0
-        if age:  # the first of its window
+        if age or not words[row + 2]:  # the first of its window, or of all
             before, count = count if age == 1 else 0, 0
             words[row + 2] = (window + 2) * window_s
         gauge.window = window & _WINDOW_MASK

@@ -21,7 +21,7 @@ from app.access.rates import Table
 from app.errors import SettingsError
 from app.main import ZeroToOne, create_app
 from app.metrics import Snapshot
-from app.server import Server, run
+from app.server import LIFELINE, Server, run
 from app.serving.versions import State
 from app.settings import EXIT_BAD_SETTINGS, Settings
 from app.workers import pulse
@@ -214,4 +214,4 @@ def _end_within(seconds: float, lifeline: int) -> None:
             time.sleep(pulse.LOOK_S)
         os._exit(1)
 
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+    threading.Thread(target=wait, name=LIFELINE, daemon=True).start()

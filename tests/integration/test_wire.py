@@ -166,9 +166,9 @@ def test_trailers_without_end_are_refused(service: RunningService, piece: bytes)
 
 
 @pytest.mark.parametrize(
-    "path", [b"/predict/dummy", b"/v1/models/dummy:predict"], ids=["the short way", "the long way"]
+    "path", ["/predict/dummy", "/v1/models/dummy:predict"], ids=["the short way", "the long way"]
 )
-def test_trailer_is_no_header(service: RunningService, path: bytes) -> None:
+def test_trailer_is_no_header(service: RunningService, path: str) -> None:
     data = b"%x\r\n%b\r\n0\r\nX-Request-Id: trailer\r\nX-Request-Timeout-Ms: nonsense\r\n\r\n" % (len(BODY), BODY)
     with connected(service) as sock:
         head = request(path=path).split(b"Content-Length")[0]

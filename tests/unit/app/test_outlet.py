@@ -107,6 +107,21 @@ def test_pieces_hold_whole_lines_and_stay_together_in_a_pipe(pipe: tuple[int, in
         outlet.close()
 
 
+def test_a_line_behind_one_that_was_cut_off_is_whole(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    dropped: list[int] = []
+    outlet = Outlet(writer, dropped.append)
+    outlet.write([b"y" * 500_000 + b"\n", LINE])
+    assert dropped == [1, 1]
+    torn = os.read(reader, 1 << 20)
+    assert torn == b"y" * len(torn)
+    outlet.write([LINE])
+    outlet.write([LINE])
+    assert os.read(reader, 1 << 20) == b"\n" + LINE + LINE
+    assert dropped == [1, 1]
+    outlet.close()
+
+
 def test_a_file_takes_all(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as file:

@@ -11,7 +11,7 @@ from limits import parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from app.access.rates import MAX_METERS, TABLE_BYTES, Limit, Meter, Rates, Table, network_of, parse
+from app.access.rates import MAX_METERS, ROWS, TABLE_BYTES, Limit, Meter, Rates, Table, network_of, parse
 from app.errors import SettingsError
 from app.header_lines import as_headers
 
@@ -220,6 +220,13 @@ def test_who_asks_often_is_not_forgotten_for_those_who_asked_once() -> None:
         if each % 1000 == 0:
             refused += rates.count(now, key="busy", rate=None, address="")[1] is not None
     assert refused >= 60
+
+
+def test_a_count_of_the_first_window_is_kept_as_long_as_others(table: Table) -> None:
+    meter = Meter(table, "somebody", parse("5/day"))
+    assert [meter.hit(100.0)[1] > 0 for _ in range(6)] == [False] * 5 + [True]  # up for less than a day
+    ends = [table.words[row + 2] for row in range(4, 4 + 3 * ROWS, 3) if table.words[row]]
+    assert ends == [2 * 86_400]
 
 
 def test_processes_count_together() -> None:
