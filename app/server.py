@@ -31,9 +31,9 @@ logger = logging.getLogger("app.server")
 
 # a request that a client sent on an idle connection just before it learned of the end is on its way for less
 LINGER_S = 0.5
-# what a thread of a runtime gets to come to its end
 # name of the thread of a worker that ends it some time after its parent
 LIFELINE = "lifeline"
+# what a thread of a runtime gets to come to its end
 _THREAD_END_S = 0.5
 _TICKS_PER_S = 10  # of uvicorn's main loop
 # after the hook has answered everybody: uvicorn's own way of ending requests is a bare 500 and a traceback
