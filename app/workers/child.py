@@ -181,8 +181,6 @@ def serve(settings: Settings, place: Place) -> int:
         SettingsError: The models folder is not what the settings say, and this is the one worker's first start.
     """
     memory.return_large_blocks()
-    # a second more than the parent allows, who says in the log what it does
-    _end_within(settings.drain_s + settings.shutdown_s + END_S + 1.0, place.lifeline)
     try:
         with memory.without_collections():
             app = create_app(settings, worker=place.number)
@@ -197,6 +195,8 @@ def serve(settings: Settings, place: Place) -> int:
         app.figures.absorb(orjson.loads(left_behind))  # by the worker that was here before: counters only rise
     app.admission.share_rates(Table(place.board.rates))
     app.figures.share(server.exchange)
+    # a second more than the parent allows, who says in the log what it does
+    _end_within(settings.drain_s + settings.shutdown_s + END_S + 1.0, place.lifeline)
     return run(server)
 
 
