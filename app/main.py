@@ -1,9 +1,8 @@
 """``create_app(settings)``: reads the manifests, mounts the doors; the lifespan loads and proves."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +14,7 @@ from app import __version__, logs, memory
 from app.access.roles import Paths, Role
 from app.access.tls import Certificate
 from app.admission import TICKET, Admission, Ticket
+from app.background import beside
 from app.doors import Doors
 from app.errors import NotAllowed, ServingError, code_of, quoted
 from app.metrics import Metrics
@@ -197,15 +197,11 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telemetry.start()
         doors.repository.commands.begin_alone()
-        tasks = [asyncio.create_task(_load(catalog, doors, keeper)), asyncio.create_task(keeper.keep())]
+        work = [_load(catalog, doors, keeper), keeper.keep()]
         if settings.poll_s is not None:
-            poller = Poller(settings.models_dir, doors.repository)
-            tasks.append(asyncio.create_task(poller.run(settings.poll_s)))
-        yield
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            work.append(Poller(settings.models_dir, doors.repository).run(settings.poll_s))
+        async with beside(*work):
+            yield
         catalog.close()
         decoders.close()
         await telemetry.stop()

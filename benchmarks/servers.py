@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import random
 import re
 import signal
 import socket
@@ -131,7 +132,7 @@ def start(server: Server, core: int) -> Iterator[Running]:
         RuntimeError: It ended, or was not ready in time; the message holds what it wrote.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ZTO_", "BENCH_"))}
-    ports = _free_ports(4)
+    ports = free_ports(4)
     processes.adopt_orphans()
 
     def filled(text: str) -> str:
@@ -191,13 +192,23 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     calm.credit(max(0.0, expected_s - calm.waited_for_s()))
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now, of those that the kernel gives to nobody by itself.
+
+    One that it gave, it would soon give to another server that starts beside this one, or to a caller of one.
+    """
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:  # not Linux
+        first = 32_768
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        while len(found) < count:
+            one, port = stack.enter_context(socket.socket()), random.randrange(10_000, first)
+            with contextlib.suppress(OSError):  # somebody listens there
+                one.bind((HOST, port))
+                found.append(port)
+    return found
 
 
 @contextlib.contextmanager

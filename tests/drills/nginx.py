@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.servers import free_ports
 from tests.drills.crowd import HOST
 
 _START_TIMEOUT_S, _END_TIMEOUT_S = 10.0, 10.0
@@ -81,15 +82,6 @@ class Proxy:
 def executable() -> str | None:
     """Return nginx; None where there is none."""
     return shutil.which("nginx") or (_DEBIAN if os.access(_DEBIAN, os.X_OK) else None)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from benchmarks.servers import free_ports
 from tests.drills import drill, nginx, questions
 from tests.drills.crowd import HOST, Crowd, Manner
 from tests.drills.drill import Found, Setting
@@ -51,7 +52,7 @@ def run(setting: Setting) -> Found:
     plan = SHORT if setting.is_short else FULL
     if nginx.executable() is None:
         return Found(line="not run", misses=("nginx is not installed: apt-get install nginx-light",))
-    first, second = nginx.free_ports(2)
+    first, second = free_ports(2)
     manner = Manner(clients=plan.clients, fresh=plan.fresh)
     statuses: list[int] = []
     with contextlib.ExitStack() as stack:

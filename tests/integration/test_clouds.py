@@ -13,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import platforms
+from benchmarks.servers import free_ports
 from tests.support.committed import LATEST, MODELS, NAMES
-from tests.support.platforms import ATTRIBUTES, example, free_port, started_as
+from tests.support.platforms import ATTRIBUTES, example, started_as
 from tests.support.server import serve, start
 
 VERTEX_HEALTH = "/v1/endpoints/2468/deployedModels/1357"
@@ -24,7 +25,7 @@ VERTEX_PREDICT = f"{VERTEX_HEALTH}:predict"
 @pytest.fixture(scope="module")
 def vertex() -> Iterator[httpx.Client]:
     """Vertex AI with its own paths: those that it takes where an upload names none."""
-    port = free_port()
+    (port,) = free_ports(1)
     environ = {
         "AIP_ACCELERATOR_TYPE": "",
         "AIP_DEPLOYED_MODEL_ID": "1357",
@@ -175,7 +176,7 @@ def test_parameters_are_of_platforms_alone(vertex: httpx.Client) -> None:
 
 
 def test_vertex_may_be_pointed_at_doors_of_ours() -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     environ = {
         "AIP_HTTP_PORT": str(port), "AIP_HEALTH_ROUTE": "/readyz", "AIP_PREDICT_ROUTE": "/predict/cnn",
         "MODELS_DIR": str(MODELS),
@@ -199,7 +200,7 @@ def test_a_path_that_is_taken_ends_the_service_with_the_fault() -> None:
 def test_azure_mounts_a_registered_folder_and_asks_three_routes(tmp_path: Path) -> None:
     mounted = tmp_path / "azureml-models" / "bundles" / "1"
     shutil.copytree(LATEST["cnn"].folder, mounted / "models" / "cnn" / str(LATEST["cnn"].version))
-    port = free_port()
+    (port,) = free_ports(1)
     environ = {"AZUREML_MODEL_DIR": str(mounted), "PORT": str(port)}
     with started_as(environ, port, "/readyz") as running, httpx.Client(base_url=running.url) as client:
         assert client.get("/livez").status_code == 200
@@ -212,7 +213,7 @@ def test_azure_mounts_a_registered_folder_and_asks_three_routes(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["PORT", "CONTAINER_APP_PORT"])
 def test_a_platform_that_says_the_port_finds_the_service_there(name: str) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     with started_as({name: str(port), "MODELS_DIR": str(MODELS)}, port, "/readyz") as running:
         assert httpx.get(f"{running.url}/livez").json() == {"status": "live"}
 

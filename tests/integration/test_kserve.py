@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from benchmarks.servers import free_ports
 from tests.support.committed import LATEST
-from tests.support.platforms import example, free_port, started_as
+from tests.support.platforms import example, started_as
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def kserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         ref = LATEST[name]
         shutil.copytree(ref.folder, mounted / name / str(ref.version))
     (mounted / "mlp" / str(LATEST["mlp"].version) / "manifest.json").write_text("{}")
-    port = free_port()
+    (port,) = free_ports(1)
     environ = {"PORT": str(port), "MODELS_DIR": str(mounted), "ZTO_REQUIRED_MODELS": "cnn", "K_REVISION": "cnn-00001"}
     with started_as(environ, port, "/v1/models/cnn") as running, httpx.Client(base_url=running.url) as client:
         yield client

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.servers import free_ports
 from tests.support.committed import LATEST, MODELS
-from tests.support.platforms import ATTRIBUTES, SERVE_ARGUMENT, example, free_port, started_as
+from tests.support.platforms import ATTRIBUTES, SERVE_ARGUMENT, example, started_as
 from tests.support.workers import wait_for
 
 TARGET = "X-Amzn-SageMaker-Target-Model"
@@ -23,7 +24,7 @@ TARGET = "X-Amzn-SageMaker-Target-Model"
 @pytest.fixture(scope="module")
 def sagemaker() -> Iterator[httpx.Client]:
     """SageMaker, where several containers share an endpoint: it says which port each has."""
-    port = free_port()
+    (port,) = free_ports(1)
     environ = {"SAGEMAKER_BIND_TO_PORT": str(port), "SAGEMAKER_SAFE_PORT_RANGE": "1-2", "MODELS_DIR": str(MODELS)}
     host = {"Host": "model.aws.local"}
     with (
@@ -116,7 +117,7 @@ def test_a_model_of_sagemakers_multi_model_path_that_is_not_there_is_404(sagemak
 
 
 def test_sagemaker_ends_a_container_without_losing_a_request() -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     environ = {"SAGEMAKER_BIND_TO_PORT": str(port), "MODELS_DIR": str(MODELS), "ZTO_DRAIN_S": "1"}
     with started_as(environ, port, "/ping", command=SERVE_ARGUMENT) as running:
         outcomes: list[int] = []

@@ -165,9 +165,7 @@ def test_trailers_without_end_are_refused(service: RunningService, piece: bytes)
     assert service.rss_bytes() - before < 8 * 2**20
 
 
-@pytest.mark.parametrize(
-    "path", ["/predict/dummy", "/v1/models/dummy:predict"], ids=["the short way", "the long way"]
-)
+@pytest.mark.parametrize("path", ["/predict/dummy", "/v1/models/dummy:predict"], ids=["the short way", "the long way"])
 def test_trailer_is_no_header(service: RunningService, path: str) -> None:
     data = b"%x\r\n%b\r\n0\r\nX-Request-Id: trailer\r\nX-Request-Timeout-Ms: nonsense\r\n\r\n" % (len(BODY), BODY)
     with connected(service) as sock:

@@ -1,12 +1,10 @@
 """The service as a platform starts it: with that platform's variables, its command and its port, and none of ours."""
 
 import os
-import random
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,6 @@ ROOT = Path(__file__).parents[2]
 # what `docker run IMAGE serve` runs
 SERVE_ARGUMENT = (str(ROOT / "docker" / "serve"),)
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-
-
-def free_port() -> int:
-    """Return a port where nobody listens, of those that the kernel gives to nobody by itself.
-
-    One that it gave, it would soon give to another service that starts beside this one, or to a caller of one.
-    """
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(10_000, first)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 @contextmanager
