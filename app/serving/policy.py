@@ -53,7 +53,7 @@ def _latest_or_number(value: object, validate: ValidatorFunctionWrapHandler) -> 
         return validate(value)
     except ValidationError:
         raise PydanticCustomError(
-            "version", "expected 'latest' or the number of a version, from 1 to {most}", {"most": MAX_NUMBER}
+            "not_a_version", "expected 'latest' or the number of a version, from 1 to {most}", {"most": MAX_NUMBER}
         ) from None
 
 
