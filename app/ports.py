@@ -18,7 +18,7 @@ def expect_free(host: str, port: int, what: str) -> None:
     Raises:
         SettingsError: It is taken, or the address is not here.
     """
-    _bind(host, port, what, is_shared=False).close()
+    _bind_name(host, port, what, is_shared=False).close()
 
 
 def reserve(host: str, port: int, what: str) -> socket.socket:
@@ -33,7 +33,7 @@ def reserve(host: str, port: int, what: str) -> socket.socket:
         SettingsError: It is taken, or the address is not here.
     """
     expect_free(host, port, what)
-    return _bind(host, port, what, is_shared=True)
+    return _bind_name(host, port, what, is_shared=True)
 
 
 def listen_on(host: str, port: int, what: str, *, is_shared: bool) -> socket.socket:
@@ -48,27 +48,42 @@ def listen_on(host: str, port: int, what: str, *, is_shared: bool) -> socket.soc
     Raises:
         SettingsError: It is taken, or the address is not here.
     """
-    listener = _bind(host, port, what, is_shared=is_shared)
+    listener = _bind_name(host, port, what, is_shared=is_shared)
     listener.listen()
     return listener
 
 
-def _bind(host: str, port: int, what: str, *, is_shared: bool) -> socket.socket:
+def bind(family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:
+    """Return a socket that has an address, and does not listen yet.
+
+    Raises:
+        OSError: It is taken, or not here.
+    """
+    bound = socket.socket(family)
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-        bound = socket.socket(family, kind)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if is_shared:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            bound.bind(address)
-            if not is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:  # as asyncio opens them for a single process
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind_name(host: str, port: int, what: str, *, is_shared: bool) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        bound = bind(family, address, is_shared=is_shared)
+        if not is_shared:
+            try:
                 bound.listen()  # with SO_REUSEADDR alone, only this tells of another who listens
-        except OSError:
-            bound.close()
-            raise
+            except OSError:
+                bound.close()
+                raise
     except OSError as exc:
         raise SettingsError(f"cannot listen on {host} port {port} for {what}: {exc}") from exc
     return bound

@@ -1,4 +1,7 @@
-"""Files of a bundle are read as what a stranger may have put there: no pipe is waited for, and no file is endless."""
+"""Files and folders, with care.
+
+Files of a bundle are read as what a stranger may have put there: no pipe is waited for, and no file is endless.
+"""
 
 import errno
 import io
@@ -32,3 +35,16 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         return file.read(limit_bytes + 1)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows of names that were changed.
+
+    Raises:
+        OSError: It is no folder, or cannot be read.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from app.bundle.files import sync_folder
 from app.predict import model as models
 from app.predict import sinks, sources
 from app.predict.columns import columns_of
 from app.predict.errors import EXIT_SOME_REJECTED, Stopped
 from app.predict.fields import fields_of
-from app.predict.journal import Growing, Journal, Progress, sync_folder
+from app.predict.journal import Growing, Journal, Progress
 from app.predict.model import LocalModel
 from app.predict.pipeline import Done, Pipeline
 from app.predict.progress import Progress as Watched

@@ -203,12 +203,3 @@ def _agreeing(path: Path, marks: list[tuple[int, int]]) -> int:
     except FileNotFoundError:
         return sum(wanted == 0 for wanted, _ in marks)
     return len(marks)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows of names that were changed."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

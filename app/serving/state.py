@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.bundle.files import sync_folder
 from app.errors import NothingToRollBack
 from app.serving.policy import Policy
 
@@ -133,7 +134,7 @@ class StateFile:
                 Path(name).replace(path)
             finally:
                 Path(name).unlink(missing_ok=True)
-            _sync(self._folder)
+            sync_folder(self._folder)
         except OSError as exc:
             logger.error("%s cannot be written; what is wished lasts until the restart: %s", path, exc)
             return f"{STATE_FILE} cannot be written in ZTO_STATE_DIR: {exc.strerror or exc}"
@@ -145,15 +146,6 @@ class StateFile:
         except OSError as exc:
             return f"it cannot be set aside: {exc.strerror or exc}"
         return f"it is set aside as {SET_ASIDE}"
-
-
-def _sync(folder: Path) -> None:
-    """Bring the new name to the disk too."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _faults(error: ValueError) -> str:

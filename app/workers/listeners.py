@@ -11,6 +11,8 @@ import contextlib
 import logging
 import socket
 
+from app.ports import bind
+
 # uvicorn's own numbers, without importing it
 STARTUP_FAILURE = 3
 _BACKLOG = 2048
@@ -35,11 +37,11 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
                 0
             ]
             # without SO_REUSEPORT, a port that another service has taken is refused, even to the same user
-            with _bind(family, address, is_shared=False) as probe:
+            with bind(family, address, is_shared=False) as probe:
                 probe.listen(_BACKLOG)
-            sockets = [opened.enter_context(_bind(family, address, is_shared=True))]
+            sockets = [opened.enter_context(bind(family, address, is_shared=True))]
             address = sockets[0].getsockname()
-            sockets += [opened.enter_context(_bind(family, address, is_shared=True)) for _ in range(count - 1)]
+            sockets += [opened.enter_context(bind(family, address, is_shared=True)) for _ in range(count - 1)]
             for listener in sockets:
                 listener.listen(_BACKLOG)
         except OSError as exc:
@@ -54,18 +56,3 @@ def announce(listener: socket.socket, host: str, *, scheme: str = "http") -> Non
     shown = f"[{host}]" if listener.family == socket.AF_INET6 else host
     # as uvicorn says it of a single process
     logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, shown, listener.getsockname()[1])
-
-
-def _bind(family: int, address: tuple[object, ...], *, is_shared: bool) -> socket.socket:
-    bound = socket.socket(family)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:  # as asyncio opens them for a single process
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound

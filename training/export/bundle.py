@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+from app.bundle.files import sync_folder
 from app.bundle.loader import MANIFEST_FILE
 from app.bundle.manifest import FileRef, Manifest, is_version
 from training.errors import VersionExists
@@ -99,7 +100,7 @@ def write_bundle(
             raise OSError(exc.errno, f"{exc.strerror or exc}; nothing of the bundle is left", str(target)) from exc
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-        _sync(folder)
+        sync_folder(folder)
     return target
 
 
@@ -138,13 +139,5 @@ def _write(path: Path, data: bytes) -> None:
 def _sync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_dir():
-            _sync(path)
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(path)
+    sync_folder(folder)
