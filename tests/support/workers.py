@@ -55,16 +55,6 @@ def _is_read(connection: socket.socket) -> bool:
     return is_gone and is_taken
 
 
-def unread(running: RunningService, pid: int) -> int:
-    """Return how many connections a worker has accepted, and not read what was sent on them."""
-    files = _open_files(pid)
-    waiting = 0
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, _, _, _, queues, *rest = line.split()
-        waiting += int(queues.rpartition(":")[2], 16) > 0 and f"socket:[{rest[4]}]" in files
-    return waiting
-
-
 def owner(running: RunningService, local_port: int) -> int | None:
     """Return the worker that has accepted the connection from a port of the loopback; None where none has."""
     inodes = set()
