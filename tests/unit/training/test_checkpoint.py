@@ -41,6 +41,7 @@ def train_alone(repository, tmp_path):
     return train
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 @pytest.mark.parametrize("changes", [{}, {"num_workers": 2}], ids=["memory", "loader with workers"])
 def test_a_run_killed_twice_and_resumed_ends_with_the_very_weights_of_one_that_was_not(train_alone, tmp_path, changes):
     settings = {**EVERYTHING, **changes}

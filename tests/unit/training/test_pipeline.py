@@ -82,6 +82,7 @@ def test_the_export_says_what_it_measured(exported):
     assert "accuracy 0." in text
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 def test_a_second_export_takes_the_next_version_and_a_taken_one_is_refused(trained, problem, tmp_path):
     arguments = (trained, problem, tmp_path)
     assert export(*arguments).name == "1"

@@ -16,6 +16,7 @@ def _few_models(monkeypatch, repository, no_data):
     monkeypatch.setenv("PYTHONPATH", str(repository))
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 @pytest.mark.slow
 def test_one_that_fails_is_named_with_its_log_and_the_others_are_written(command, tmp_path):
     code, out, err = command("train", "all", "--epochs", 4, "--no-explanations", "--jobs", 2)
@@ -35,6 +36,7 @@ def test_one_that_fails_is_named_with_its_log_and_the_others_are_written(command
     assert not (tmp_path / "models" / "numpy_mlp" / "1" / "report" / "explain").exists()
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 @pytest.mark.slow
 def test_json_is_a_line_for_each_model_and_nothing_else(command):
     code, out, _ = command("train", "all", "--epochs", 2, "--no-explanations", "--json")

@@ -46,6 +46,7 @@ def test_tokens_are_those_of_the_file_and_of_the_limits(case):
         assert not tensors["tokens"][index, len(ids) :].any()
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 def test_tokens_are_of_the_rows_that_are_asked_for_though_others_were_in_their_place(case):
     # rows that are taken and let go make room for others, and a new object may lie where an old one lay
     problem, train = problem_with(case), case.problem.data.train
