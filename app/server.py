@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ logger = logging.getLogger("app.server")
 LINGER_S = 0.5
 # name of the thread of a worker that ends it some time after its parent
 LIFELINE = "lifeline"
+# A thread that reads a body, or writes a long answer, keeps the event loop waiting for so long at most. Of Python's own
+# 5 ms, each such body made a tail of everybody's latencies.
+SWITCH_INTERVAL_S = 0.0005
 # what a thread of a runtime gets to come to its end
 _THREAD_END_S = 0.5
 _TICKS_PER_S = 10  # of uvicorn's main loop
@@ -223,6 +227,7 @@ def _grpc_server(app: ZeroToOne, settings: Settings, *, shares_ports: bool) -> "
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
     """Serve until a signal comes; return the exit status. Where a runtime hangs, the process ends here instead."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         server.run(sockets)
         status = 0 if server.started else 1

@@ -19,8 +19,8 @@ DOOR = "predict"
 JSON = b"application/json"
 BYTES = raw.MEDIA_TYPE.encode()
 
-# an answer of more numbers is written on a thread
-MAX_NUMBERS_ON_LOOP = 50_000
+# an answer of more numbers is written on a thread: so many take a millisecond, for which everybody else would wait
+MAX_NUMBERS_ON_LOOP = 10_000
 _NUMBERS, _PREDICTIONS = "numbers", "predictions"
 
 

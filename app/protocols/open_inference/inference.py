@@ -14,7 +14,7 @@ from app.serving.service import Service
 from app.serving.versions import Version
 
 # a request of more numbers is read on a thread
-MAX_NUMBERS_ON_LOOP = 50_000
+MAX_NUMBERS_ON_LOOP = 10_000
 # likewise an answer that sorts more of them: each class is a string of its own, a thousand times a number's cost
 MAX_CLASSIFIED_ON_LOOP = 4096
 
