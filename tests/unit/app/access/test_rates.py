@@ -194,6 +194,7 @@ def resident_kb() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 def test_a_million_addresses_take_no_more_memory_than_some() -> None:
     rates = Rates("100/minute")
     number = 120_000  # far beyond what the table and the memory of a worker hold
@@ -211,6 +212,7 @@ def test_a_million_addresses_take_no_more_memory_than_some() -> None:
     assert len(rates._of_addresses) <= MAX_METERS
 
 
+@pytest.mark.no_cover  # others cover the same lines, and tracing doubles its time
 def test_who_asks_often_is_not_forgotten_for_those_who_asked_once() -> None:
     rates = Rates("50/minute")
     refused = 0
