@@ -3,8 +3,8 @@
 The rule is that of its sliding window counter: of the requests of the window before this one, as many still count as
 its share of the last window's length; a request that would make it more than the limit is refused, and counts nothing.
 (A test holds this module against the library.) The counting is written anew because a request pays for it: there, a
-limit and what is left of it cost 15 us, here 2 us (two limits 6 us), and 0.4 us where requests can be counted ahead; and
-there each process counts for itself.
+limit and what is left of it cost 15 us, here 2 us (two limits 6 us), and 0.4 us where requests can be counted ahead;
+and there each process counts for itself.
 
 The counts lie in one table in memory that all workers share, of a fixed size, so a million addresses take no more than
 ten. A count is one aligned word, and is read and written whole, but two workers that count the same caller within the
