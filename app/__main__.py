@@ -70,7 +70,7 @@ def _serve() -> int:
         return parent.serve(settings)
     from app import memory
 
-    memory.return_large_blocks()
+    memory.configure(num_threads=cpus.num_cores())
     with memory.without_collections():
         from app.main import create_app
         from app.server import Server, run

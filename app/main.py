@@ -197,7 +197,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telemetry.start()
         doors.repository.commands.begin_alone()
-        work = [_load(catalog, doors, keeper), keeper.keep()]
+        work = [_load(catalog, doors, keeper), keeper.keep(), memory.keep_trimmed()]
         if settings.poll_s is not None:
             work.append(Poller(settings.models_dir, doors.repository).run(settings.poll_s))
         async with beside(*work):

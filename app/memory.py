@@ -1,23 +1,30 @@
 """Keeps the resident memory of a long-running process near what it uses. glibc only; elsewhere nothing happens."""
 
+import asyncio
 import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 # bodies and pictures are above it, the arrays of a batch of small models below
 LARGE_BLOCK_BYTES = 256 * 1024
+TRIM_S = 30.0
 
 
-def return_large_blocks() -> None:
-    """Let large blocks go back to the system when they are freed.
+def configure(*, num_threads: int) -> None:
+    """Let large blocks go back to the system when they are freed, and have no more heaps than threads that can run.
 
     Left alone, glibc raises its threshold with every large block that is freed, up to 32 MiB, and from then on keeps
-    what a single large request has needed.
+    what a single large request has needed; and it makes up to eight heaps for each core of the machine, each of which
+    keeps what its own threads have freed.
+
+    Args:
+        num_threads: How many can run at a time: the cores that this process may use.
     """
     if mallopt := _libc_function("mallopt"):
         mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+        mallopt(_M_ARENA_MAX, num_threads)
 
 
 @contextmanager
@@ -42,6 +49,17 @@ def settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    _trim()
+
+
+async def keep_trimmed(every_s: float = TRIM_S) -> None:
+    """Give back, again and again, what peaks have left behind; else the pages of many small peaks add up."""
+    while True:
+        await asyncio.sleep(every_s)
+        _trim()
+
+
+def _trim() -> None:
     if malloc_trim := _libc_function("malloc_trim"):
         malloc_trim(0)
 

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("app.catalog")
 
-# a batch of at most this long runs on the event loop itself under ZTO_RUN_ON=auto: others wait no longer than for a
-# garbage collection, and a hop to a thread would cost about 15% of the throughput of a small model
-LOOP_BATCH_S = 0.005
+# a batch of at most this long runs on the event loop itself under ZTO_RUN_ON=auto: a hop to a thread would cost about
+# 15% of the throughput of a small model, and longer ones are what others wait for longest
+LOOP_BATCH_S = 0.0025
 
 ContractCheck: TypeAlias = Callable[[Manifest, GoldenRows], None]
 

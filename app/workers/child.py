@@ -16,7 +16,7 @@ import time
 
 import orjson
 
-from app import memory
+from app import cpus, memory
 from app.access.rates import Table
 from app.errors import SettingsError
 from app.main import ZeroToOne, create_app
@@ -180,7 +180,7 @@ def serve(settings: Settings, place: Place) -> int:
     Raises:
         SettingsError: The models folder is not what the settings say, and this is the one worker's first start.
     """
-    memory.return_large_blocks()
+    memory.configure(num_threads=cpus.num_cores())
     try:
         with memory.without_collections():
             app = create_app(settings, worker=place.number)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from app import backends, memory, tasks
+from app import backends, cpus, memory, tasks
 from app.bundle.loader import Bundle, BundleRef, open_bundle
 from app.protocols.answers import Answers
 from app.serving.batcher import Answer, Batcher, Job
@@ -41,7 +41,7 @@ class Core:
     """
 
     def __init__(self, folder: Path, wrap: Callable[[Run], Run] = lambda run: run) -> None:
-        memory.return_large_blocks()
+        memory.configure(num_threads=cpus.num_cores())
         ref = BundleRef(name=folder.parent.name, version=int(folder.name), folder=folder)
         bundle = open_bundle(ref)
         settings = Settings()

@@ -19,7 +19,7 @@ from app.protocols.open_inference.datatypes import DTYPES
 from app.protocols.open_inference.http_body import BINARY_SIZE, InferenceRequest, translate, validate
 from app.protocols.open_inference.messages import RequestedOutput
 from app.protocols.open_inference.model import InferModel
-from app.tasks.decoding.fast_json import KEPT_BODY_BYTES
+from app.tasks.decoding.parsers import parser_for
 from app.tasks.decoding.strict_json import JsonLimits, parse_json
 from app.tensors import Array, Tensors
 
@@ -75,7 +75,6 @@ class Plans:
         self._model = model
         self._limits = limits
         self._plans: dict[bytes, Plan] = {}
-        self._parser = simdjson.Parser()
 
     def read(self, body: bytes, header_length: bytes | None) -> tuple[Tensors, Wanted] | None:
         """Return the inputs of the manifest and what is wanted; None where there is any doubt, and never a fault.
@@ -129,10 +128,8 @@ class Plans:
 
     def _numbers(self, text: bytes, dtype: "np.dtype[Any]") -> Array | None:
         """Return the numbers of a flat JSON array; None where there are others than the type takes."""
-        # a parser keeps the memory of its largest text for good
-        parser = self._parser if len(text) <= KEPT_BODY_BYTES else simdjson.Parser()
         try:
-            array = parser.parse(text)
+            array = parser_for(len(text)).parse(text)
             if not isinstance(array, simdjson.Array):
                 return None
             if dtype.kind == "f":

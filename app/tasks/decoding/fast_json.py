@@ -13,16 +13,16 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import simdjson
 
+from app.tasks.decoding.parsers import parser_for
 from app.tensors import Array
 
 T = TypeVar("T")
 
-KEPT_BODY_BYTES = 64 * 1024
 _NUMBERS = frozenset((int, float))
 
 
 class FastDecoder:
-    """One parser, whose buffers are used again; for one thread.
+    """Reads the bodies of one model.
 
     Args:
         model: The name that a ``"model"`` in the body has to have.
@@ -32,7 +32,6 @@ class FastDecoder:
     def __init__(self, model: str, *, max_instances: int) -> None:
         self._model = model
         self._max_instances = max_instances
-        self._parser = simdjson.Parser()
 
     def matrices(self, body: bytes, key: str, shape: tuple[int, int], low: float, high: float) -> Array | None:
         """Read ``{"instances": [{key: [[number, ...], ...]}, ...]}``, with or without ``"model"`` beside it.
@@ -155,9 +154,7 @@ class FastDecoder:
             return None
 
     def _instances(self, body: bytes) -> simdjson.Array | None:
-        # a parser keeps the memory of its largest body for good
-        parser = self._parser if len(body) <= KEPT_BODY_BYTES else simdjson.Parser()
-        document = parser.parse(body)
+        document = parser_for(len(body)).parse(body)
         if not isinstance(document, _Object):
             return None
         # two members are this one and "model", each once; a repeated key counts twice in len()

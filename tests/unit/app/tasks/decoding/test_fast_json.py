@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from app.errors import RequestError
-from app.tasks.decoding.fast_json import KEPT_BODY_BYTES, FastDecoder, guess_model
+from app.tasks.decoding.fast_json import FastDecoder, guess_model
 from app.tasks.decoding.strict_json import parse_json
 from app.tasks.image_classification import ImageClassificationTask
 from app.tensors import Array
@@ -226,14 +226,3 @@ def test_a_guessed_model_that_reads_the_body_is_the_one_that_it_names(body: byte
 )
 def test_the_model_is_guessed_from_the_ends_of_plain_bodies(body: bytes, name: str | None) -> None:
     assert guess_model(body) == name
-
-
-def test_a_large_body_leaves_no_large_parser_behind() -> None:
-    """A kept parser would hold the memory of its largest body for good; both sides of the bound give the same."""
-    task = task_of(height=HEIGHT, width=WIDTH)
-    one = b'{"image":[[1,2,3],[4,5,6]]}'
-    count = KEPT_BODY_BYTES // len(one) + 1
-    for rows in (1, min(count, LIMITS.max_instances)):
-        read = task.decode_fast(b'{"instances":[' + b",".join([one] * rows) + b"]}")
-        assert read is not None
-        assert read["image"].shape == (rows, HEIGHT, WIDTH)
