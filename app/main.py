@@ -30,6 +30,7 @@ from app.serving.catalog import Catalog
 from app.serving.health import Health
 from app.serving.polling import Poller
 from app.serving.repository import Repository
+from app.serving.thrift import keep_lean
 from app.settings import Settings
 from app.tasks import Task
 from app.watch import Watch
@@ -197,7 +198,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telemetry.start()
         doors.repository.commands.begin_alone()
-        work = [_load(catalog, doors, keeper), keeper.keep(), memory.keep_trimmed()]
+        work = [_load(catalog, doors, keeper), keeper.keep(), keep_lean(catalog.models)]
         if settings.poll_s is not None:
             work.append(Poller(settings.models_dir, doors.repository).run(settings.poll_s))
         async with beside(*work):

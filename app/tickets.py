@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app import encodings
+from app.access.networks import network_of
 from app.encodings import Acceptable
 from app.errors import DeadlineExceeded, Fault, InvalidInput, Limit, RequestError, UnsupportedEncoding
 from app.tracing import context
@@ -40,7 +41,7 @@ class Ticket:
         wants_bytes: Whether the answer is asked for as bytes (``Accept: application/octet-stream``).
         inference_header_length: What the caller says of the length of its JSON, where the bytes of tensors follow it.
         acceptable: How the answer may be encoded; None where nobody asked for that.
-        client: Who asks, for fairness between clients: its address, or what the operator's header says.
+        client: Who asks: its address, or what the operator's header says.
         authorization: The header, where a key may be; empty where there is none.
         api_key: Likewise, ``X-API-Key``.
         key: Name of the key that it has; empty where none is needed.
@@ -69,6 +70,11 @@ class Ticket:
     refusal: RequestError | None = None
     trace: Trace | None = None
     _facts: Facts | None = field(default=None, init=False, repr=False)
+
+    @property
+    def lane(self) -> str:
+        """Who shares a queue with others: whoever asks, and with it everybody in its network of IPv6."""
+        return network_of(self.client)
 
     @property
     def trace_id(self) -> bytes:

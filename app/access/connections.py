@@ -3,7 +3,7 @@
 import resource
 from collections import Counter
 
-from app.access.rates import network_of
+from app.access.networks import network_of
 from app.errors import Limit
 from app.settings import Settings
 

@@ -13,14 +13,13 @@ longest is forgotten first.
 """
 
 import functools
-import ipaddress
 import mmap
 import os
-import re
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
+from app.access.networks import network_of
 from app.errors import RateLimited, SettingsError
 
 # a count has so many bits of its word, and so has that of the window before
@@ -37,7 +36,6 @@ _HEAD_WORDS = 4  # the secret of the fingerprints
 TABLE_BYTES = 8 * (_HEAD_WORDS + ROWS * _ROW_WORDS)
 # callers whose rows a worker remembers
 MAX_METERS = 16_384
-_PORT = re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+")
 
 
 class Limit(NamedTuple):
@@ -345,21 +343,3 @@ class Rates:
             self._of_addresses.clear()
         meter = self._of_addresses[address] = Meter(self._table, network_of(address), limits)
         return meter
-
-
-def network_of(address: str) -> str:
-    """Return what counts as one caller: of IPv6 the network of 64 bits that a customer gets, else the address.
-
-    Whatever is no address, as a header may say, is taken as it is.
-    """
-    if (with_port := _PORT.fullmatch(address)) is not None:  # as some proxies write it
-        address = with_port[1]
-    if ":" not in address:
-        return address
-    try:
-        found = ipaddress.IPv6Address(address.strip("[]").partition("%")[0])
-    except ValueError:
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))

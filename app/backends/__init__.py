@@ -33,7 +33,7 @@ class Backend(Protocol):
         ...
 
     def settle(self, row: Tensors) -> None:
-        """Run one row, and give back the memory that larger batches took; called once, after the warm-up."""
+        """Run one row, and give back the memory that larger batches took; called now and then."""
         ...
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ class AccessSettings(Group):
         pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
         description="Header that names the client, for fairness between clients under overload, as X-Forwarded-For or "
         "X-Client-ID; of a list the last entry counts. Set it only where a proxy of yours sets that header. Without "
-        "it, a client is an address.",
+        "it, a client is an address (IPv6: a /64).",
     )
     admin_key: SecretStr | None = Field(
         default=None,

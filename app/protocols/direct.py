@@ -125,7 +125,7 @@ class DirectDoor:
             return False
         try:
             # before the body costs anything
-            self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
+            self._service.expect_room(version, deadline=ticket.deadline, client=ticket.lane)
             decoded = target.decode(ticket, exchange.wish, body)
             if decoded is None:
                 return False
@@ -137,7 +137,7 @@ class DirectDoor:
                 num_rows(tensors),
                 deadline=ticket.deadline,
                 on_done=partial(self._finish, target, version, exchange, parse_s, wanted),
-                client=ticket.client,
+                client=ticket.lane,
                 trace=ticket.trace,
             )
             self._service.enqueue(version, job)

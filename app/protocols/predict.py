@@ -149,7 +149,7 @@ class PredictDoor:
         task, answers = self._tasks[name], self._answers[name]
         tensor, options = self._wishes(name, query, asked, read.parameters)
         # before the body costs anything
-        self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
+        self._service.expect_room(version, deadline=ticket.deadline, client=ticket.lane)
         tensors = read.tensors
         if tensors is None and read.document is _UNREAD and ticket.content_type == JSON:
             tensors = task.decode_fast(body)
@@ -159,7 +159,7 @@ class PredictDoor:
         self._metrics.stage_s[name, "parse"].observe(parse_s)
         version = self._service.catalog.again(version, number)  # it may have been swapped while the body came
         answer = await self._service.predict(
-            version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive),
+            version, tensors, deadline=ticket.deadline, client=ticket.lane, hung_up=partial(hung_up, receive),
             trace=ticket.trace,
         )  # fmt: skip
         note_answer(ticket, answer, parse_s, self._service.clock())

@@ -135,14 +135,14 @@ class InferDoor:
         version = self._service.catalog.again(version, asked)
         number = str(version.ref.version)
         # before the body costs anything
-        self._service.expect_room(version, deadline=ticket.deadline, client=ticket.client)
+        self._service.expect_room(version, deadline=ticket.deadline, client=ticket.lane)
         plain = target.plans.read(body, ticket.inference_header_length)
         if plain is not None:
             tensors, wanted = plain
             parse_s = self._service.clock() - ticket.received_at
             target.parse_s.observe(parse_s)
             answer = await self._service.predict(
-                version, tensors, deadline=ticket.deadline, client=ticket.client, hung_up=partial(hung_up, receive),
+                version, tensors, deadline=ticket.deadline, client=ticket.lane, hung_up=partial(hung_up, receive),
                 trace=ticket.trace,
             )  # fmt: skip
             note_answer(ticket, answer, parse_s, self._service.clock())

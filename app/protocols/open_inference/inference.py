@@ -71,7 +71,7 @@ class Inference:
         is_natural = model.takes_natural(request)
         model.expect_good(request)
         # before the data cost anything
-        self._service.expect_room(version, deadline=deadline, client=ticket.client)
+        self._service.expect_room(version, deadline=deadline, client=ticket.lane)
         if is_natural or sum(math.prod(tensor.shape) for tensor in request.inputs) > MAX_NUMBERS_ON_LOOP:
             tensors = await self._decoders.run(deadline, model.read, request)
         else:
@@ -80,7 +80,7 @@ class Inference:
         self._metrics.stage_s[model.name, "parse"].observe(parse_s)
         version = self._service.catalog.again(version, asked)  # it may have been swapped while the data was read
         answer = await self._service.predict(
-            version, tensors, deadline=deadline, client=ticket.client, hung_up=hung_up, trace=ticket.trace
+            version, tensors, deadline=deadline, client=ticket.lane, hung_up=hung_up, trace=ticket.trace
         )
         note_answer(ticket, answer, parse_s, self._service.clock())
         sorted_numbers = sum(answer.outputs[output.name].size for output in requested if output.classification)

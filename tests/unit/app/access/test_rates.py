@@ -11,7 +11,8 @@ from limits import parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from app.access.rates import MAX_METERS, ROWS, TABLE_BYTES, Limit, Meter, Rates, Table, network_of, parse
+from app.access.networks import network_of
+from app.access.rates import MAX_METERS, ROWS, TABLE_BYTES, Limit, Meter, Rates, Table, parse
 from app.errors import SettingsError
 from app.header_lines import as_headers
 

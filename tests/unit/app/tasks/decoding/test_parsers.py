@@ -1,7 +1,6 @@
 """One parser for each thread, whatever the model: what each keeps is many times its largest body."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 import simdjson
@@ -15,7 +14,7 @@ DEEP = b'{"instances":' + b"[" * 5000 + b"]" * 5000 + b"}"
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Every parser that is made meanwhile."""
     found: list[object] = []
 

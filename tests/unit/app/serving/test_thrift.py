@@ -1,0 +1,136 @@
+"""What peaks leave behind is given back, and whoever serves goes on serving."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.backends.dummy import DummyBackend
+from app.metrics import Metrics
+from app.process_figures import resident_bytes
+from app.serving.catalog import Catalog
+from app.serving.costs import CostModel
+from app.serving.thrift import keep_lean
+from app.serving.versions import State, Version
+from app.settings import Settings
+from app.tensors import Tensors
+from tests.support.bundles import dummy_bundle
+from tests.support.committed import MODELS
+
+PATIENCE_S = 30.0
+
+
+class Noting(DummyBackend):
+    """Notes on which thread it gives back, and fails where it is told to."""
+
+    threads: list[str]
+    failures = 0
+
+    def settle(self, row: Tensors) -> None:
+        super().settle(row)
+        self.threads.append(threading.current_thread().name)
+        if len(self.threads) <= self.failures:
+            raise RuntimeError("no memory for that")
+
+
+def noting(version: Version, *, failures: int = 0) -> Noting:
+    """Have the dummy of a version note from now on."""
+    backend = version.backend
+    assert isinstance(backend, DummyBackend)
+    backend.__class__ = Noting
+    assert isinstance(backend, Noting)
+    backend.threads, backend.failures = [], failures
+    return backend
+
+
+def serve(models_dir: Path, scenario: Callable[[Catalog], Awaitable[None]], **settings: object) -> None:
+    """Run a scenario beside a service that keeps lean."""
+
+    async def run() -> None:
+        catalog = Catalog(Settings.model_validate({"models_dir": models_dir} | settings), Metrics())
+        await catalog.load(lambda manifest, golden: None)
+        keeping = asyncio.create_task(keep_lean(catalog.models, trim_s=0.001, settle_s=0.002))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await scenario(catalog)
+            assert not keeping.done()
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            catalog.close()
+
+    asyncio.run(run())
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    while not is_so():  # noqa: ASYNC110  nobody tells when the memory is given back
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("run_on", "thread"), [("loop", "MainThread"), ("thread", "run-dear/1")])
+def test_the_cheapest_ready_version_is_asked_where_its_batches_run(tmp_path: Path, run_on: str, thread: str) -> None:
+    for name in ("cheap", "dear", "dearest"):
+        dummy_bundle(tmp_path, name, rows=2)
+
+    async def scenario(catalog: Catalog) -> None:
+        cheap, dear, dearest = (catalog.resolve(name) for name in ("cheap", "dear", "dearest"))
+        for version, row_s in ((cheap, 0.001), (dear, 0.002), (dearest, 0.003)):
+            version.costs = CostModel.through(1, row_s, 8, 0.01)
+        cheap.become(State.SICK, "it is told to be")
+        backends = [noting(version) for version in (cheap, dear, dearest)]
+        await until(lambda: len(backends[1].threads) >= 3)
+        assert [bool(backend.threads) for backend in backends] == [False, True, False]
+        assert {name.rpartition("_")[0] or name for name in backends[1].threads} == {thread}
+
+    serve(tmp_path, scenario, backend="dummy", run_on=run_on)
+
+
+def test_nothing_is_asked_of_a_gpu(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, "gpu", rows=2)
+    dummy_bundle(tmp_path, "cpu", rows=2)
+
+    async def scenario(catalog: Catalog) -> None:
+        gpu, cpu = catalog.resolve("gpu"), catalog.resolve("cpu")
+        gpu.device = "cuda"
+        gpu.costs, cpu.costs = CostModel.through(1, 0.001, 8, 0.01), CostModel.through(1, 0.002, 8, 0.01)
+        on_gpu, on_cpu = noting(gpu), noting(cpu)
+        await until(lambda: len(on_cpu.threads) >= 3)
+        assert not on_gpu.threads
+
+    serve(tmp_path, scenario, backend="dummy", run_on="loop")
+
+
+@pytest.mark.parametrize("run_on", ["loop", "thread"])
+def test_a_failure_is_told_and_the_next_time_comes(
+    tmp_path: Path, run_on: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    dummy_bundle(tmp_path, rows=2)
+
+    async def scenario(catalog: Catalog) -> None:
+        backend = noting(catalog.resolve("dummy"), failures=1)
+        await until(lambda: len(backend.threads) >= 3)
+
+    serve(tmp_path, scenario, backend="dummy", run_on=run_on)
+    assert [record.getMessage() for record in caplog.records if record.name == "app.thrift"] == [
+        "dummy/1 gives no memory back: no memory for that"
+    ]
+
+
+def test_what_a_large_batch_has_taken_of_the_runtime_is_given_back(tmp_path: Path) -> None:
+    (tmp_path / "autoencoder").symlink_to(MODELS / "autoencoder")
+
+    async def scenario(catalog: Catalog) -> None:
+        backend = catalog.resolve("autoencoder").backend
+        assert backend is not None
+        before = resident_bytes()
+        backend.run({"image": np.zeros((256, 28, 28), np.float32)})
+        peak = resident_bytes()
+        assert before is not None
+        assert peak is not None
+        assert peak - before > 16e6
+        await until(lambda: peak - (resident_bytes() or peak) > 12e6)
+
+    serve(tmp_path, scenario)
