@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from app import memory
 from app.serving.versions import Model, State, Version
@@ -14,9 +15,17 @@ logger = logging.getLogger("app.thrift")
 TRIM_S = 5.0
 # the next batches find the memory of the runtimes gone, and have the system clear some megabytes for them again
 SETTLE_S = 60.0
+# times as long as a look takes, until the next one: a heap of very many pieces takes longer than most
+_MOST_OFTEN = 1000
 
 
-async def keep_lean(models: Mapping[str, Model], *, trim_s: float = TRIM_S, settle_s: float = SETTLE_S) -> None:
+async def keep_lean(
+    models: Mapping[str, Model],
+    *,
+    trim_s: float = TRIM_S,
+    settle_s: float = SETTLE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Give back, again and again, free pages of the heap and what the runtimes keep of their largest batches.
 
     All versions of a runtime share its memory in a process, so the one that costs least is asked, where its batches
@@ -24,14 +33,18 @@ async def keep_lean(models: Mapping[str, Model], *, trim_s: float = TRIM_S, sett
 
     Args:
         models: By name; more may come.
-        trim_s: Seconds between two looks at the heap.
+        trim_s: Seconds between two looks at the heap; more where one takes over a thousandth of it.
         settle_s: Seconds between two questions to the runtimes; a multiple of the others.
+        clock: Monotonic seconds.
     """
+    took_s = 0.0
     for turn in itertools.count(1):
-        await asyncio.sleep(trim_s)
+        await asyncio.sleep(max(trim_s, _MOST_OFTEN * took_s))
         if turn % round(settle_s / trim_s) == 0:
             await _settle_all(models)
+        begun_at = clock()
         memory.trim()
+        took_s = clock() - begun_at
 
 
 async def _settle_all(models: Mapping[str, Model]) -> None:

@@ -65,7 +65,10 @@ def test_bodies_of_health_are_those_of_the_protocol(committed: RunningService) -
         assert client.get("/v2/health/live").json() == {"live": True}
         assert client.get("/v2/health/ready").json() == {"ready": True}
         assert client.get("/v2/models/mlp/ready").json() == {"name": "mlp", "ready": True}
-        assert client.head("/v2/health/live").status_code == client.head("/v2/health/ready").status_code == 200
+        for path in ("health/live", "health/ready", "models/mlp/ready", "models/mlp/versions/2/ready"):
+            response = client.head(f"/v2/{path}")
+            assert (response.status_code, response.content) == (200, b"")
+        assert client.head("/v2/models/horse/ready").status_code == 404
 
 
 def test_configuration_has_the_shape_of_triton_s_own(committed: RunningService) -> None:

@@ -98,10 +98,12 @@ def _add_readiness(routes: APIRouter, catalog: Catalog, named: Any, numbered: An
         "responses": answers(404) | _unready(ModelNotReady, "It does not."),
     }
 
+    @routes.head("/v2/models/{model}/ready", include_in_schema=False, response_model=ModelReady)
     @routes.get("/v2/models/{model}/ready", summary="Does a model answer?", **documented)
     async def model_ready(model: str = named) -> ModelReady | Response:
         return _model_ready(catalog, model, None)
 
+    @routes.head("/v2/models/{model}/versions/{version}/ready", include_in_schema=False, response_model=ModelReady)
     @routes.get("/v2/models/{model}/versions/{version}/ready", summary="Does a version answer?", **documented)
     async def version_ready(model: str = named, version: str = numbered) -> ModelReady | Response:
         return _model_ready(catalog, model, version)

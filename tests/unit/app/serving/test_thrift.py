@@ -52,7 +52,7 @@ def serve(models_dir: Path, scenario: Callable[[Catalog], Awaitable[None]], **se
     async def run() -> None:
         catalog = Catalog(Settings.model_validate({"models_dir": models_dir} | settings), Metrics())
         await catalog.load(lambda manifest, golden: None)
-        keeping = asyncio.create_task(keep_lean(catalog.models, trim_s=0.001, settle_s=0.002))
+        keeping = asyncio.create_task(keep_lean(catalog.models, trim_s=0.001, settle_s=0.002, clock=lambda: 0.0))
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await scenario(catalog)
@@ -117,6 +117,20 @@ def test_a_failure_is_told_and_the_next_time_comes(
     assert [record.getMessage() for record in caplog.records if record.name == "app.thrift"] == [
         "dummy/1 gives no memory back: no memory for that"
     ]
+
+
+def test_a_heap_that_takes_long_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, rests = iter([0.0, 0.001, 10.0, 10.02, 50.0, 50.0]), []
+
+    async def sleep(seconds: float) -> None:
+        rests.append(round(seconds, 6))
+        if len(rests) == 4:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("app.serving.thrift.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(keep_lean({}, trim_s=5.0, settle_s=5.0, clock=lambda: next(times)))
+    assert rests == [5.0, 5.0, 20.0, 5.0]
 
 
 def test_what_a_large_batch_has_taken_of_the_runtime_is_given_back(tmp_path: Path) -> None:
