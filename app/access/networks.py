@@ -4,7 +4,7 @@ import functools
 import ipaddress
 import re
 
-_PORT = re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+")
+_PORT = re.compile(r"(?:(\d+\.\d+\.\d+\.\d+)|\[([^\]]*:[^\]]*)\]):\d+")
 MAX_KNOWN = 4096
 
 
@@ -15,7 +15,7 @@ def network_of(address: str) -> str:
     Whatever is no address, as a header may say, is taken as it is.
     """
     if (with_port := _PORT.fullmatch(address)) is not None:  # as some proxies write it
-        address = with_port[1]
+        address = with_port[1] or with_port[2]
     if ":" not in address:
         return address
     try:

@@ -15,10 +15,11 @@ class Calls:
         is_under_way: Whether it has not returned.
     """
 
-    __slots__ = ("_run", "is_under_way", "number")
+    __slots__ = ("_backend", "_run", "is_under_way", "number")
 
     def __init__(self, backend: Backend) -> None:
-        self._run = backend.run
+        self._run = backend.run  # looked up once: it is called for every batch
+        self._backend = backend
         self.number = 0
         self.is_under_way = False
 
@@ -28,5 +29,14 @@ class Calls:
         self.is_under_way = True
         try:
             return self._run(inputs)
+        finally:
+            self.is_under_way = False
+
+    def settle(self, row: Tensors) -> None:
+        """Have it give memory back; see :meth:`app.backends.Backend.settle`."""
+        self.number += 1
+        self.is_under_way = True
+        try:
+            self._backend.settle(row)
         finally:
             self.is_under_way = False

@@ -284,7 +284,7 @@ class Catalog:
             version.costs, version.batch_s = learn(
                 run, golden.inputs, bundle.manifest, version.backend_name, clock=self._clock
             )  # fmt: skip
-            backend.settle(trim(take(golden.inputs, 0, 1)))
+            version.calls.settle(trim(take(golden.inputs, 0, 1)))
         except Exception as exc:  # as a device whose memory does not hold a full batch; another plan may do
             raise BundleNotProven(f"warm-up: {str(exc) or type(exc).__name__}") from exc
         return golden

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 
 from app import memory
+from app.serving.calls import Calls
 from app.serving.versions import Model, State, Version
-from app.tensors import take, trim
+from app.tensors import Tensors, take, trim
 
 logger = logging.getLogger("app.thrift")
 
 TRIM_S = 5.0
 # the next batches find the memory of the runtimes gone, and have the system clear some megabytes for them again
 SETTLE_S = 60.0
+# for a thread on which another batch runs, or hangs; whoever hangs is found by its health
+PATIENCE_S = 1.0
 # times as long as a look takes, until the next one: a heap of very many pieces takes longer than most
 _MOST_OFTEN = 1000
 
@@ -33,13 +36,13 @@ async def keep_lean(
 
     Args:
         models: By name; more may come.
-        trim_s: Seconds between two looks at the heap; more where one takes over a thousandth of it.
-        settle_s: Seconds between two questions to the runtimes; a multiple of the others.
+        trim_s: Seconds between two looks at the heap; more where one takes over a thousandth of it, up to ``settle_s``.
+        settle_s: Seconds between two questions to the runtimes, where looks do not take long; a multiple of the others.
         clock: Monotonic seconds.
     """
     took_s = 0.0
     for turn in itertools.count(1):
-        await asyncio.sleep(max(trim_s, _MOST_OFTEN * took_s))
+        await asyncio.sleep(min(max(trim_s, _MOST_OFTEN * took_s), settle_s))
         if turn % round(settle_s / trim_s) == 0:
             await _settle_all(models)
         begun_at = clock()
@@ -51,18 +54,32 @@ async def _settle_all(models: Mapping[str, Model]) -> None:
     for version in _cheapest_of_each_runtime(models):
         try:
             await _settle(version)
-        except Exception as exc:  # its canary finds out what is wrong with it
+        except Exception as exc:  # its canary finds out what else is wrong with it
             logger.warning("%s gives no memory back: %s", version.label, exc)
 
 
 async def _settle(version: Version) -> None:
-    assert version.backend is not None
-    assert version.golden is not None
-    row = trim(take(version.golden.inputs, 0, 1))
-    if version.executor is None:
-        version.backend.settle(row)
-    else:
-        await asyncio.get_running_loop().run_in_executor(version.executor, version.backend.settle, row)
+    calls, batcher, golden = version.calls, version.batcher, version.golden
+    if version.state is not State.READY or calls is None or batcher is None or golden is None:
+        return  # it has gone while another one was waited for
+    row = trim(take(golden.inputs, 0, 1))
+    if batcher.executor is None:
+        _call(calls, row)
+        return
+    settling = asyncio.get_running_loop().run_in_executor(batcher.executor, _call, calls, row)
+    settling.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio would tell of it
+    done, _ = await asyncio.wait({settling}, timeout=PATIENCE_S)
+    if done:
+        settling.result()
+
+
+def _call(calls: Calls, row: Tensors) -> None:
+    try:
+        calls.settle(row)
+    except Exception:
+        raise
+    except BaseException as exc:  # as a panic of PyO3, which must not end what goes on for as long as the service
+        raise RuntimeError(f"{type(exc).__name__}: {exc}") from exc
 
 
 def _cheapest_of_each_runtime(models: Mapping[str, Model]) -> list[Version]:

@@ -120,17 +120,18 @@ class Version:
             self.batcher.drain(f"{self.label} is unloaded")
 
     def release(self) -> None:
-        """Give back all that it holds but its manifest. Where a batch still runs, the runtime is left to it.
+        """Give back all that it holds but its manifest. Where a call still runs, the runtime is left to it.
 
         Whoever still waits is answered with :class:`ModelNotReady`.
         """
         batcher, self.batcher = self.batcher, None
-        is_running = batcher is not None and not batcher.is_idle
+        is_called = self.calls is not None and self.calls.is_under_way
+        is_running = is_called or (batcher is not None and not batcher.is_idle)
         if batcher is not None:
             batcher.abandon(f"{self.label} is unloaded")
         self._stop_executor()
         if is_running:
-            logger.warning("%s: a batch still runs, and keeps the memory of its runtime", self.label)
+            logger.warning("%s: a call still runs, and keeps the memory of its runtime", self.label)
             self.backend = None
         self.discard_backend()
         self.become(State.UNLOADED)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,11 +16,16 @@ from tests.support.server import RunningService, serve
 from tests.support.workers import wait_for
 
 WAITING = 4
+TENSOR = {INPUT_NAME: np.array([PICTURE], np.float32)}
 DOORS = {
-    "/predict/slow": BODY,
-    "/predict/slow?version=1": BODY,  # the long way
-    "/v2/models/slow/infer": json_body({INPUT_NAME: np.array([PICTURE], np.float32)}),
-    "/v2/models/slow/versions/1/infer": json_body({INPUT_NAME: np.array([PICTURE], np.float32)}),
+    "predict": ("/predict/slow", BODY),
+    "predict, the long way": ("/predict/slow?version=1", BODY),
+    "V2": ("/v2/models/slow/infer", json_body(TENSOR)),
+    "V2 of a version": ("/v2/models/slow/versions/1/infer", json_body(TENSOR)),
+    "V2, the long way": (
+        "/v2/models/slow/infer",
+        json_body(TENSOR, outputs=[{"name": "probabilities", "parameters": {"classification": 1}}]),
+    ),
 }
 
 
@@ -27,19 +33,25 @@ DOORS = {
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningService, Path]]:
     models = tmp_path_factory.mktemp("models")
     folder = dummy_bundle(models, "slow", behavior={"heeds_faults": True}, rows=2, max_rows=1)
-    limits = {"run_on": "thread", "max_queue_rows": WAITING, "max_instances": 1, "client_header": "X-Client"}
+    limits: dict[str, Any] = {
+        "run_on": "thread",
+        "max_queue_rows": WAITING,
+        "max_instances": 1,
+        "client_header": "X-Client",
+        "hung_s": 60.0,
+    }
     with serve(models, **limits) as running:
         yield running, folder
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize(("path", "body"), DOORS.values(), ids=DOORS)
 def test_addresses_of_one_ipv6_network_share_one_part_of_the_queue(
-    slow: tuple[RunningService, Path], path: str
+    slow: tuple[RunningService, Path], path: str, body: bytes
 ) -> None:
     service, folder = slow
 
     def sent_by(client: str) -> bytes:
-        return request(DOORS[path], path=path, headers=f"X-Client: {client}\r\n".encode())
+        return request(body, path=path, headers=f"X-Client: {client}\r\n".encode())
 
     def told() -> str:
         return httpx.get(f"{service.url}/metrics").text

@@ -11,13 +11,7 @@ import simdjson
 
 KEPT_BODY_BYTES = 64 * 1024
 
-
-class _Kept(threading.local):
-    def __init__(self) -> None:
-        self.parser = simdjson.Parser()
-
-
-_KEPT = _Kept()
+_KEPT = threading.local()
 
 
 def parser_for(num_bytes: int) -> simdjson.Parser:
@@ -25,4 +19,10 @@ def parser_for(num_bytes: int) -> simdjson.Parser:
 
     Nothing of a document may be held when the next one is parsed.
     """
-    return _KEPT.parser if num_bytes <= KEPT_BODY_BYTES else simdjson.Parser()
+    if num_bytes > KEPT_BODY_BYTES:
+        return simdjson.Parser()
+    try:
+        kept: simdjson.Parser = _KEPT.parser
+    except AttributeError:
+        kept = _KEPT.parser = simdjson.Parser()
+    return kept

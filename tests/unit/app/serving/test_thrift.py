@@ -3,16 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.backends.dummy import DummyBackend
+from app.backends.dummy import DummyBackend, Panic
 from app.metrics import Metrics
 from app.process_figures import resident_bytes
 from app.serving.catalog import Catalog
 from app.serving.costs import CostModel
+from app.serving.health import Health
 from app.serving.thrift import keep_lean
 from app.serving.versions import State, Version
 from app.settings import Settings
@@ -27,22 +29,25 @@ class Noting(DummyBackend):
     """Notes on which thread it gives back, and fails where it is told to."""
 
     threads: list[str]
-    failures = 0
+    failure: BaseException | None = None
+    hangs: threading.Event | None = None
 
     def settle(self, row: Tensors) -> None:
         super().settle(row)
         self.threads.append(threading.current_thread().name)
-        if len(self.threads) <= self.failures:
-            raise RuntimeError("no memory for that")
+        if self.hangs is not None:
+            self.hangs.wait()
+        if self.failure is not None and len(self.threads) == 1:
+            raise self.failure
 
 
-def noting(version: Version, *, failures: int = 0) -> Noting:
+def noting(version: Version, *, failure: BaseException | None = None, hangs: threading.Event | None = None) -> Noting:
     """Have the dummy of a version note from now on."""
     backend = version.backend
     assert isinstance(backend, DummyBackend)
     backend.__class__ = Noting
     assert isinstance(backend, Noting)
-    backend.threads, backend.failures = [], failures
+    backend.threads, backend.failure, backend.hangs = [], failure, hangs
     return backend
 
 
@@ -104,23 +109,95 @@ def test_nothing_is_asked_of_a_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("run_on", ["loop", "thread"])
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(RuntimeError("no memory for that"), "no memory for that"), (Panic("at line 7"), "Panic: at line 7")],
+)
 def test_a_failure_is_told_and_the_next_time_comes(
-    tmp_path: Path, run_on: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, run_on: str, failure: BaseException, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     dummy_bundle(tmp_path, rows=2)
 
     async def scenario(catalog: Catalog) -> None:
-        backend = noting(catalog.resolve("dummy"), failures=1)
+        backend = noting(catalog.resolve("dummy"), failure=failure)
         await until(lambda: len(backend.threads) >= 3)
 
     serve(tmp_path, scenario, backend="dummy", run_on=run_on)
     assert [record.getMessage() for record in caplog.records if record.name == "app.thrift"] == [
-        "dummy/1 gives no memory back: no memory for that"
+        f"dummy/1 gives no memory back: {told}"
     ]
 
 
+def test_while_a_shadow_has_its_batches_on_a_thread_it_is_asked_there(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, rows=2)
+
+    async def scenario(catalog: Catalog) -> None:
+        version = catalog.resolve("dummy")
+        assert version.batcher is not None
+        with ThreadPoolExecutor(1, thread_name_prefix="shadow") as executor:
+            version.batcher.executor = executor
+            backend = noting(version)
+            await until(lambda: len(backend.threads) >= 3)
+            version.batcher.executor = None
+        assert {name.rpartition("_")[0] for name in backend.threads[:3]} == {"shadow"}
+
+    serve(tmp_path, scenario, backend="dummy", run_on="loop")
+
+
+def test_who_hangs_there_goes_out_of_rotation_and_the_heap_is_trimmed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dummy_bundle(tmp_path, rows=2)
+    trims: list[None] = []
+    monkeypatch.setattr("app.serving.thrift.memory.trim", lambda: trims.append(None))
+    monkeypatch.setattr("app.serving.thrift.PATIENCE_S", 0.01)
+    released = threading.Event()
+
+    async def scenario(catalog: Catalog) -> None:
+        metrics, settings = Metrics(), Settings(hung_s=1.0)
+        health = Health(catalog, settings, metrics, check_contract=lambda manifest, golden: None, clock=lambda: 0.0)
+        health.begin()
+        version = catalog.resolve("dummy")
+        backend = noting(version, hangs=released)
+        await until(lambda: bool(backend.threads))
+        before = len(trims)
+        await until(lambda: len(trims) > before + 3)
+        for _ in range(10_000):
+            if version.state is State.SICK:
+                break
+            health.look()
+            await asyncio.sleep(0)
+        assert version.state is State.SICK
+        assert not backend.is_closed  # it is left to the call
+        released.set()
+
+    try:
+        serve(tmp_path, scenario, backend="dummy", run_on="thread")
+    finally:
+        released.set()
+
+
+def test_who_is_unloaded_while_it_gives_back_is_left_to_that_call(tmp_path: Path) -> None:
+    dummy_bundle(tmp_path, rows=2)
+    released = threading.Event()
+
+    async def scenario(catalog: Catalog) -> None:
+        version = catalog.resolve("dummy")
+        backend = noting(version, hangs=released)
+        await until(lambda: bool(backend.threads))
+        version.release()
+        assert not backend.is_closed
+        released.set()
+
+    try:
+        serve(tmp_path, scenario, backend="dummy", run_on="thread")
+    finally:
+        released.set()
+
+
 def test_a_heap_that_takes_long_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    times, rests = iter([0.0, 0.001, 10.0, 10.02, 50.0, 50.0]), []
+    times = iter([0.0, 0.001, 10.0, 10.02, 50.0, 51.0])
+    rests: list[float] = []
 
     async def sleep(seconds: float) -> None:
         rests.append(round(seconds, 6))
@@ -129,8 +206,8 @@ def test_a_heap_that_takes_long_is_looked_at_less_often(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("app.serving.thrift.asyncio.sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(keep_lean({}, trim_s=5.0, settle_s=5.0, clock=lambda: next(times)))
-    assert rests == [5.0, 5.0, 20.0, 5.0]
+        asyncio.run(keep_lean({}, trim_s=5.0, settle_s=60.0, clock=lambda: next(times)))
+    assert rests == [5.0, 5.0, 20.0, 60.0]
 
 
 def test_what_a_large_batch_has_taken_of_the_runtime_is_given_back(tmp_path: Path) -> None:
